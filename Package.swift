@@ -1,0 +1,107 @@
+// swift-tools-version: 6.2
+// Nacre: the rooms of the house, one target each, in the order of docs/architecture.md.
+// An import points only to an earlier row; TidyTests holds every target to it.
+import PackageDescription
+
+/// What every Swift target is compiled with: warnings are errors, unsafe code is marked where it stands.
+let settings: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .strictMemorySafety(),
+    .treatAllWarnings(as: .error),
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableExperimentalFeature("Lifetimes"),
+]
+
+let log = Target.Dependency.product(name: "Logging", package: "swift-log")
+let arguments = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+
+func room(
+    _ name: String, _ dependencies: [Target.Dependency] = [], plugins: [Target.PluginUsage] = [],
+    linking libraries: [String] = []
+) -> Target {
+    .target(
+        name: name, dependencies: dependencies, swiftSettings: settings,
+        linkerSettings: libraries.map { .linkedLibrary($0) }, plugins: plugins)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .testTarget(name: name, dependencies: dependencies, swiftSettings: settings)
+}
+
+let package = Package(
+    name: "nacre",
+    products: [
+        .executable(name: "nacre", targets: ["nacre"]),
+        .library(name: "NacreQcow2", targets: ["Qcow2", "Block", "Bytes"]),
+        .library(name: "NacreNBD", targets: ["NBDWire"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+    ],
+    targets: [
+        // Layer 0: bytes, text and the system, no ideas of disks.
+        .target(name: "CLinux", linkerSettings: [.linkedLibrary("uring")]),
+        .systemLibrary(name: "CCodecs", path: "Sources/CCodecs"),
+        room("Bytes"),
+        room("JSON"),
+        room("QAPI", ["JSON"]),
+        // Layer 1: the roles, the I/O thread, the wire formats.
+        room("Block", ["Bytes"]),
+        room("HostIO", ["CLinux", "Bytes", "Block", log]),
+        room("NBDWire", ["Bytes"]),
+        room("QMPTypes", ["JSON"], plugins: ["QAPIPlugin"]),
+        // Layer 2: what holds bytes and what maps them.
+        room("Codecs", ["CCodecs", "Bytes"]),
+        room("HostStorage", ["CLinux", "Bytes", "Block", "HostIO", log]),
+        room("Qcow2", ["Bytes", "Block", "Codecs", log]),
+        room("Filters", ["Bytes", "Block"]),
+        // Layer 3: nodes and what uses them.
+        room("Graph", ["Bytes", "Block", "Filters", "Qcow2", log]),
+        room("NBDServer", ["Bytes", "Block", "NBDWire", log]),
+        // Layer 4: the monitor and the image tool, as libraries.
+        room("Monitor", ["Bytes", "JSON", "Block", "QMPTypes", log]),
+        room("Image", ["Bytes", "JSON", "Block", "Qcow2", "Graph"]),
+        // Layer 5: the only place where all parts meet.
+        room(
+            "Daemon",
+            [
+                "Bytes", "JSON", "Block", "HostIO", "HostStorage", "QMPTypes", "Qcow2", "Filters", "Graph", "NBDWire",
+                "NBDServer", "Monitor", "Image", log,
+            ]),
+        // Layer 6: the program.
+        .executableTarget(
+            name: "nacre",
+            dependencies: [
+                "Bytes", "JSON", "Block", "HostIO", "HostStorage", "QMPTypes", "Graph", "Image", "Monitor", "Daemon",
+                arguments, log,
+            ], swiftSettings: settings),
+        // Tools.
+        .executableTarget(name: "qapigen", dependencies: ["QAPI", "JSON"], swiftSettings: settings),
+        .plugin(name: "QAPIPlugin", capability: .buildTool(), dependencies: ["qapigen"]),
+        room("BlockTestKit", ["Bytes", "Block"]),
+        // Tests.
+        tests("BytesTests", ["Bytes"]),
+        tests("JSONTests", ["JSON"]),
+        tests("QAPITests", ["QAPI", "JSON"]),
+        tests("BlockTests", ["Block", "Bytes", "BlockTestKit"]),
+        tests("HostIOTests", ["HostIO", "Block", "Bytes"]),
+        tests("NBDWireTests", ["NBDWire", "Bytes"]),
+        tests("CodecsTests", ["Codecs", "Bytes"]),
+        tests("HostStorageTests", ["HostStorage", "HostIO", "Block", "Bytes"]),
+        tests("Qcow2Tests", ["Qcow2", "Block", "Bytes", "BlockTestKit"]),
+        tests("GraphTests", ["Graph", "Filters", "Qcow2", "Block", "Bytes", "BlockTestKit"]),
+        tests("NBDServerTests", ["NBDServer", "NBDWire", "Block", "Bytes", "BlockTestKit"]),
+        tests("MonitorTests", ["Monitor", "QMPTypes", "JSON", "Block", "Bytes", "BlockTestKit"]),
+        tests("ImageTests", ["Image", "JSON", "Qcow2", "Block", "Bytes", "BlockTestKit"]),
+        tests(
+            "ConformanceTests",
+            ["BlockTestKit", "Block", "Bytes", "Qcow2", "Filters", "Graph", "HostStorage", "HostIO"]),
+        tests("SimulationTests", ["BlockTestKit", "Block", "Bytes", "Qcow2", "Filters", "Graph"]),
+        tests("InteropTests", ["JSON"]),
+        tests("TidyTests", []),
+    ]
+)

@@ -1,0 +1,1 @@
+// Block: see docs/architecture.md.

@@ -1,0 +1,1 @@
+// BlockTestKit: see docs/architecture.md.

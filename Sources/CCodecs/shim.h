@@ -1,0 +1,3 @@
+#include <zlib.h>
+#include <libdeflate.h>
+#include <zstd.h>

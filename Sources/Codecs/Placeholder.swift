@@ -1,0 +1,1 @@
+// Codecs: see docs/architecture.md.

@@ -1,0 +1,1 @@
+// Filters: see docs/architecture.md.

@@ -1,0 +1,1 @@
+// Graph: see docs/architecture.md.

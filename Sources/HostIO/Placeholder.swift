@@ -1,0 +1,1 @@
+// HostIO: see docs/architecture.md.

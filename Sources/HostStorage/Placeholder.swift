@@ -1,0 +1,1 @@
+// HostStorage: see docs/architecture.md.

@@ -1,0 +1,1 @@
+// Image: see docs/architecture.md.

@@ -1,0 +1,1 @@
+// Monitor: see docs/architecture.md.

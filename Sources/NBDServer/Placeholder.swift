@@ -1,0 +1,1 @@
+// NBDServer: see docs/architecture.md.

@@ -1,0 +1,1 @@
+// NBDWire: see docs/architecture.md.

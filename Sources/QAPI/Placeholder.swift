@@ -1,0 +1,1 @@
+// QAPI: see docs/architecture.md.

@@ -1,0 +1,1 @@
+// QMPTypes: see docs/architecture.md.

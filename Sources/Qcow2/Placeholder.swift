@@ -1,0 +1,1 @@
+// Qcow2: see docs/architecture.md.

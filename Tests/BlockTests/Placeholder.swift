@@ -1,0 +1,1 @@
+// BlockTests: see docs/architecture.md.

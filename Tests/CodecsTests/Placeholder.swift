@@ -1,0 +1,1 @@
+// CodecsTests: see docs/architecture.md.

@@ -1,0 +1,1 @@
+// ConformanceTests: see docs/architecture.md.

@@ -1,0 +1,1 @@
+// GraphTests: see docs/architecture.md.

@@ -1,0 +1,1 @@
+// HostIOTests: see docs/architecture.md.

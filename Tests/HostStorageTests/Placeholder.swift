@@ -1,0 +1,1 @@
+// HostStorageTests: see docs/architecture.md.

@@ -1,0 +1,1 @@
+// ImageTests: see docs/architecture.md.

@@ -1,0 +1,1 @@
+// InteropTests: see docs/architecture.md.

@@ -1,0 +1,1 @@
+// MonitorTests: see docs/architecture.md.

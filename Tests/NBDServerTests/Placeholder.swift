@@ -1,0 +1,1 @@
+// NBDServerTests: see docs/architecture.md.

@@ -1,0 +1,1 @@
+// NBDWireTests: see docs/architecture.md.

@@ -1,0 +1,1 @@
+// Qcow2Tests: see docs/architecture.md.

@@ -1,0 +1,1 @@
+// TidyTests: see docs/architecture.md.
