@@ -1,0 +1,32 @@
+public import Block
+import Bytes
+
+extension Array where Element == UInt8 {
+    /// The array's bytes, to hand to a storage or a stream.
+    public var rawBytes: RawSpan {
+        @_lifetime(borrow self)
+        borrowing get {
+            // Proof: bytes have no padding and no uninitialised part; the span lives as long as the borrow of self.
+            let bytes = unsafe span.bytes
+            return unsafe _overrideLifetime(bytes, borrowing: self)
+        }
+    }
+}
+
+extension Storage {
+    /// The bytes of a range, read in one request.
+    public func bytes(at offset: UInt64, count: Int) async throws(BlockError) -> [UInt8] {
+        var buffer = AlignedBuffer(byteCount: count, alignment: max(limits.memoryAlignment, 16))
+        var whole = buffer.mutableBytes
+        try await read(at: offset, into: &whole)
+        return buffer.bytes.array
+    }
+
+    /// Writes an array, through memory aligned as the storage asks.
+    public func write(_ bytes: [UInt8], at offset: UInt64, flags: WriteFlags = []) async throws(BlockError) {
+        var buffer = AlignedBuffer(byteCount: bytes.count, alignment: max(limits.memoryAlignment, 16))
+        var whole = buffer.mutableBytes
+        whole.copy(bytes.rawBytes)
+        try await write(at: offset, from: buffer.bytes, flags: flags)
+    }
+}
