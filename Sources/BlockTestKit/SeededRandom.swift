@@ -1,3 +1,5 @@
+import Bytes
+
 /// A reproducible random source (SplitMix64): the same seed gives the same run, on every machine.
 public struct SeededRandom: RandomNumberGenerator, Sendable {
     private var state: UInt64
@@ -25,14 +27,13 @@ public struct SeededRandom: RandomNumberGenerator, Sendable {
 
     /// `count` bytes, none of which is zero, so that unwritten bytes are told from written ones.
     public mutating func bytes(_ count: Int) -> [UInt8] {
-        var result = [UInt8](repeating: 0, count: count)
-        var word: UInt64 = 0
-        for index in result.indices {
-            if index % 8 == 0 { word = next() }
-            result[index] = UInt8(truncatingIfNeeded: word) | 1
-            word >>= 8
+        var words = [UInt8](repeating: 0, count: (count + 7) & ~7)
+        words.withMutableBytes { span in
+            for offset in stride(from: 0, to: span.byteCount, by: 8) {
+                span.storeBytes(of: next() | 0x0101_0101_0101_0101, toByteOffset: offset, as: UInt64.self)
+            }
         }
-        return result
+        return words.count == count ? words : Array(words.prefix(count))
     }
 
     /// A source of its own, so that one consumer's draws do not shift another's.
