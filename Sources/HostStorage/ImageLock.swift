@@ -1,4 +1,4 @@
-public import Block
+import Block
 import CLinux
 import Glibc
 import HostIO
