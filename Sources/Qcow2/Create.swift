@@ -17,7 +17,7 @@ public struct Qcow2Create {
     public static func create(on file: any Storage, _ options: CreateOptions) async throws(OpenError) {
         try options.validate()
         let layout = try CreateLayout(options)
-        let header = try options.header(layout)
+        let header = try options.headerCluster(layout)
         let creation = Qcow2Create(file: file, options: options, layout: layout)
         do throws(BlockError) {
             try await creation.write(header)
@@ -42,14 +42,10 @@ public struct Qcow2Create {
                 at: layout.firstL2Offset, count: layout.dataClusters, first: layout.dataOffset)
             try await preallocate()
         }
-        let sector = 512
-        if header.count > sector {
-            let rest = buffer(header[sector...])
-            try await file.write(at: UInt64(sector), from: rest.bytes, flags: [])
-        }
+        let whole = buffer(header)
+        try await file.write(at: 512, from: whole.bytes.extracting(512..<header.count), flags: [])
         try await file.flush()
-        let first = buffer(header.prefix(sector))
-        try await file.write(at: 0, from: first.bytes, flags: [])
+        try await file.write(at: 0, from: whole.bytes.extracting(0..<512), flags: [])
         try await file.flush()
     }
 
@@ -126,10 +122,11 @@ public struct Qcow2Create {
         }
     }
 
-    private func buffer(_ bytes: ArraySlice<UInt8>) -> AlignedBuffer {
+    private func buffer(_ bytes: [UInt8]) -> AlignedBuffer {
+        var bytes = bytes
         var buffer = AlignedBuffer(byteCount: bytes.count)
         var span = buffer.mutableBytes
-        for (index, byte) in bytes.enumerated() { span.storeBytes(of: byte, toByteOffset: index, as: UInt8.self) }
+        bytes.withMutableBytes { source in span.copy(source.bytes) }
         return buffer
     }
 }

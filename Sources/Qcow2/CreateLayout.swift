@@ -23,7 +23,7 @@ struct CreateLayout {
         let tooLarge = OpenError(
             "The image size is too large for file format 'qcow2' (try using a larger cluster size)",
             cause: .system(27))
-        guard l1Entries <= CreateOptions.l1Limit / 8, options.size <= UInt64(Int64.max) else { throw tooLarge }
+        guard l1Entries <= Limits.l1Bytes / 8, options.size <= UInt64(Int64.max) else { throw tooLarge }
         l1Clusters = (l1Entries * 8).dividedRoundingUp(by: clusterSize)
         let isPreallocated = options.preallocation != .off
         l2Tables = isPreallocated ? l1Entries : 0
@@ -37,7 +37,7 @@ struct CreateLayout {
             if needed <= blocks, tableNeeded <= table { break }
             (blocks, table) = (max(blocks, needed), max(table, tableNeeded))
         }
-        guard table * clusterSize <= CreateOptions.refcountTableLimit else { throw tooLarge }
+        guard table * clusterSize <= Limits.refcountTableBytes else { throw tooLarge }
         // The last byte must have an offset that tables can hold (56 bits).
         guard (described + blocks + table) <= (1 << 56) / clusterSize else { throw tooLarge }
         refcountBlocks = blocks

@@ -5,7 +5,6 @@ public struct CreateOptions: Equatable, Sendable {
     /// The version of the header: `compat=0.10` and `compat=1.1`.
     public enum Version: Int, Sendable { case v2 = 2, v3 = 3 }
     public enum Preallocation: String, Sendable, CaseIterable { case off, metadata, falloc, full }
-    public enum Compression: UInt8, Sendable { case zlib = 0, zstd = 1 }
 
     /// The virtual disk's size in bytes; a multiple of 512.
     public var size: UInt64
@@ -17,17 +16,10 @@ public struct CreateOptions: Equatable, Sendable {
     public var backingFile: String?
     public var backingFormat: String?
     public var lazyRefcounts = false
-    public var compression = Compression.zlib
+    public var compression = Header.CompressionType.zlib
     public var preallocation = Preallocation.off
 
     public init(size: UInt64) { self.size = size }
-
-    /// The largest L1 table there may be, in bytes (section 4 of the reliability limits, and QEMU's).
-    static let l1Limit: UInt64 = 32 << 20
-    /// The largest refcount table there may be, in bytes.
-    static let refcountTableLimit: UInt64 = 8 << 20
-    /// The longest backing file name, in bytes of UTF-8.
-    static let backingFileLimit = 1023
 
     /// Checks the options against each other, in QEMU's order and with its texts.
     public func validate() throws(OpenError) {
