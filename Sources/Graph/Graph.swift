@@ -38,6 +38,8 @@ public final class Graph {
     var live: [NodeID: LiveNode] = [:]
     var roots: [RootID: BlockRoot] = [:]
     /// Held by the change under way.
+    /// What each node is used for, as its locks stand.
+    var granted: [NodeID: NodePermissions] = [:]
     let changing = AsyncLock()
 
     public init(context: any IOContext, _ configuration: Configuration) {

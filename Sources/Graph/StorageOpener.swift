@@ -55,6 +55,17 @@ public protocol StorageOpener: AnyObject {
     /// Whether `path` lies in one of `folders` or below. The default looks at the names only; a host resolves symbolic
     /// links.
     func contains(_ path: String, in folders: [String]) -> Bool
+    /// Whether the path is a device; asked for names that stand in images, which do not say. False where it cannot be told.
+    func isDevice(_ path: String) -> Bool
+}
+
+extension StorageOpener {
+    public func contains(_ path: String, in folders: [String]) -> Bool {
+        let whole = PathText.absolute(path, from: workingFolder)
+        return folders.contains { PathText.lies(whole, in: PathText.absolute($0, from: workingFolder)) }
+    }
+
+    public func isDevice(_ path: String) -> Bool { false }
 }
 
 /// An open host file.
