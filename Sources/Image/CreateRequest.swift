@@ -1,5 +1,3 @@
-public import Qcow2
-
 /// `create`: the options of a new image, read and checked as qemu-img does, before anything is touched.
 public struct CreateRequest: Sendable {
     public enum Kind: String, Sendable, CaseIterable { case raw, qcow2 }
@@ -66,8 +64,8 @@ public struct CreateRequest: Sendable {
         do { return try SizeText.parse(text) } catch .malformed {
             throw ImageError(
                 """
-                Invalid image size specified. You may use k, M, G, T, P or E suffixes for \
-                \nkilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.
+                Invalid image size specified. You may use k, M, G, T, P or E suffixes for
+                kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.
                 """)
         } catch {
             throw ImageError("Invalid image size specified. Must be between 0 and \(Int64.max).")

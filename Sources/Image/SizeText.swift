@@ -1,9 +1,9 @@
 /// Sizes as people write and read them, in the forms of QEMU's tools. 1k is 1024 bytes.
 public enum SizeText {
     public enum Mistake: Error, Equatable, Sendable {
-        /// No number, or an unknown suffix.
+        /// No number, one below zero, or an unknown suffix.
         case malformed
-        /// Past 2^63 - 1, or below zero.
+        /// Past 2^63 - 1.
         case outOfRange
     }
 
@@ -17,8 +17,6 @@ public enum SizeText {
             return value
         }
         var rest = text[...]
-        let isNegative = rest.first == "-"
-        if isNegative { rest.removeFirst() }
         let whole = rest.prefix { isDigit($0) }
         rest = rest.dropFirst(whole.count)
         var fraction: Substring = ""
@@ -35,7 +33,6 @@ public enum SizeText {
         }
         // Part of a byte is no size.
         guard fraction.isEmpty || shift > 0 else { throw .malformed }
-        guard !isNegative else { throw .outOfRange }
         return try bytes(whole: whole, fraction: fraction, shift: shift)
     }
 
