@@ -90,6 +90,16 @@ extension MutableRawSpan {
 }
 
 extension Array where Element == UInt8 {
+    /// The array's bytes, to read.
+    @inlinable
+    public var rawBytes: RawSpan {
+        @_lifetime(borrow self)
+        get {
+            // Proof: bytes have no padding, and the span lives no longer than the borrowed array.
+            unsafe span.bytes
+        }
+    }
+
     /// Runs `body` with the array's bytes as a mutable raw span.
     public mutating func withMutableBytes<R, E: Error>(_ body: (inout MutableRawSpan) throws(E) -> R) throws(E) -> R {
         var span = mutableSpan
