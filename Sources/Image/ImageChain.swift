@@ -108,7 +108,7 @@ public final class ImageChain {
         }
         do throws(OpenError) {
             var format = here.format
-            if format == nil { format = try await HeaderCluster.read(file.storage).hasMagic ? "qcow2" : "raw" }
+            if format == nil { format = try await FormatProbe.format(of: file.storage) }
             switch format {
             case "raw": return Layer(path: here.path, file: file, image: nil)
             case "qcow2":

@@ -1,5 +1,4 @@
 public import Block
-import Bytes
 public import Qcow2
 
 /// What `info` tells of one image. Made from the one file that was named; nothing that the image names is opened.
@@ -67,9 +66,10 @@ extension ImageInfo {
     /// Reads what an image says of itself. `format` nil means: qcow2 where the magic says so, else raw; nothing is
     /// written, so a wrong guess harms nobody.
     public static func read(_ file: ImageFile, filename: String, format: String?) async throws(OpenError) -> ImageInfo {
-        let header = try await HeaderCluster.read(file.storage)
-        switch format ?? (header.hasMagic ? "qcow2" : "raw") {
-        case "qcow2": return try await qcow2(file, header, filename)
+        var known = format
+        if known == nil { known = try await FormatProbe.format(of: file.storage) }
+        switch known ?? "" {
+        case "qcow2": return try await qcow2(file, filename)
         case "raw":
             guard let size = file.storage.length.roundedUpToSector else { throw OpenError("Image is too big") }
             return ImageInfo(filename: filename, format: "raw", virtualSize: size, actualSize: file.allocatedBytes)
@@ -77,10 +77,8 @@ extension ImageInfo {
         }
     }
 
-    private static func qcow2(_ file: ImageFile, _ cluster: HeaderCluster, _ filename: String)
-        async throws(OpenError) -> ImageInfo
-    {
-        let header = try cluster.decode()
+    private static func qcow2(_ file: ImageFile, _ filename: String) async throws(OpenError) -> ImageInfo {
+        let header = try await Qcow2Image.readHeader(file.storage).header
         var info = ImageInfo(
             filename: filename, format: "qcow2", virtualSize: header.size, actualSize: file.allocatedBytes)
         info.clusterSize = header.geometry.clusterSize

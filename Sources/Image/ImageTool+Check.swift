@@ -1,3 +1,4 @@
+import Block
 public import Qcow2
 
 extension ImageTool {
@@ -23,19 +24,15 @@ extension ImageTool {
     private func check(
         _ file: ImageFile, _ path: String, _ format: String?, _ form: Form, _ repair: Qcow2Check.Repair, _ quiet: Bool
     ) async throws(ImageError) -> Int32 {
-        do {
-            let isQcow2 = try await HeaderCluster.read(file.storage).hasMagic
-            switch format ?? (isQcow2 ? "qcow2" : "raw") {
-            case "qcow2": _ = try await HeaderCluster.read(file.storage).decode()
-            case "raw":
-                throw ImageError(
-                    "This image format does not support checks", exitCode: ImageCheck.unsupportedExitCode)
-            case let other: throw ImageError("Could not open '\(path)': Unknown driver '\(other)'")
-            }
-        } catch let error as ImageError {
-            throw error
-        } catch {
-            throw ImageError.couldNotOpen(path, error)
+        var known = format
+        if known == nil {
+            do { known = try await FormatProbe.format(of: file.storage) } catch { throw .couldNotOpen(path, error) }
+        }
+        switch known ?? "" {
+        case "qcow2": break
+        case "raw":
+            throw ImageError("This image format does not support checks", exitCode: ImageCheck.unsupportedExitCode)
+        case let other: throw ImageError("Could not open '\(path)': Unknown driver '\(other)'")
         }
         var check = ImageCheck(filename: path, format: "qcow2", result: try await run(file, path, repair))
         if check.hasRepaired {
