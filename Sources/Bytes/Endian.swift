@@ -92,7 +92,7 @@ extension MutableRawSpan {
 extension Array where Element == UInt8 {
     /// The array's bytes, to read.
     @inlinable
-    public var rawBytes: RawSpan {
+    public var byteSpan: RawSpan {
         @_lifetime(borrow self)
         get {
             // Proof: bytes have no padding, and the span lives no longer than the borrowed array.

@@ -16,7 +16,9 @@ final class ClusterDecoderCache {
     /// Copies part of the cached cluster where it is the one of `entry`.
     func copy(_ entry: UInt64, from start: Int, into buffer: inout MutableRawSpan) -> Bool {
         guard entry != 0, entry == self.entry else { return false }
-        buffer.copy(bytes.rawBytes.extracting(start..<start + buffer.byteCount))
+        let bytes = self.bytes
+        let span = bytes.byteSpan
+        buffer.copy(span.extracting(start..<start + buffer.byteCount))
         return true
     }
 

@@ -25,6 +25,9 @@ final class L2Table: CachedTable {
         self.entries = entries
     }
 
+    /// Whether it stands in the image's list of tables to write.
+    var isListed = false
+
     var isPinned: Bool { dirty != 0 || isNew || isInCommit || pins > 0 }
 
     /// Bytes that one bit of `dirty` stands for.
@@ -49,12 +52,16 @@ final class L2Table: CachedTable {
 extension [UInt64] {
     /// Entries from big-endian bytes, eight each.
     init(bigEndian bytes: RawSpan) {
-        self.init(unsafeUninitializedEntries: bytes.byteCount / 8, from: bytes)
+        self.init()
+        reserveCapacity(bytes.byteCount / 8)
+        for index in 0..<bytes.byteCount / 8 { append(bytes.bigEndian(at: index * 8)) }
     }
 
-    private init(unsafeUninitializedEntries count: Int, from bytes: RawSpan) {
-        self.init()
-        reserveCapacity(count)
-        for index in 0..<count { append(bytes.bigEndian(at: index * 8)) }
+    /// The entries of `range` as big-endian bytes.
+    func bigEndianBytes(_ range: Range<Int>) -> AlignedBuffer {
+        var buffer = AlignedBuffer(byteCount: range.count * 8)
+        var span = buffer.mutableBytes
+        for (position, index) in range.enumerated() { span.storeBigEndian(self[index], at: position * 8) }
+        return buffer
     }
 }

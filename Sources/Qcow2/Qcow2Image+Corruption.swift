@@ -33,8 +33,8 @@ extension Qcow2Image {
         var onDisk = diskHeader
         change(&onDisk)
         var sector = headerSector
-        let nameOffset = Int(sector.rawBytes.bigEndian(UInt64.self, at: 8))
-        let length = sector.rawBytes.bigEndian(UInt32.self, at: 100)
+        let nameOffset = Int(sector.byteSpan.bigEndian(UInt64.self, at: 8))
+        let length = sector.byteSpan.bigEndian(UInt32.self, at: 100)
         let compression = sector[104]
         sector.withMutableBytes { (span: inout MutableRawSpan) in
             onDisk.encodeFixedFields(into: &span, nameOffset: nameOffset)
@@ -100,6 +100,6 @@ extension AlignedBuffer {
     init(copying bytes: [UInt8]) {
         self.init(byteCount: bytes.count)
         var span = mutableBytes
-        span.copy(bytes.rawBytes)
+        span.copy(bytes.byteSpan)
     }
 }

@@ -57,10 +57,10 @@ extension Qcow2Image {
             return cluster >= first && cluster - first < geometry.clusters(for: bytes)
         }
         if holds(header.l1TableOffset, UInt64(l1.count) * 8) { return "active L1 table" }
-        if l1.contains(where: { ($0 & L2Entry.offsetMask) >> bits == cluster }) { return "active L2 table" }
         if holds(header.refcountTableOffset, UInt64(refcountTable.count) * 8) { return "refcount table" }
         if refcountTable.contains(where: { $0 >> bits == cluster }) { return "refcount block" }
         if holds(header.snapshotsOffset, snapshotTableBytes) { return "snapshot table" }
+        if l1.contains(where: { ($0 & L2Entry.offsetMask) >> bits == cluster }) { return "active L2 table" }
         return "inactive L1 table"
     }
 }

@@ -1,5 +1,5 @@
 public import Block
-public import Bytes
+import Bytes
 
 /// An open qcow2 image: says where guest bytes live in its file, and changes that in the order of rules O1 to O17.
 ///

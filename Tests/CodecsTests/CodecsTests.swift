@@ -23,7 +23,7 @@ private func compress(_ kind: Kind, _ input: [UInt8], room: Int) throws -> [UInt
     var output = [UInt8](repeating: 0, count: room)
     let length = try output.withMutableBytes { (span: inout MutableRawSpan) throws(CodecError) in
         kind == .deflate
-            ? try encoder.deflate(input.rawBytes, into: &span) : try encoder.zstd(input.rawBytes, into: &span)
+            ? try encoder.deflate(input.byteSpan, into: &span) : try encoder.zstd(input.byteSpan, into: &span)
     }
     return Array(output[..<length])
 }
@@ -33,7 +33,7 @@ private func decompress(_ kind: Kind, _ input: [UInt8], count: Int) throws -> [U
     var output = [UInt8](repeating: 0xee, count: count)
     try output.withMutableBytes { (span: inout MutableRawSpan) throws(CodecError) in
         kind == .deflate
-            ? try decoder.inflate(input.rawBytes, into: &span) : try decoder.unzstd(input.rawBytes, into: &span)
+            ? try decoder.inflate(input.byteSpan, into: &span) : try decoder.unzstd(input.byteSpan, into: &span)
     }
     return output
 }
