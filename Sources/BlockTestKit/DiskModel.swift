@@ -4,6 +4,8 @@ public import Bytes
 ///
 /// A written or zeroed byte has one value. A discarded byte may read as it was or as zero; once seen it has to stay so.
 public struct DiskModel: Sendable {
+    private static let zeros = [UInt8](repeating: 0, count: 1 << 20)
+
     private var values: SparseBytes
     /// 1 where the byte may be zero as well.
     private var maybeZero: SparseBytes
@@ -53,6 +55,11 @@ public struct DiskModel: Sendable {
     /// byte that is wrong.
     public mutating func observe(_ bytes: [UInt8], at offset: UInt64) -> Mismatch? {
         let range = ByteRange(at: offset, count: UInt64(bytes.count))
+        if !values.holds(range), !maybeZero.holds(range), bytes.count <= Self.zeros.count,
+            bytes.rawBytes.isSame(as: Self.zeros.rawBytes.extracting(0..<bytes.count))
+        {
+            return nil
+        }
         let expected = values.bytes(range)
         var index = 0
         while index < bytes.count {
@@ -87,6 +94,12 @@ public struct DiskModel: Sendable {
             index += 1
         }
         return nil
+    }
+
+    /// Compares bytes read some other way, without fixing anything.
+    public func mismatch(_ bytes: [UInt8], at offset: UInt64) -> Mismatch? {
+        var copy = self
+        return copy.observe(bytes, at: offset)
     }
 
     /// Where a disk differs from its model.

@@ -131,6 +131,13 @@ public struct Qcow2Create {
     }
 }
 
+extension Qcow2Image {
+    /// Makes a new image on `file`, whose contents are lost; see `Qcow2Create`.
+    public static func create(on file: any Storage, _ options: CreateOptions) async throws(OpenError) {
+        try await Qcow2Create.create(on: file, options)
+    }
+}
+
 extension BlockError {
     /// The error as libc words it.
     var sentence: String {
