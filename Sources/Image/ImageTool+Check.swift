@@ -2,10 +2,13 @@ import Block
 public import Qcow2
 
 extension ImageTool {
+    /// What a check may repair.
+    public typealias Repair = Qcow2Check.Repair
+
     /// `check`: compares the image's references with its refcounts, and repairs what `repair` allows. Answers the exit
     /// code.
     public func check(
-        _ path: String, format: String?, form: Form, repair: Qcow2Check.Repair, quiet: Bool, forceShare: Bool
+        _ path: String, format: String?, form: Form, repair: Repair, quiet: Bool, forceShare: Bool
     ) async throws(ImageError) -> Int32 {
         let file: ImageFile
         do {
@@ -22,7 +25,7 @@ extension ImageTool {
     }
 
     private func check(
-        _ file: ImageFile, _ path: String, _ format: String?, _ form: Form, _ repair: Qcow2Check.Repair, _ quiet: Bool
+        _ file: ImageFile, _ path: String, _ format: String?, _ form: Form, _ repair: Repair, _ quiet: Bool
     ) async throws(ImageError) -> Int32 {
         var known = format
         if known == nil {
@@ -49,7 +52,7 @@ extension ImageTool {
         return check.exitCode
     }
 
-    private func run(_ file: ImageFile, _ path: String, _ repair: Qcow2Check.Repair) async throws(ImageError)
+    private func run(_ file: ImageFile, _ path: String, _ repair: Repair) async throws(ImageError)
         -> Qcow2Check.Result
     {
         do { return try await Qcow2Check.check(file.storage, repair: repair, report: report) } catch {

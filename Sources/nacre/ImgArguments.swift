@@ -11,6 +11,8 @@ struct ImgArguments {
         var sendsToHelp = true
     }
 
+    typealias Repair = ImageTool.Repair
+
     private(set) var command: Command
     private(set) var operands: [String] = []
     private(set) var format: String?
@@ -19,7 +21,7 @@ struct ImgArguments {
     private(set) var forceShare = false
     private(set) var asksForHelp = false
     private(set) var chain = false
-    private(set) var repair: String?
+    private(set) var repair = Repair.none
     private(set) var start: UInt64 = 0
     private(set) var count: UInt64?
     private(set) var options = OptionList()
@@ -65,7 +67,7 @@ struct ImgArguments {
             guard value == "leaks" || value == "all" else {
                 throw Mistake(message: "Unknown option value for -r (expecting 'leaks' or 'all'): \(value)")
             }
-            repair = value
+            repair = value == "all" ? .all : .leaks
         case "start-offset": start = try size(value, "start offset")
         case "max-length": count = try size(value, "max length")
         case "options":

@@ -39,9 +39,10 @@ struct ServeCommand: ParsableCommand {
                 ?? .unix(socket.map(absolute) ?? folder.path(of: "nbd.sock")),
             qmp: qmp.map(absolute) ?? folder.path(of: "qmp.sock"), export: name)
         let text = ServeText(image: source, kind: kind, isReadOnly: readOnly, guessed: format == nil, place: place)
+        let options = try options(path, kind, place)
         do throws(DaemonStartError) {
             try Daemon.serve(
-                options(path, kind, place),
+                options,
                 configuration: DaemonConfiguration(version: Program.version, backing: .ownFolder)
             ) { Program.say(text.description) }
         } catch {

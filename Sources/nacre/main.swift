@@ -1,4 +1,4 @@
-import Foundation
+import ArgumentParser
 
 // The options of qemu's tools keep their order and their repetitions, so those two commands read their own words; the
 // rest is swift-argument-parser's.
