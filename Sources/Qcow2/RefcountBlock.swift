@@ -25,7 +25,7 @@ final class RefcountBlock: CachedTable {
 
     var isPinned: Bool { isDirty || isNew || isInCommit || pins > 0 }
     /// Refcounts in the block.
-    var count: Int { bytes.count * 8 >> Int(order) }
+    var count: Int { (bytes.count * 8) >> Int(order) }
 
     subscript(position: Int) -> UInt64 {
         get { Self.read(bytes, position, order) }
