@@ -1,9 +1,19 @@
 import Block
-public import Qcow2
+import Qcow2
 
 extension ImageTool {
     /// What a check may repair.
-    public typealias Repair = Qcow2Check.Repair
+    public enum Repair: Sendable {
+        case none, leaks, all
+
+        var qcow2: Qcow2Check.Repair {
+            switch self {
+            case .none: .none
+            case .leaks: .leaks
+            case .all: .all
+            }
+        }
+    }
 
     /// `check`: compares the image's references with its refcounts, and repairs what `repair` allows. Answers the exit
     /// code.
@@ -55,7 +65,7 @@ extension ImageTool {
     private func run(_ file: ImageFile, _ path: String, _ repair: Repair) async throws(ImageError)
         -> Qcow2Check.Result
     {
-        do { return try await Qcow2Check.check(file.storage, repair: repair, report: report) } catch {
+        do { return try await Qcow2Check.check(file.storage, repair: repair.qcow2, report: report) } catch {
             // A check that began and failed says so itself; before that, the image could not be opened.
             throw error.message.hasPrefix("Check failed") ? ImageError(error.message) : .couldNotOpen(path, error)
         }

@@ -1,4 +1,5 @@
 import Dispatch
+import Block
 import HostIO
 import Synchronization
 

@@ -1,10 +1,9 @@
 import Image
-import Qcow2
 import Testing
 
 @Suite("check")
 struct CheckTests {
-    private func check(_ bench: Bench, _ path: String, repair: Qcow2Check.Repair = .none) throws -> Int32 {
+    private func check(_ bench: Bench, _ path: String, repair: ImageTool.Repair = .none) throws -> Int32 {
         try bench.run {
             try await $0.check(path, format: nil, form: .human, repair: repair, quiet: false, forceShare: false)
         }

@@ -69,4 +69,10 @@ static inline int nacre_read_keys(int file, int on) {
     if (on) mode.c_cc[VMIN] = 1, mode.c_cc[VTIME] = 0;
     return tcsetattr(file, TCSADRAIN, &mode) < 0 ? -errno : 0;
 }
+
+// Lets reads and writes of a descriptor wait again, which whoever shares it expects.
+static inline void nacre_make_blocking(int file) {
+    int flags = fcntl(file, F_GETFL);
+    if (flags >= 0) fcntl(file, F_SETFL, flags & ~O_NONBLOCK);
+}
 #endif
