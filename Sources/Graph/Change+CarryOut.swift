@@ -45,9 +45,10 @@ extension Graph {
         var swap = Swap()
         let planned = change.value
         var changed = Set<NodeID>()
+        let (oldFlags, newFlags) = (value.allFlags(), planned.allFlags())
         for (id, node) in planned.nodes {
             guard let old = value.nodes[id] else { continue }
-            if old.edges != node.edges || old.driver != node.driver || value.flags(of: id) != planned.flags(of: id) {
+            if old.edges != node.edges || old.driver != node.driver || oldFlags[id] != newFlags[id] {
                 changed.insert(id)
             }
         }

@@ -89,9 +89,11 @@ struct FilenameTable {
 
     /// Whether something else lies below than the image says.
     private func isBackingOverridden(_ node: NodeValue) -> Bool {
-        let recorded = node.openedBacking ?? node.recordedBacking ?? ""
+        let recorded = node.recordedBacking ?? ""
         guard let backing = node.backing else { return !recorded.isEmpty }
-        return recorded != filename(of: backing)
+        if recorded == filename(of: backing) { return false }
+        // The name may be spelt otherwise, but a name that only options can give is another thing.
+        return node.ownBacking != backing || plainFilename(of: backing) == nil
     }
 }
 

@@ -82,8 +82,8 @@ struct SnapshotTests {
         }
     }
 
-    @Test("a base that cannot be flushed stays as it was")
-    func flushFails() throws {
+    @Test("a base that cannot be flushed stays as it was", arguments: [0, 1, 2])
+    func flushFails(nth: Int) throws {
         let bench = GraphBench()
         try bench.run {
             let graph = bench.graph
@@ -93,7 +93,7 @@ struct SnapshotTests {
             try await graph.add(Make.qcow2("o", "o.qcow2"))
             let root = try await bench.attach("q")
             try await root.write([1], at: 0)
-            file.storage.plan.add(Fault([.flush], nth: 1, error: .io))
+            file.storage.plan.add(Fault([.flush], nth: nth, error: .io))
             #expect(
                 await bench.failure { try await graph.snapshot(node: "q", overlay: "o") }
                     == "An IO error has occurred")

@@ -71,7 +71,7 @@ struct UserTests {
             try await bench.graph.add(Make.qcow2("q", "a.qcow2"))
             let root = try await bench.attach("q")
             try await root.write([1], at: 0)
-            file.storage.plan.add(Fault([.write], nth: 1, forever: true, error: .noSpace))
+            file.storage.plan.add(Fault([.write], nth: 0, forever: true, error: .noSpace))
             await #expect(throws: BlockError.noSpace) { try await root.write([2], at: 500_000) }
             let report = try #require(bench.notes.errors.first)
             #expect(report.isNoSpace && report.nodeName == "q" && report.operation == .write)
