@@ -175,7 +175,10 @@ extension Change {
         attach(backing, to: id, as: "backing", .backing)
         try value.checkDepth()
         try lockFiles()
-        if reference == nil { value.nodes[id]?.openedBacking = value.filename(of: backing.id) }
+        if reference == nil {
+            let filename = value.filename(of: backing.id)
+            value.nodes[id]?.openedBacking = filename
+        }
         guard let node = value.nodes[id], let now = opened[id] else { return }
         graph.rebind(now.driver, node) { self.live($0)?.walker }
     }

@@ -1,5 +1,6 @@
 import Block
 import Bytes
+import Qcow2
 
 extension Graph {
     /// All nodes, oldest first, children before the node that they are defined in; `query-named-block-nodes` lists them

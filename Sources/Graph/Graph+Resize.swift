@@ -1,5 +1,6 @@
 import Block
 import Bytes
+import Qcow2
 
 extension Graph {
     /// The longest disk: whole GiB below 2^63 bytes, as in QEMU.
