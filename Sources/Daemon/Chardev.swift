@@ -1,5 +1,6 @@
 import Block
 import HostIO
+import Monitor
 import QMPTypes
 
 /// A character device: where a monitor talks to its client.
@@ -61,34 +62,31 @@ extension Service {
     /// Gives the character device to the monitor. Servers listen at once; clients are answered once all options have
     /// been carried out.
     func start(_ chardev: Chardev, pretty: Bool) throws(QMPError) {
-        let (thread, monitor) = (self.thread, self.monitor!)
         do throws(OpenError) {
             switch chardev.kind {
             case .null: break
-            case .stdio:
-                serveLater { Socket(input: 0, output: 1, on: thread) } with: { await monitor.serve($0, pretty: pretty) }
-            case .client(let address):
-                let socket = try Socket.connect(to: address, on: thread)
-                serveLater { socket } with: { await monitor.serve($0, pretty: pretty) }
-            case .server(let address):
-                let listener = try SocketListener(address, on: thread)
-                listeners.append(listener)
-                starts.append { () throws(OpenError) in
-                    thread.spawn {
-                        // One client at a time, as a character device has one end.
-                        while let connection = try? await listener.accept() {
-                            await monitor.serve(connection, pretty: pretty)
-                        }
-                    }
-                }
+            case .stdio: serveLater(Socket(input: 0, output: 1, on: thread), pretty)
+            case .client(let address): serveLater(try Socket.connect(to: address, on: thread), pretty)
+            case .server(let address): serveLater(try SocketListener(address, on: thread), pretty)
             }
         } catch { throw QMPError(error) }
     }
 
-    private func serveLater(_ make: @escaping () -> Socket, with serve: @escaping (Socket) async -> Void) {
-        starts.append { [thread] () throws(OpenError) in
-            let socket = make()
-            thread.spawn { await serve(socket) }
+    private func serveLater(_ socket: Socket, _ pretty: Bool) {
+        starts.append { [thread, monitor] in
+            thread.spawn { await monitor?.serve(socket, pretty: pretty) }
+        }
+    }
+
+    /// One client at a time, as a character device has one end.
+    private func serveLater(_ listener: SocketListener, _ pretty: Bool) {
+        listeners.append(listener)
+        starts.append { [thread, monitor] in
+            thread.spawn {
+                while let connection = try? await listener.accept() {
+                    await monitor?.serve(connection, pretty: pretty)
+                }
+            }
         }
     }
 }

@@ -24,11 +24,11 @@ public enum Daemon {
             do throws(DaemonStartError) {
                 try await service.begin(options)
                 try ready()
-                try service.open()
             } catch {
                 await service.close()
                 return error
             }
+            service.open()
             await service.waitForQuit()
             await service.close()
             return nil
@@ -49,9 +49,5 @@ extension Service {
     }
 
     /// Answers the monitors' clients from now on.
-    fileprivate func open() throws(DaemonStartError) {
-        for start in starts {
-            do { try start() } catch { throw DaemonStartError(option: nil, message: error.message) }
-        }
-    }
+    fileprivate func open() { for start in starts { start() } }
 }

@@ -1,7 +1,7 @@
-import Block
-import Graph
+public import Block
+public import Graph
 import HostIO
-import HostStorage
+public import HostStorage
 
 // The host's files as the graph reaches them.
 
@@ -21,6 +21,8 @@ extension FileStorage: HostFile {
     public func prepareReopen(_ spec: FileSpec) async throws(OpenError) -> any HostFileReopen {
         FileReopen(self, try prepareReopen(FileOptions(spec)))
     }
+
+    public var allocatedSize: UInt64? { allocatedBytes }
 
     public func close() async { closeFile() }
 }

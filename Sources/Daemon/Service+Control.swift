@@ -1,3 +1,4 @@
+import Monitor
 import QMPTypes
 
 // The commands of Schema/control.json.

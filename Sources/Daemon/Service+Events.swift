@@ -1,4 +1,5 @@
 import Graph
+import Block
 import HostIO
 import QMPTypes
 import Qcow2

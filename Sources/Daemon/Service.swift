@@ -5,6 +5,7 @@ import HostIO
 import Logging
 import Monitor
 import NBDServer
+import Qcow2
 import QMPTypes
 
 /// What a running daemon consists of, on its I/O thread; answers the commands of the schema, one file of methods for
@@ -18,7 +19,7 @@ final class Service: QMPCommands {
     private(set) var monitor: Monitor!
     var chardevs: [String: Chardev] = [:]
     /// Monitors listen once all options have been carried out.
-    var starts: [() throws(OpenError) -> Void] = []
+    var starts: [() -> Void] = []
     var listeners: [SocketListener] = []
 
     var nbd: NBDServer?
@@ -31,13 +32,13 @@ final class Service: QMPCommands {
     init(_ thread: IOThread, _ configuration: DaemonConfiguration) {
         self.thread = thread
         self.configuration = configuration
+        version = Monitor.Version(package: "nacre \(configuration.version)")
         let opener = HostOpener(thread)
         graph = Graph(
             context: thread,
             Graph.Configuration(
                 opener: opener, creator: opener, backing: BackingPolicy(configuration.backing),
                 actsAsQEMU: configuration.actsAsQEMU, observer: observer()))
-        version = Monitor.Version(package: "nacre \(configuration.version)")
         monitor = Monitor(context: thread, handler: self, version: version)
     }
 
