@@ -22,7 +22,8 @@ struct ServedImage: Sendable {
         defer { try? file.close() }
         let magic = (try? file.read(upToCount: 4)) ?? Data()
         guard magic == Data([0x51, 0x46, 0x49, 0xfb]) else {
-            Program.fail("""
+            Program.fail(
+                """
                 \(shown): not a qcow2 image. The format of something writable is never guessed: \
                 say --format raw to serve the file's bytes as the disk.
                 """)
