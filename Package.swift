@@ -104,6 +104,6 @@ let package = Package(
             ["BlockTestKit", "Block", "Bytes", "Qcow2", "Filters", "Graph", "HostStorage", "HostIO"]),
         tests("SimulationTests", ["BlockTestKit", "Block", "Bytes", "Qcow2", "Filters", "Graph"]),
         tests("InteropTests", ["JSON"]),
-        tests("TidyTests", []),
+        tests("TidyTests", ["QAPI"]),
     ]
 )
