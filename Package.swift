@@ -99,6 +99,7 @@ let package = Package(
         tests("NBDServerTests", ["NBDServer", "NBDWire", "Block", "Bytes", "BlockTestKit"]),
         tests("MonitorTests", ["Monitor", "QMPTypes", "JSON", "Block", "Bytes", "BlockTestKit"]),
         tests("ImageTests", ["Image", "JSON", "Qcow2", "Block", "Bytes", "BlockTestKit"]),
+        tests("NacreTests", ["nacre", "Daemon", "Image", "JSON"]),
         tests(
             "ConformanceTests",
             ["BlockTestKit", "Block", "Bytes", "Qcow2", "Filters", "Graph", "HostStorage", "HostIO"]),
