@@ -78,7 +78,8 @@ let package = Package(
         .executableTarget(
             name: "nacre",
             dependencies: [
-                "CProgram", "Bytes", "JSON", "Block", "HostIO", "HostStorage", "QMPTypes", "Graph", "Image", "Monitor", "Daemon",
+                "CProgram", "Bytes", "JSON", "Block", "HostIO", "HostStorage", "QMPTypes", "Graph", "Image", "Monitor",
+                "Daemon",
                 arguments, log,
             ], swiftSettings: settings),
         // Tools.

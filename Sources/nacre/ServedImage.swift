@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import Image
 
 /// The image that `serve` is asked to serve, before it is opened as one.
 struct ServedImage: Sendable {
@@ -29,6 +30,18 @@ struct ServedImage: Sendable {
                 """)
         }
         return .qcow2
+    }
+
+    /// The backing files that will be opened with it: path and format.
+    func backingFiles(_ kind: ServeCommand.ImageKind) -> [String] {
+        guard kind == .qcow2 else { return [] }
+        let path = path
+        return OwnThread.run { thread in
+            let tool = ImageTool(
+                files: HostFiles(thread), context: thread, rule: .ownFolder, output: { _ in }, report: { _ in },
+                localTime: { _ in "" })
+            return await tool.backingFiles(of: path, format: kind.rawValue).map { "\($0.path) (\($0.format))" }
+        }
     }
 
     static func isBlockDevice(_ path: String) -> Bool { type(path) == .typeBlockSpecial }

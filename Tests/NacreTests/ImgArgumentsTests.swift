@@ -7,7 +7,8 @@ import Testing
 struct ImgArgumentsTests {
     @Test("short options take their value joined or apart, and stand before or behind operands")
     func forms() throws {
-        let arguments = try ImgArguments(.create, ["-qfqcow2", "a.qcow2", "-o", "compat=v2", "-ocluster_size=4k", "1M"])
+        let arguments = try ImgArguments(
+            .create, ["-qfqcow2", "a.qcow2", "-o", "compat=v2", "-ocluster_size=4k", "1M"])
         #expect(arguments.isQuiet)
         #expect(arguments.format == "qcow2")
         #expect(arguments.operands == ["a.qcow2", "1M"])
