@@ -35,6 +35,17 @@ final class Daemon {
 
     func monitor() async throws -> QMPSession { try await QMPSession(monitorPath) }
 
+    /// Resizes the disk. The export has to go for that time, since it does not let its node's size change.
+    func resize(to size: UInt64) async throws {
+        let monitor = try await monitor()
+        try await monitor.execute("block-export-del", ["id": "e0", "mode": "hard"])
+        guard try await monitor.event("BLOCK_EXPORT_DELETED") != nil else { throw Trouble("the export stays") }
+        try await monitor.execute("block_resize", ["node-name": "disk", "size": .unsigned(size)])
+        try await monitor.execute(
+            "block-export-add",
+            ["type": "nbd", "id": "e0", "node-name": "disk", "name": "disk", "writable": true])
+    }
+
     /// Asks it to end, and expects the orderly end: exit status 0, nothing on the way.
     func stop() async throws {
         child.signal(SIGTERM)
