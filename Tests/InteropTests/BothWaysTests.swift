@@ -14,7 +14,9 @@ struct BothWaysTests {
         }
     }
 
-    @Test("an image that QEMU wrote and we wrote on is clean, and equal to what was written", arguments: DiskUnderTest.all)
+    @Test(
+        "an image that QEMU wrote and we wrote on is clean, and equal to what was written", arguments: DiskUnderTest.all
+    )
     func writes(disk: DiskUnderTest) async throws {
         try await Scratch.use { scratch in
             try await disk.make(in: scratch)
@@ -41,7 +43,9 @@ struct BothWaysTests {
         }
     }
 
-    @Test("what many requests in flight have written is there, and the image is clean", arguments: ["io_uring", "threads"])
+    @Test(
+        "what many requests in flight have written is there, and the image is clean",
+        arguments: ["io_uring", "threads"])
     func manyInFlight(engine: String) async throws {
         try await Scratch.use { scratch in
             let image = scratch.file("disk.qcow2")
@@ -73,7 +77,8 @@ struct BothWaysTests {
             try await scratch.io(["write -P 2 64k 64k", "read -P 0 0 64k", "read -P 2 64k 64k"], daemon.uri())
             try await daemon.stop()
             try await scratch.expectClean(image)
-            try await scratch.io(["read -P 0 0 64k", "read -P 2 64k 64k", "read -P 0 128k 896k"], image, format: "qcow2")
+            try await scratch.io(
+                ["read -P 0 0 64k", "read -P 2 64k 64k", "read -P 0 128k 896k"], image, format: "qcow2")
             let size = try await scratch.json(["qemu-img", "info", "--output=json", image])["actual-size"]?.number
             #expect((size ?? .max) <= 2 << 20, "the zeroed clusters were not written in place")
         }

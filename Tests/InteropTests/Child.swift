@@ -55,14 +55,17 @@ final class Child {
     private static func spawn(
         _ arguments: [String], directory: String, environment: [String: String], out: String, err: String
     ) throws -> pid_t {
-        guard let program = Tool.path(arguments[0]), let env = Tool.path("env") else { throw Trouble("\(arguments[0]) is not installed") }
+        guard let program = Tool.path(arguments[0]), let env = Tool.path("env") else {
+            throw Trouble("\(arguments[0]) is not installed")
+        }
         // Proof: every C string lives until the call returns and is freed once; the lists end in nil; the attribute
         // objects are initialised before use and destroyed after.
         let words = [env, "--chdir=\(directory)", program] + arguments.dropFirst()
         var argv = unsafe words.map { unsafe strdup($0) } + [nil]
         var envp = unsafe environment.map { unsafe strdup("\($0.key)=\($0.value)") } + [nil]
+        let owned = unsafe argv + envp
         defer {
-            for unsafe pointer in unsafe argv + envp { unsafe free(pointer) }
+            for index in unsafe owned.indices { unsafe free(owned[index]) }
         }
         var actions = unsafe posix_spawn_file_actions_t()
         var attributes = posix_spawnattr_t()

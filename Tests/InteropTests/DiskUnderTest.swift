@@ -156,7 +156,8 @@ extension Scratch {
         let outcome = try await run(
             ["qemu-img", "compare", "-f", firstFormat, "-F", secondFormat, first, second], seconds: 120)
         #expect(
-            outcome.status == 0 && !outcome.out.contains("Warning"), "\(first) and \(second): \(outcome.out) \(outcome.err)",
+            outcome.status == 0 && !outcome.out.contains("Warning"),
+            "\(first) and \(second): \(outcome.out) \(outcome.err)",
             sourceLocation: sourceLocation)
     }
 

@@ -38,7 +38,8 @@ struct ImgTests {
         try await Scratch.use { scratch in
             try await scratch.ok("qemu-img", "create", "-q", "-f", "qcow2", "base.qcow2", "5M")
             try await scratch.io(["write -P 4 1M 64k"], "base.qcow2", format: "qcow2")
-            try await scratch.ok(Subject.img + ["create", "-f", "qcow2", "-b", "base.qcow2", "-F", "qcow2", "top.qcow2"])
+            try await scratch.ok(
+                Subject.img + ["create", "-f", "qcow2", "-b", "base.qcow2", "-F", "qcow2", "top.qcow2"])
             let info = try await scratch.json(["qemu-img", "info", "--output=json", "top.qcow2"])
             #expect(info["virtual-size"] == 5_242_880)
             #expect(info["backing-filename"] == "base.qcow2")
@@ -104,7 +105,10 @@ struct ImgTests {
             ["qemu-img", "snapshot", "-c", "one", "disk.qcow2"], ["qemu-io", "-c", "write 64k 100k", "disk.qcow2"],
         ],
         [["qemu-img", "create", "-q", "-f", "qcow2", "-o", "preallocation=metadata", "disk.qcow2", "4M"]],
-        [["qemu-img", "create", "-q", "-f", "raw", "disk.qcow2", "4M"], ["qemu-io", "-f", "raw", "-c", "write 1M 1M", "disk.qcow2"]],
+        [
+            ["qemu-img", "create", "-q", "-f", "raw", "disk.qcow2", "4M"],
+            ["qemu-io", "-f", "raw", "-c", "write 1M 1M", "disk.qcow2"],
+        ],
     ]
 
     static let reports: [[String]] = [
@@ -132,9 +136,11 @@ struct ImgTests {
         }
     }
 
-    @Test("check finds what qemu-img check finds in a leaking and in a broken image, with its status", arguments: [
-        "leak", "broken",
-    ])
+    @Test(
+        "check finds what qemu-img check finds in a leaking and in a broken image, with its status",
+        arguments: [
+            "leak", "broken",
+        ])
     func checkFinds(damage: String) async throws {
         try await Scratch.use { scratch in
             try await scratch.ok("qemu-img", "create", "-q", "-f", "qcow2", "disk.qcow2", "4M")

@@ -24,7 +24,8 @@ struct NBDClientTests {
             let export = try #require(all["exports"]?.items.first)
             #expect(export["export-size"] == 8_388_608 && export["export-name"] == "disk")
             let able = [
-                "can_cache", "can_df", "can_fast_zero", "can_flush", "can_fua", "can_multi_conn", "can_trim", "can_zero",
+                "can_cache", "can_df", "can_fast_zero", "can_flush", "can_fua", "can_multi_conn", "can_trim",
+                "can_zero",
             ]
             for flag in able { #expect(export[flag] == true, "\(flag)") }
             #expect(export["is_read_only"] == false && export["is_rotational"] == false)

@@ -32,8 +32,10 @@ struct Qcow2FeatureTests {
         try await Scratch.use { scratch in
             let image = try await create(scratch, "lazy_refcounts=on,cluster_size=4096")
             _ = try await scratch.run(
-                ["qemu-io", "-f", "qcow2", "-c", "write -P 5 0 256k", "-c", "write -P 6 1M 64k", "-c", "flush",
-                    "-c", "sigraise 9", image])
+                [
+                    "qemu-io", "-f", "qcow2", "-c", "write -P 5 0 256k", "-c", "write -P 6 1M 64k", "-c", "flush",
+                    "-c", "sigraise 9", image,
+                ])
             #expect(try ImageBytes(image).hasFeature(0, at: incompatible), "the image is not dirty to begin with")
             let daemon = try await scratch.daemon(.init(image: image))
             try await scratch.io(
@@ -222,10 +224,12 @@ struct Qcow2FeatureTests {
         }
     }
 
-    @Test("what we do not do yet is refused with a clear error", .onlyNacre, arguments: [
-        ("extended_l2=on", "extended L2"), ("data_file=disk.data", "data file"),
-        ("encrypt.format=luks,encrypt.key-secret=s", "encrypt"),
-    ])
+    @Test(
+        "what we do not do yet is refused with a clear error", .onlyNacre,
+        arguments: [
+            ("extended_l2=on", "extended L2"), ("data_file=disk.data", "data file"),
+            ("encrypt.format=luks,encrypt.key-secret=s", "encrypt"),
+        ])
     func notYet(options: String, word: String) async throws {
         try await Scratch.use { scratch in
             let image = scratch.file("disk.qcow2")

@@ -9,12 +9,15 @@ struct StoryTests {
 
     private func fioWords(_ target: [String], seed: Int) -> [String] {
         [
-            "fio", "--name=story", "--rw=randwrite", "--size=24M", "--bsrange=4k-32k", "--iodepth=16", "--randseed=\(seed)",
+            "fio", "--name=story", "--rw=randwrite", "--size=24M", "--bsrange=4k-32k", "--iodepth=16",
+            "--randseed=\(seed)",
             "--verify=crc32c", "--do_verify=1", "--verify_fatal=1", "--output-format=terse",
         ] + target
     }
 
-    @Test("ten snapshots while fio writes and verifies leave a clean chain that holds what was written", arguments: 1...runs)
+    @Test(
+        "ten snapshots while fio writes and verifies leave a clean chain that holds what was written",
+        arguments: 1...runs)
     func story(run: Int) async throws {
         let python = try #require(Tool.pythonWithQMP)
         try await Scratch.use { scratch in

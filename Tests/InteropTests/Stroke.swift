@@ -38,7 +38,8 @@ enum Stroke: Sendable {
             let (at, bytes) =
                 random.next() % 2 == 0 ? (start, length) : (start / 512 * 512, max(512, length / 512 * 512))
             switch kind {
-            case 0...5: return .write(pattern: UInt8(1 + (index + Int(seed)) % 255), at: at, count: bytes, fua: kind == 5)
+            case 0...5:
+                return .write(pattern: UInt8(1 + (index + Int(seed)) % 255), at: at, count: bytes, fua: kind == 5)
             case 6, 7: return .zero(at: at, count: bytes, unmap: kind == 7)
             case 8:
                 let clusters = 1 + random.next() % 3

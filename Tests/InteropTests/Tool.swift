@@ -25,7 +25,7 @@ struct Tool {
 
     /// A Python that has the `qemu.qmp` package: the environment that `make check` made, or the one in PATH.
     static let pythonWithQMP: String? = {
-        let candidates = ["\(package)/.build/venv/bin/python", path("python3")]
+        let candidates = ["\(package)/.build/python/bin/python", "\(package)/.build/venv/bin/python", path("python3")]
         return candidates.compactMap(\.self).first { hasQMP($0) }
     }()
 
