@@ -13,6 +13,18 @@ struct ImgTests {
         ["create", "-f", "qcow2"] + (options.isEmpty ? [] : ["-o", options]) + rest
     }
 
+    /// A map without places in the file, and with neighbours of one kind made one.
+    private func joined(_ map: JSONValue) -> [JSONValue] {
+        map.without(["offset"]).items.reduce(into: []) { all, extent in
+            if let last = all.last, last.without(["start", "length"]) == extent.without(["start", "length"]) {
+                let length = (last["length"]?.number ?? 0) + (extent["length"]?.number ?? 0)
+                all[all.count - 1]["length"] = .unsigned(length)
+            } else {
+                all.append(extent)
+            }
+        }
+    }
+
     @Test("an image that we create is clean, and what QEMU says of it is what it says of its own", arguments: options)
     func create(options: String) async throws {
         try await Scratch.use { scratch in
@@ -27,7 +39,7 @@ struct ImgTests {
             #expect(info.without(["actual-size"]) == expected.without(["actual-size"]))
             let map = try await scratch.json(["qemu-img", "map", "--output=json", "disk.qcow2"])
             // Where a preallocated cluster lies in the file is our own affair.
-            #expect(map.without(["offset"]) == expectedMap.without(["offset"]))
+            #expect(joined(map) == joined(expectedMap))
             try await scratch.io(["read -P 0 0 6M", "write -P 1 1M 3M"], "disk.qcow2", format: "qcow2")
             try await scratch.expectClean("disk.qcow2")
         }

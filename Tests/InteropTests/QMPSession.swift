@@ -62,13 +62,18 @@ final class QMPSession {
 
     /// The next message, be it an answer or an event.
     func message(seconds: Double = 20) async throws -> JSONValue {
+        try JSONValue(parsing: try await line(seconds: seconds))
+    }
+
+    /// The next message as it stands on the wire, without the line end.
+    func line(seconds: Double = 20) async throws -> String {
         let line: [UInt8]? = try await eventually(within: seconds) {
             if let line = takeLine() { return line }
             try receive()
             return takeLine()
         }
         guard let line else { throw Trouble("the monitor was silent for \(seconds) s") }
-        return try JSONValue(parsing: String(decoding: line, as: UTF8.self))
+        return String(decoding: line, as: UTF8.self)
     }
 
     private func takeLine() -> [UInt8]? {
