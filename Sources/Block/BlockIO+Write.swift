@@ -22,12 +22,13 @@ extension BlockIO {
 
     func write(_ range: ByteRange, of format: any ImageFormat, from bytes: RawSpan) async throws(BlockError) {
         if case .now = format.commitUrgency { try await flush() }
-        let token = format.beginRequest()
+        var token = format.beginRequest()
         defer {
             format.endRequest(token)
             scheduleCommit(format)
         }
         var rest = range
+        var hasReclaimed = false
         while !rest.isEmpty {
             if let refusal = format.writeRefusal { throw refusal }
             let extent = format.lookup(rest)
@@ -43,8 +44,17 @@ extension BlockIO {
                 try await file.write(at: offset, from: bytes.extracting(from..<from + Int(part.count)), flags: [])
                 rest = rest.dropping(part.count)
             default:
-                let written = try await allocate(rest, in: format, from: bytes.extracting(from..<bytes.byteCount))
-                rest = rest.dropping(written)
+                do {
+                    let written = try await allocate(rest, in: format, from: bytes.extracting(from..<bytes.byteCount))
+                    rest = rest.dropping(written)
+                } catch .noSpace where !hasReclaimed && format.commitUrgency != .none {
+                    // What was freed returns when its epoch ends; then there may be room. This request must not hold on
+                    // to what was freed since it began, so it begins anew.
+                    hasReclaimed = true
+                    format.endRequest(token)
+                    defer { token = format.beginRequest() }
+                    try await flush()
+                }
             }
         }
     }
@@ -60,11 +70,6 @@ extension BlockIO {
         case .busy:
             await format.settle(guest)
             return 0
-        case .failed(.noSpace) where format.commitUrgency != .none:
-            // What was freed returns when its epoch ends; then there may be room.
-            try await flush()
-            guard case .ticket(let ticket) = format.allocate(guest) else { throw .noSpace }
-            return try await place(ticket, in: format, from: bytes)
         case .failed(let failure):
             throw failure
         case .ticket(let ticket):

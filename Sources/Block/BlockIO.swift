@@ -91,14 +91,16 @@ public final class BlockIO: Storage {
             case .format(let format):
                 self.cancelEpoch()
                 if self.options.isReadOnly { return }
+                defer { self.scheduleCommit(format) }
                 let freed = try await format.commit()
-                try await self.punch(freed)
+                await self.punch(freed)
+                format.release(freed)
             }
         }
     }
 
     /// Gives back to the host what nothing uses any more. A failure is no failure of the flush: the space stays taken.
-    private func punch(_ freed: [ByteRange]) async throws(BlockError) {
+    private func punch(_ freed: [ByteRange]) async {
         guard options.punchesFreed, let file else { return }
         for range in freed { try? await file.discard(range) }
     }
@@ -108,9 +110,21 @@ public final class BlockIO: Storage {
         switch driver {
         case .storage(let storage): try await storage.resize(to: length)
         case .format(let format):
+            let old = format.length
             try await format.resize(to: length)
             scheduleCommit(format)
+            try await zeroGrown(from: old, of: format)
         }
+    }
+
+    /// What a disk gains reads as zeros: where a longer backing file would show through, and in the rest of the cluster that
+    /// held the old end.
+    private func zeroGrown(from old: UInt64, of format: any ImageFormat) async throws(BlockError) {
+        guard !format.mapsStraight, format.length > old else { return }
+        let cluster = max(format.limits.discardAlignment, 1)
+        let end = min(format.length, max(backing?.length ?? 0, old.roundedUp(to: cluster) ?? old))
+        guard end > old else { return }
+        try await zero(ByteRange(from: old, to: end), flags: .mayUnmap)
     }
 
     /// Ends the walker's own timers; called when it is swapped out or its node closes.

@@ -40,10 +40,18 @@ public protocol ImageFormat: AnyObject {
     /// Reads `guest`, which lies in one encoded extent, decoded, into `buffer`.
     func decode(_ guest: ByteRange, into buffer: inout MutableRawSpan) async throws(BlockError)
     /// Makes all that was published or unmapped before the call durable, data first, in the order of O1 to O17.
-    /// Answers the ranges of the `file` child that nothing uses any more and that may now be punched.
+    /// Answers the ranges of the `file` child that nothing uses any more and that may now be punched. They stay out of use
+    /// until they are given to `release`.
     func commit() async throws(BlockError) -> [ByteRange]
+    /// What `commit` answered has been punched, or will not be: it may be allocated again.
+    func release(_ freed: [ByteRange])
     /// Sets the virtual disk's size.
     func resize(to length: UInt64) async throws(BlockError)
+}
+
+extension ImageFormat {
+    /// For formats that never free a place.
+    public func release(_ freed: [ByteRange]) {}
 }
 
 /// Whether a format's changes wait to be committed.

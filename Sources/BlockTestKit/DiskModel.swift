@@ -4,6 +4,8 @@ public import Bytes
 ///
 /// A written or zeroed byte has one value. A discarded byte may read as it was or as zero; once seen it has to stay so.
 public struct DiskModel: Sendable {
+    private static let zeros = [UInt8](repeating: 0, count: 1 << 20)
+
     private var values: SparseBytes
     /// 1 where the byte may be zero as well.
     private var maybeZero: SparseBytes
@@ -53,20 +55,51 @@ public struct DiskModel: Sendable {
     /// byte that is wrong.
     public mutating func observe(_ bytes: [UInt8], at offset: UInt64) -> Mismatch? {
         let range = ByteRange(at: offset, count: UInt64(bytes.count))
-        let expected = values.bytes(range)
-        if !expected.rawBytes.isSame(as: bytes.rawBytes) {
-            for (index, byte) in bytes.enumerated() where byte != expected[index] {
-                let position = offset + UInt64(index)
-                let open = maybeZero.bytes(ByteRange(at: position, count: 1))[0] == 1
-                if !open || byte != 0 {
-                    return Mismatch(offset: position, expected: expected[index], found: byte, mayBeZero: open)
-                }
-            }
+        if !values.holds(range), !maybeZero.holds(range), bytes.count <= Self.zeros.count,
+            bytes.rawBytes.isSame(as: Self.zeros.rawBytes.extracting(0..<bytes.count))
+        {
+            return nil
         }
-        if maybeZero.run(range).allocated || maybeZero.run(range).count < range.count {
-            write(bytes, at: offset)
+        let expected = values.bytes(range)
+        var index = 0
+        while index < bytes.count {
+            let end = min(index + Int(SparseBytes.pageSize), bytes.count)
+            let found = bytes.rawBytes.extracting(index..<end)
+            if !found.isSame(as: expected.rawBytes.extracting(index..<end)) {
+                if let mismatch = mismatch(bytes, expected, index..<end, at: offset) { return mismatch }
+                settle(found, at: offset + UInt64(index))
+            } else if maybeZero.holds(ByteRange(at: offset + UInt64(index), count: UInt64(end - index))) {
+                settle(found, at: offset + UInt64(index))
+            }
+            index = end
         }
         return nil
+    }
+
+    private mutating func settle(_ bytes: RawSpan, at offset: UInt64) {
+        values.write(bytes, at: offset)
+        maybeZero.zero(ByteRange(at: offset, count: UInt64(bytes.byteCount)))
+    }
+
+    private func mismatch(_ bytes: [UInt8], _ expected: [UInt8], _ part: Range<Int>, at offset: UInt64) -> Mismatch? {
+        let start = offset + UInt64(part.lowerBound)
+        let open = maybeZero.bytes(ByteRange(at: start, count: UInt64(part.count)))
+        var index = part.lowerBound
+        while index < part.upperBound {
+            let (byte, mayBeZero) = (bytes[index], open[index - part.lowerBound] == 1)
+            if byte != expected[index], !mayBeZero || byte != 0 {
+                return Mismatch(
+                    offset: offset + UInt64(index), expected: expected[index], found: byte, mayBeZero: mayBeZero)
+            }
+            index += 1
+        }
+        return nil
+    }
+
+    /// Compares bytes read some other way, without fixing anything.
+    public func mismatch(_ bytes: [UInt8], at offset: UInt64) -> Mismatch? {
+        var copy = self
+        return copy.observe(bytes, at: offset)
     }
 
     /// Where a disk differs from its model.

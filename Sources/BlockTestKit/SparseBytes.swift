@@ -100,6 +100,12 @@ public struct SparseBytes: Sendable {
         return (min(range.end, (page + 1) * Self.pageSize) - range.start, allocated)
     }
 
+    /// Whether any byte of the range is held in memory.
+    public func holds(_ range: ByteRange) -> Bool {
+        guard !range.isEmpty else { return false }
+        return (range.start / Self.pageSize...(range.end - 1) / Self.pageSize).contains { pages[$0] != nil }
+    }
+
     private static func firstPage(of range: ByteRange) -> (page: UInt64, part: ByteRange) {
         let page = range.start / pageSize
         return (page, range.prefix((page + 1) * pageSize - range.start))

@@ -38,4 +38,11 @@ public struct AlignedBuffer: ~Copyable {
             return unsafe _overrideLifetime(span, mutating: &self)
         }
     }
+
+    /// Moves `count` bytes at `start` to the front. Precondition: they lie inside the buffer.
+    public mutating func moveToFront(from start: Int, count: Int) {
+        precondition(start >= 0 && count >= 0 && start <= byteCount - count, "a move reaches past its buffer")
+        // Proof: the bounds were checked above; memmove takes overlapping ranges.
+        unsafe base.copyMemory(from: base + start, byteCount: count)
+    }
 }

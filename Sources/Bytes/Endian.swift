@@ -90,6 +90,16 @@ extension MutableRawSpan {
 }
 
 extension Array where Element == UInt8 {
+    /// The array's bytes, to read.
+    @inlinable
+    public var byteSpan: RawSpan {
+        @_lifetime(borrow self)
+        get {
+            // Proof: bytes have no padding, and the span lives no longer than the borrowed array.
+            unsafe span.bytes
+        }
+    }
+
     /// Runs `body` with the array's bytes as a mutable raw span.
     public mutating func withMutableBytes<R, E: Error>(_ body: (inout MutableRawSpan) throws(E) -> R) throws(E) -> R {
         var span = mutableSpan
@@ -114,4 +124,16 @@ extension MutableRawSpan {
     /// Whether the first byte's address is a multiple of `alignment` (a power of two).
     @inlinable
     public func isAligned(to alignment: Int) -> Bool { bytes.isAligned(to: alignment) }
+}
+
+extension Array where Element == UInt8 {
+    /// The array's bytes as a raw span.
+    public var byteSpan: RawSpan {
+        @_lifetime(borrow self)
+        borrowing get {
+            // Proof: bytes have no padding and any may be read as raw memory.
+            let raw = unsafe span.bytes
+            return unsafe _overrideLifetime(raw, borrowing: self)
+        }
+    }
 }

@@ -1,0 +1,108 @@
+extension JSONValue {
+    public enum Layout: Sendable {
+        /// One line, `", "` and `": "` between.
+        case compact
+        /// Four spaces a level, one member a line.
+        case pretty
+    }
+
+    /// The value as text: ASCII only, members in the order of QEMU's hash table, never an infinity or a NaN.
+    public func text(_ layout: Layout = .compact) -> String {
+        var writer = JSONWriter(layout: layout)
+        writer.write(self, level: 0)
+        return writer.text
+    }
+}
+
+/// Writes values the way QEMU does, to the byte.
+struct JSONWriter {
+    private let layout: JSONValue.Layout
+    private(set) var text = ""
+
+    init(layout: JSONValue.Layout) { self.layout = layout }
+
+    mutating func write(_ value: JSONValue, level: Int) {
+        switch value {
+        case .null: text += "null"
+        case .bool(let value): text += value ? "true" : "false"
+        case .int(let value): text += String(value)
+        case .uint(let value): text += String(value)
+        case .double(let value): text += Self.number(value)
+        case .string(let value): write(value)
+        case .array(let array):
+            list("[", "]", array.count, level) { $0.write(array[$1], level: level + 1) }
+        case .object(let object):
+            let members = object.inWireOrder
+            list("{", "}", members.count, level) {
+                $0.write(members[$1].name)
+                $0.text += ": "
+                $0.write(members[$1].value, level: level + 1)
+            }
+        }
+    }
+
+    private mutating func list(
+        _ open: String, _ close: String, _ count: Int, _ level: Int, _ element: (inout JSONWriter, Int) -> Void
+    ) {
+        text += open
+        for index in 0..<count {
+            if index > 0 { text += layout == .pretty ? "," : ", " }
+            newLine(level + 1)
+            element(&self, index)
+        }
+        newLine(level)
+        text += close
+    }
+
+    private mutating func newLine(_ level: Int) {
+        guard layout == .pretty else { return }
+        text += "\n" + String(repeating: "    ", count: level)
+    }
+
+    private mutating func write(_ string: String) {
+        text += "\""
+        for scalar in string.unicodeScalars {
+            switch scalar {
+            case "\"": text += "\\\""
+            case "\\": text += "\\\\"
+            case "\u{08}": text += "\\b"
+            case "\u{0C}": text += "\\f"
+            case "\n": text += "\\n"
+            case "\r": text += "\\r"
+            case "\t": text += "\\t"
+            case " "..."~": text.unicodeScalars.append(scalar)
+            default: for unit in String(scalar).utf16 { text += Self.escape(unit) }
+            }
+        }
+        text += "\""
+    }
+
+    private static func escape(_ unit: UInt16) -> String {
+        let digits = String(unit, radix: 16, uppercase: true)
+        return "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
+    }
+
+    private static func number(_ value: Double) -> String {
+        guard value.isFinite else { return "null" }
+        let text = "\(value)"
+        return text.hasSuffix(".0") ? String(text.dropLast(2)) : text
+    }
+}
+
+extension JSONObject {
+    /// The members as QEMU puts them on the wire: by bucket of its hash table, in a bucket the newest first.
+    var inWireOrder: [(name: String, value: JSONValue)] {
+        let buckets = members.enumerated().map { (bucket: Self.bucket($1.name), position: $0) }
+        let order = buckets.sorted { $0.bucket != $1.bucket ? $0.bucket < $1.bucket : $0.position > $1.position }
+        return order.map { members[$0.position] }
+    }
+
+    /// The bucket, 0 to 511, of a name: the string hash of gdbm, as QEMU's dictionaries use it.
+    static func bucket(_ name: String) -> UInt32 {
+        var hash = 0x238F_13AF &* UInt32(truncatingIfNeeded: name.utf8.count)
+        for (index, byte) in name.utf8.enumerated() {
+            hash &+= UInt32(byte) << UInt32(index * 5 % 24)
+        }
+        return (1_103_515_243 &* hash &+ 12345) % 512
+    }
+}
