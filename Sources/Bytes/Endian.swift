@@ -125,15 +125,3 @@ extension MutableRawSpan {
     @inlinable
     public func isAligned(to alignment: Int) -> Bool { bytes.isAligned(to: alignment) }
 }
-
-extension Array where Element == UInt8 {
-    /// The array's bytes as a raw span.
-    public var byteSpan: RawSpan {
-        @_lifetime(borrow self)
-        borrowing get {
-            // Proof: bytes have no padding and any may be read as raw memory.
-            let raw = unsafe span.bytes
-            return unsafe _overrideLifetime(raw, borrowing: self)
-        }
-    }
-}

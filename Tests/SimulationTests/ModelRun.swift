@@ -30,6 +30,8 @@ final class ModelRun {
     private var nextRequest: UInt64 = 0
     private let ended = WaitQueue()
     private var failure: Failed?
+    /// Prints each step as it begins.
+    var trace = false
 
     private var shape: Shape { program.shape }
     private var io: BlockIO {
@@ -51,6 +53,7 @@ final class ModelRun {
                 try await begin()
                 for (index, next) in program.steps.enumerated() {
                     step = index
+                    if trace { print(index, next) }
                     try await perform(next)
                     if let failure { throw failure }
                 }

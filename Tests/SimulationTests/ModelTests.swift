@@ -24,7 +24,9 @@ import Testing
     @Test("a program reads what it wrote, and leaves an image without errors or leaks", arguments: seeds)
     func program(seed: UInt64) throws {
         let program = Program(seed: seed, length: 80)
-        do { try ModelRun(program).run() } catch { Issue.record("\(error)") }
+        let run = ModelRun(program)
+        run.trace = ProcessInfo.processInfo.environment["NACRE_TRACE"] != nil
+        do { try run.run() } catch { Issue.record("\(error)") }
     }
 
     @Test("the same seed gives the same program")

@@ -112,11 +112,11 @@ struct Program: Sendable, CustomStringConvertible {
 
         init(shape: Shape, random: SeededRandom) {
             self.shape = shape
-            self.random = random
+            var random = random
             size = shape.size
-            off = Set((0..<3).map { _ in self.random.below(12) })
-            hot = 0
-            hot = self.random.below(size)
+            off = Set((0..<3).map { _ in random.below(12 as UInt64) })
+            hot = random.below(shape.size)
+            self.random = random
         }
 
         mutating func next() -> Step {
