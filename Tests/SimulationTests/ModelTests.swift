@@ -29,6 +29,21 @@ import Testing
         do { try run.run() } catch { Issue.record("\(error)") }
     }
 
+    @Test("a full disk refuses writes, loses nothing, and takes writes again once there is room")
+    func fullDisk() throws {
+        var refusals = 0
+        for seed in 1000..<1012 as Range<UInt64> {
+            var random = SeededRandom(seed: seed)
+            var shape = Shape(seed: seed % 7, &random)
+            shape.room = 3
+            let program = Program(seed: seed, shape: shape, steps: Program(seed: seed % 7, length: 60).steps)
+            let run = ModelRun(program)
+            do { try run.run() } catch { Issue.record("\(error)") }
+            refusals += run.refusals
+        }
+        #expect(refusals > 20, "the disks were full")
+    }
+
     @Test("the same seed gives the same program")
     func reproducible() {
         #expect(Program(seed: 7, length: 50).description == Program(seed: 7, length: 50).description)
