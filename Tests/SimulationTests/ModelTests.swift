@@ -44,6 +44,23 @@ import Testing
         #expect(refusals > 20, "the disks were full")
     }
 
+    @Test("internal snapshots stay as they were made, whatever the active disk does")
+    func internalSnapshots() throws {
+        var compared = 0
+        for seed in 2000..<2021 as Range<UInt64> {
+            // Small clusters, widths that can count a second reference.
+            var random = SeededRandom(seed: seed)
+            var shape = Shape(seed: seed % 6 + 13 * (1 + seed % 6), &random)
+            shape.room = nil
+            var writer = Program(seed: seed, shape: shape, length: 70).steps
+            writer.insert(.internalSnapshot, at: 20)
+            let run = ModelRun(Program(seed: seed, shape: shape, steps: writer))
+            do { try run.run() } catch { Issue.record("\(error)") }
+            compared += run.snapshotsCompared
+        }
+        #expect(compared > 10, "most images had room for a snapshot")
+    }
+
     @Test("the same seed gives the same program")
     func reproducible() {
         #expect(Program(seed: 7, length: 50).description == Program(seed: 7, length: 50).description)

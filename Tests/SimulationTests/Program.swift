@@ -60,6 +60,8 @@ enum Step: Sendable, CustomStringConvertible {
     /// A new overlay of this size on top.
     case snapshot(UInt64)
     case reopen
+    /// The image gets an internal snapshot while it is closed.
+    case internalSnapshot
     /// Nothing is asked for this long.
     case pause(ms: UInt64)
     case compare
@@ -76,6 +78,7 @@ enum Step: Sendable, CustomStringConvertible {
         case .resize(let size): "resize \(size)"
         case .snapshot(let size): "snapshot \(size)"
         case .reopen: "reopen"
+        case .internalSnapshot: "internal snapshot"
         case .pause(let ms): "pause \(ms)"
         case .compare: "compare"
         }
@@ -113,6 +116,12 @@ struct Program: Sendable, CustomStringConvertible {
         self.seed = seed
         var writer = Writer(shape: shape, random: random)
         steps = (0..<length).map { _ in writer.next() }
+    }
+
+    /// A random program for a given shape.
+    init(seed: UInt64, shape: Shape, length: Int) {
+        var writer = Writer(shape: shape, random: SeededRandom(seed: seed))
+        self.init(seed: seed, shape: shape, steps: (0..<length).map { _ in writer.next() })
     }
 
     init(seed: UInt64, shape: Shape, steps: [Step]) {
@@ -160,7 +169,8 @@ struct Program: Sendable, CustomStringConvertible {
                 layers += 1
                 size = random.chance(70) ? size : newSize()
                 return .snapshot(size)
-            case 93..<96: return off.contains(6) ? .flush : .reopen
+            case 93..<95: return off.contains(6) ? .flush : .reopen
+            case 95: return .internalSnapshot
             case 96..<98: return .pause(ms: random.pick([1, 400, 1500]))
             default: return .compare
             }
