@@ -7,11 +7,14 @@ public struct QAPIInput {
     public let path: String
     /// Whether scalars are text, as on the command line: `on`, `16M`.
     public let isText: Bool
+    /// The member's own name; nil for an element of a list.
+    let member: String?
 
-    public init(_ value: JSONValue, path: String = "", isText: Bool = false) {
+    public init(_ value: JSONValue, path: String = "", isText: Bool = false, member: String? = nil) {
         self.value = value
         self.path = path
         self.isText = isText
+        self.member = member
     }
 
     /// The path as errors print it; what has no name prints as `null`.
@@ -76,7 +79,7 @@ public struct QAPIMembers {
     public mutating func optional<T: QAPIType>(_ name: String) throws(QMPError) -> T? {
         guard let value = object[name] else { return nil }
         taken.insert(name)
-        return try T(QAPIInput(value, path: full(name), isText: isText))
+        return try T(QAPIInput(value, path: full(name), isText: isText, member: name))
     }
 
     /// Refuses what nobody took.
@@ -96,7 +99,8 @@ extension QAPIEnum {
     public init(_ input: QAPIInput) throws(QMPError) {
         guard let text = input.value.string else { throw input.wrongType("string") }
         guard let value = Self(rawValue: text) else {
-            throw QMPError("Parameter '\(input.name)' does not accept value '\(text)'")
+            // QEMU names the member alone here, without its path.
+            throw QMPError("Parameter '\(input.member ?? "null")' does not accept value '\(text)'")
         }
         self = value
     }
