@@ -46,6 +46,8 @@ let package = Package(
         // Layer 0: bytes, text and the system, no ideas of disks.
         .target(name: "CLinux", linkerSettings: [.linkedLibrary("uring")]),
         .systemLibrary(name: "CCodecs", path: "Sources/CCodecs"),
+        // Apart from CLinux, whose _GNU_SOURCE does not go together with Foundation's view of the same headers.
+        .target(name: "CProgram"),
         room("Bytes"),
         room("JSON"),
         room("QAPI", ["JSON"]),
@@ -76,7 +78,7 @@ let package = Package(
         .executableTarget(
             name: "nacre",
             dependencies: [
-                "Bytes", "JSON", "Block", "HostIO", "HostStorage", "QMPTypes", "Graph", "Image", "Monitor", "Daemon",
+                "CProgram", "Bytes", "JSON", "Block", "HostIO", "HostStorage", "QMPTypes", "Graph", "Image", "Monitor", "Daemon",
                 arguments, log,
             ], swiftSettings: settings),
         // Tools.
