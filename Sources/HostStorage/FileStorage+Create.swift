@@ -23,4 +23,27 @@ extension FileStorage {
         guard !file.isDevice, unsafe fstat(file.descriptor, &info) == 0 else { return file.isDevice ? 0 : nil }
         return UInt64(clamping: info.st_blocks) * 512
     }
+
+    /// The size of what is at the path, links followed; nil where there is nothing.
+    public static func existingSize(_ filename: String) -> UInt64? {
+        var info = stat()
+        // Proof: one local structure, and a string lent for the call.
+        return unsafe stat(filename, &info) == 0 ? UInt64(clamping: info.st_size) : nil
+    }
+
+    /// Whether the path is a block or character device, links followed.
+    public static func isDevice(_ filename: String) -> Bool {
+        var info = stat()
+        // Proof: as above.
+        guard unsafe stat(filename, &info) == 0 else { return false }
+        return info.st_mode & S_IFMT == S_IFBLK || info.st_mode & S_IFMT == S_IFCHR
+    }
+}
+
+/// The path with all links resolved; nil where it leads nowhere.
+public func hostRealPath(_ path: String) -> String? {
+    // Proof: realpath allocates the string it answers; it is copied and freed here.
+    guard let resolved = unsafe realpath(path, nil) else { return nil }
+    defer { unsafe free(resolved) }
+    return unsafe String(cString: resolved)
 }

@@ -5,7 +5,8 @@ extension CreateRequest {
     public func qcow2Options(size: UInt64) throws(ImageError) -> CreateOptions {
         // A disk has whole sectors.
         guard let rounded = size.roundedUpToSector else {
-            throw ImageError("\(path): The image size is too large for file format 'qcow2' (try using a larger cluster size)")
+            throw ImageError(
+                "\(path): The image size is too large for file format 'qcow2' (try using a larger cluster size)")
         }
         var result = CreateOptions(size: rounded)
         switch options["compat"] ?? "1.1" {

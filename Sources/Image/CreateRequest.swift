@@ -101,7 +101,8 @@ public struct CreateRequest: Sendable {
         var words = ["fmt=\(kind.rawValue)"]
         for key in kind == .qcow2 ? Self.qcow2Keys : Self.rawKeys {
             guard let value = key == "size" ? String(size) : shown(key) else { continue }
-            words.append("\(key)=\(value.split(separator: ",", omittingEmptySubsequences: false).joined(separator: ",,"))")
+            words.append(
+                "\(key)=\(value.split(separator: ",", omittingEmptySubsequences: false).joined(separator: ",,"))")
         }
         return "Formatting '\(path)', \(words.joined(separator: " "))"
     }

@@ -64,7 +64,7 @@ public struct ImageTool {
         }
     }
 
-    private func read(_ file: ImageFile, _ path: String, _ format: String?) async throws(OpenError) -> ImageInfo {
+    func read(_ file: ImageFile, _ path: String, _ format: String?) async throws(OpenError) -> ImageInfo {
         do throws(OpenError) {
             let info = try await ImageInfo.read(file, filename: path, format: format)
             await file.close()
@@ -75,7 +75,7 @@ public struct ImageTool {
         }
     }
 
-    private func backing(of info: ImageInfo) throws(OpenError) -> (path: String, format: String?, folder: String?)? {
+    func backing(of info: ImageInfo) throws(OpenError) -> (path: String, format: String?, folder: String?)? {
         guard let name = info.backingFilename else { return nil }
         return try BackingName.resolve(name, format: info.backingFormat, of: info.filename, rule)
     }

@@ -13,7 +13,9 @@ public enum SizeText {
     public static func parse(_ text: String) throws(Mistake) -> UInt64 {
         if text.hasPrefix("0x") || text.hasPrefix("0X") {
             guard text.utf8.count > 2, text.utf8.dropFirst(2).allSatisfy({ isHex($0) }) else { throw .malformed }
-            guard let value = UInt64(text.dropFirst(2), radix: 16), value <= UInt64(Int64.max) else { throw .outOfRange }
+            guard let value = UInt64(text.dropFirst(2), radix: 16), value <= UInt64(Int64.max) else {
+                throw .outOfRange
+            }
             return value
         }
         var rest = text[...]

@@ -49,7 +49,9 @@ struct DaemonArguments {
         case "allow-path": allowedPaths.append(value)
         case "trace": warnings.append("\(words): warning: trace event '\(value)' does not exist")
         default:
-            guard let kind = DaemonOption.Kind(rawValue: name) else { preconditionFailure("the scanner knows no \(name)") }
+            guard let kind = DaemonOption.Kind(rawValue: name) else {
+                preconditionFailure("the scanner knows no \(name)")
+            }
             options.append(DaemonOption(kind, value))
             self.words.append(words)
         }

@@ -40,7 +40,7 @@ final class HostFiles: ImageFiles {
     private func image(_ file: FileStorage, storage: any Storage) -> ImageFile {
         ImageFile(
             storage: storage, allocatedBytes: file.allocatedBytes,
-            identity: "\(file.identity.device):\(file.identity.inode)"
+            identity: "\(file.fileIdentity.device):\(file.fileIdentity.inode)"
         ) { file.releasePermissions(used: [], shared: .all) }
     }
 

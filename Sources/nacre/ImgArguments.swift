@@ -113,7 +113,8 @@ struct ImgArguments {
         switch command {
         case .create:
             options += [
-                .init("quiet", short: "q"), .init("unsafe", short: "u"), .init("backing-file", short: "b", takesValue: true),
+                .init("quiet", short: "q"), .init("unsafe", short: "u"),
+                .init("backing-file", short: "b", takesValue: true),
                 .init("backing-format", short: "F", takesValue: true), .init("options", short: "o", takesValue: true),
             ]
         case .info:

@@ -56,7 +56,8 @@ struct OptionScanner {
         let parts = word.dropFirst(2).split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
         let given = String(parts[0])
         let candidates = options.filter { $0.long?.hasPrefix(given) == true }
-        guard let option = candidates.first(where: { $0.long == given }) ?? (candidates.count == 1 ? candidates[0] : nil)
+        guard
+            let option = candidates.first(where: { $0.long == given }) ?? (candidates.count == 1 ? candidates[0] : nil)
         else {
             if candidates.isEmpty { throw .unknownLong("--" + given) }
             throw .ambiguous("--" + given, candidates.map { "--" + $0.name })

@@ -1,5 +1,5 @@
-import Dispatch
 import Block
+import Dispatch
 import HostIO
 import Synchronization
 

@@ -38,7 +38,9 @@ struct ServeCommand: ParsableCommand {
             transport: port.map { .tcp(host: address, port: $0) }
                 ?? .unix(socket.map(absolute) ?? folder.path(of: "nbd.sock")),
             qmp: qmp.map(absolute) ?? folder.path(of: "qmp.sock"), export: name)
-        let text = ServeText(image: source, kind: kind, isReadOnly: readOnly, guessed: format == nil, place: place)
+        let text = ServeText(
+            image: source, kind: kind, isReadOnly: readOnly, guessed: format == nil,
+            backing: source.backingFiles(kind), place: place)
         let options = try options(path, kind, place)
         do throws(DaemonStartError) {
             try Daemon.serve(

@@ -30,7 +30,8 @@ struct ServePlace: Sendable {
     }
 
     private static func escaped(_ text: String, keeping kept: String = "") -> String {
-        let plain = CharacterSet(charactersIn: "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~" + kept)
+        let plain = CharacterSet(
+            charactersIn: "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~" + kept)
         return text.addingPercentEncoding(withAllowedCharacters: plain) ?? text
     }
 }

@@ -4,12 +4,14 @@ struct ServeText: Sendable, CustomStringConvertible {
     let kind: ServeCommand.ImageKind
     let isReadOnly: Bool
     let guessed: Bool
+    /// Files below the image, opened with it because they lie in its folder.
+    let backing: [String]
     let place: ServePlace
 
     var description: String {
         """
         \(image.shown): \(kind.rawValue)\(guessed ? ", by its magic" : ""), served \(isReadOnly ? "read-only" : "writable")
-
+        \(below)
           URI       \(place.uri)
           look      nbdinfo \(quoted(place.uri))
           attach    qemu-system-x86_64 -drive \(quoted("file=\(place.uri.replacing(",", with: ",,")),format=raw,if=virtio"))
@@ -17,6 +19,10 @@ struct ServeText: Sendable, CustomStringConvertible {
         Ctrl-C closes it in order.
 
         """
+    }
+
+    private var below: String {
+        backing.map { "on top of \($0), from the image's own folder\n" }.joined()
     }
 
     private var snapshot: String {

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import Image
 
 /// The image that `serve` is asked to serve, before it is opened as one.
 struct ServedImage: Sendable {
@@ -22,12 +23,25 @@ struct ServedImage: Sendable {
         defer { try? file.close() }
         let magic = (try? file.read(upToCount: 4)) ?? Data()
         guard magic == Data([0x51, 0x46, 0x49, 0xfb]) else {
-            Program.fail("""
+            Program.fail(
+                """
                 \(shown): not a qcow2 image. The format of something writable is never guessed: \
                 say --format raw to serve the file's bytes as the disk.
                 """)
         }
         return .qcow2
+    }
+
+    /// The backing files that will be opened with it: path and format.
+    func backingFiles(_ kind: ServeCommand.ImageKind) -> [String] {
+        guard kind == .qcow2 else { return [] }
+        let path = path
+        return OwnThread.run { thread in
+            let tool = ImageTool(
+                files: HostFiles(thread), context: thread, rule: .ownFolder, output: { _ in }, report: { _ in },
+                localTime: { _ in "" })
+            return await tool.backingFiles(of: path, format: kind.rawValue).map { "\($0.path) (\($0.format))" }
+        }
     }
 
     static func isBlockDevice(_ path: String) -> Bool { type(path) == .typeBlockSpecial }

@@ -47,7 +47,9 @@ struct CheckTests {
 
                 """))
         #expect(try check(bench, "a.qcow2", repair: .leaks) == 0)
-        #expect(bench.said.contains("    1 leaked clusters\n    0 corruptions\n\nDouble checking the fixed image now...\nNo errors"))
+        #expect(
+            bench.said.contains(
+                "    1 leaked clusters\n    0 corruptions\n\nDouble checking the fixed image now...\nNo errors"))
         #expect(try check(bench, "a.qcow2") == 0)
     }
 

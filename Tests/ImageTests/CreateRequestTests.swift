@@ -7,7 +7,10 @@ struct CreateRequestTests {
     @Test(
         "the line that create prints is qemu-img's",
         arguments: [
-            ("qcow2", "", "cluster_size=65536 extended_l2=off compression_type=zlib size=1048576 lazy_refcounts=off refcount_bits=16"),
+            (
+                "qcow2", "",
+                "cluster_size=65536 extended_l2=off compression_type=zlib size=1048576 lazy_refcounts=off refcount_bits=16"
+            ),
             (
                 "qcow2", "cluster_size=4k,compat=0.10,preallocation=metadata",
                 "cluster_size=4096 extended_l2=off preallocation=metadata compression_type=zlib size=1048576 compat=0.10 lazy_refcounts=off refcount_bits=16"

@@ -11,7 +11,8 @@ struct CreateTests {
         #expect(bench.said.contains("size=3145728 backing_file=base.qcow2 backing_fmt=qcow2"))
         try bench.run { try await $0.info("d/top.qcow2", format: nil, form: .human, chain: false, forceShare: false) }
         #expect(bench.said.contains("virtual size: 3 MiB (3145728 bytes)\n"))
-        #expect(bench.said.contains("backing file: base.qcow2 (actual path: d/base.qcow2)\nbacking file format: qcow2\n"))
+        #expect(
+            bench.said.contains("backing file: base.qcow2 (actual path: d/base.qcow2)\nbacking file format: qcow2\n"))
     }
 
     @Test("a backing file without its format is refused, and so is one that is not there")

@@ -17,7 +17,7 @@ struct InfoTests {
                 image: a.qcow2
                 file format: qcow2
                 virtual size: 1 MiB (1048576 bytes)
-                disk size: \(SizeText.describe(allocated(bench, "a.qcow2")))
+                disk size: \(SizeText.describe(bench.files.allocated("a.qcow2")))
                 cluster_size: 65536
                 Format specific information:
                     compat: 1.1
@@ -28,14 +28,6 @@ struct InfoTests {
                     extended l2: false
 
                 """)
-    }
-
-    private func allocated(_ bench: Bench, _ path: String) -> UInt64 {
-        var pages: UInt64 = 0
-        let bytes = bench.files[path]
-        for start in stride(from: 0, to: bytes.count, by: 4096)
-        where bytes[start..<min(start + 4096, bytes.count)].contains(where: { $0 != 0 }) { pages += 1 }
-        return pages * 4096
     }
 
     @Test("info opens one file, whatever the image names, and writes nothing")

@@ -3,7 +3,9 @@ import Testing
 
 @Suite("map")
 struct MapTests {
-    private func map(_ bench: Bench, _ path: String, start: UInt64 = 0, count: UInt64? = nil, form: ImageTool.Form = .json)
+    private func map(
+        _ bench: Bench, _ path: String, start: UInt64 = 0, count: UInt64? = nil, form: ImageTool.Form = .json
+    )
         throws
     {
         try bench.run {
@@ -43,16 +45,26 @@ struct MapTests {
         #expect(lines.count == 4)
         #expect(
             lines.first
-                == #"[{ "start": 0, "length": 65536, "depth": 1, "present": true, "zero": false, "data": true, "offset": 0},"#)
-        #expect(lines[1].hasPrefix(#"{ "start": 65536, "length": 131072, "depth": 0, "present": true, "zero": false, "data": true"#))
+                == #"[{ "start": 0, "length": 65536, "depth": 1, "present": true, "zero": false, "data": true, "offset": 0},"#
+        )
         #expect(
-            lines[2] == #"{ "start": 196608, "length": 65536, "depth": 1, "present": true, "zero": false, "data": true, "offset": 196608},"#)
-        #expect(lines[3] == #"{ "start": 262144, "length": 262144, "depth": 1, "present": false, "zero": true, "data": false}]"#)
+            lines[1].hasPrefix(
+                #"{ "start": 65536, "length": 131072, "depth": 0, "present": true, "zero": false, "data": true"#))
+        #expect(
+            lines[2]
+                == #"{ "start": 196608, "length": 65536, "depth": 1, "present": true, "zero": false, "data": true, "offset": 196608},"#
+        )
+        #expect(
+            lines[3]
+                == #"{ "start": 262144, "length": 262144, "depth": 0, "present": false, "zero": true, "data": false}]"#)
         try map(bench, "d/top.qcow2", start: 32768, count: 65536)
         #expect(bench.said.hasPrefix(#"[{ "start": 32768, "length": 32768, "depth": 1"#))
         #expect(bench.said.split(separator: "\n").count == 2)
         try map(bench, "d/top.qcow2", form: .human)
-        #expect(bench.said.hasPrefix("Offset          Length          Mapped to       File\n0               0x10000         0               d/base.raw\n"))
+        #expect(
+            bench.said.hasPrefix(
+                "Offset          Length          Mapped to       File\n0               0x10000         0               d/base.raw\n"
+            ))
         #expect(bench.files.openNow == 0)
     }
 
@@ -63,7 +75,8 @@ struct MapTests {
         try bench.create("a.qcow2", backing: "b.qcow2", backingFormat: "qcow2", size: "1M", checksBacking: false)
         #expect(
             throws: ImageError(
-                "Could not open 'a.qcow2': Could not open backing file: 'a.qcow2' stands on itself: the backing chain is a loop")
+                "Could not open 'a.qcow2': Could not open backing file: 'a.qcow2' stands on itself: the backing chain is a loop"
+            )
         ) { try map(bench, "a.qcow2") }
         try bench.create("n.qcow2", backing: "nbd://host/x", backingFormat: "raw", size: "1M", checksBacking: false)
         #expect(throws: ImageError.self) { try map(bench, "n.qcow2") }

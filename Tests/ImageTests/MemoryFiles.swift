@@ -19,6 +19,8 @@ final class MemoryFiles: ImageFiles {
         set { contents[path] = MemoryStorage(SparseBytes(newValue)) }
     }
 
+    func allocated(_ path: String) -> UInt64 { contents[path]?.contents.allocatedBytes ?? 0 }
+
     func holds(_ path: String) -> Bool { contents[path] != nil }
 
     func open(_ path: String, _ use: FileUse) async throws(OpenError) -> ImageFile {
