@@ -48,6 +48,8 @@ struct SnapshotTableReader {
     }
 
     private mutating func readEntry(_ index: UInt32) async throws(OpenError) -> Snapshot {
+        // An entry begins at a multiple of 8; behind the last one a file may end.
+        _ = try await take(Int((8 - consumed % 8) % 8), index)
         let head = try await take(40, index)
         let extraSize = head.integer(36, 4)
         guard extraSize <= UInt64(Limits.snapshotExtraBytes) else {
@@ -56,7 +58,6 @@ struct SnapshotTableReader {
         let extra = try await take(Int(extraSize), index)
         let id = try await take(Int(head.integer(12, 2)), index)
         let name = try await take(Int(head.integer(14, 2)), index)
-        _ = try await take(Int((8 - consumed % 8) % 8), index)
         kept += MemoryLayout<Snapshot>.stride + id.count + name.count
         guard kept <= Limits.snapshotListBytes else { throw OpenError("Snapshot table too large") }
 

@@ -10,6 +10,8 @@ extension [UInt8] {
     }
 }
 
+private func decode(_ bytes: [UInt8]) throws(OpenError) -> Header { try Header.decode(bytes.byteSpan) }
+
 @Suite struct HeaderTests {
     /// A valid header cluster, version 3 with 64 KiB clusters, 64 MiB of disk.
     static func valid(version: UInt32 = 3) throws -> [UInt8] {
@@ -93,7 +95,7 @@ extension [UInt8] {
     func hostile(_ damage: Damage) throws {
         var bytes = try Self.valid()
         for change in damage.changes { bytes.put(change.value, at: change.offset, width: change.width) }
-        #expect(throws: OpenError(damage.message)) { try Header.decode(bytes.byteSpan) }
+        #expect(throws: OpenError(damage.message)) { try decode(bytes) }
     }
 
     @Test("no field value makes decoding trap, whatever it claims")
@@ -109,7 +111,7 @@ extension [UInt8] {
                     for width in [4, 8] {
                         var bytes = valid
                         bytes.put(value, at: offset, width: width)
-                        guard let header = try? Header.decode(bytes.byteSpan) else { continue }
+                        guard let header = try? decode(bytes) else { continue }
                         _ = header.unsupported
                         _ = header.geometry.l1Entries(for: header.size)
                     }
@@ -122,20 +124,20 @@ extension [UInt8] {
     func truncated() throws {
         let bytes = try Self.valid()
         for count in 0..<400 {
-            let header = try? Header.decode(Array(bytes[..<count]).byteSpan)
+            let header = try? decode(Array(bytes[..<count]))
             #expect(header == nil || count >= 112)
         }
-        #expect(throws: OpenError("qcow2 header too short")) { try Header.decode(Array(bytes[..<71]).byteSpan) }
+        #expect(throws: OpenError("qcow2 header too short")) { try decode(Array(bytes[..<71])) }
     }
 
     @Test("an unknown incompatible feature is named by the image's own table")
     func featureName() throws {
-        var header = try Header.decode(Self.valid().byteSpan)
+        var header = try decode(Self.valid())
         header.extensions = [.featureNames([FeatureName(kind: .incompatible, bit: 9, name: "time travel")])]
         var bytes = try header.encode()
         bytes.put(1 << 9 | 1 << 10, at: 72, width: 8)
         let message = "Unsupported qcow2 feature(s): time travel, Unknown incompatible feature: 400"
-        #expect(throws: OpenError(message)) { try Header.decode(bytes.byteSpan) }
+        #expect(throws: OpenError(message)) { try decode(bytes) }
     }
 
     @Test("what is not built yet is refused by name", arguments: [
@@ -145,24 +147,24 @@ extension [UInt8] {
     func notYet(_ bits: UInt64, _ message: String) throws {
         var bytes = try Self.valid()
         bytes.put(bits, at: 72, width: 8)
-        #expect(try Header.decode(bytes.byteSpan).unsupported == OpenError(message))
+        #expect(try decode(bytes).unsupported == OpenError(message))
     }
 
     @Test("more than 256 extensions are refused, 256 are kept")
     func manyExtensions() throws {
-        var header = try Header.decode(Self.valid().byteSpan)
+        var header = try decode(Self.valid())
         header.extensions = (0..<256).map { .other(type: 0x1000 + UInt32($0), data: []) }
-        let decoded = try Header.decode(header.encode().byteSpan)
+        let decoded = try decode(header.encode())
         #expect(decoded.extensions == header.extensions)
         header.extensions.append(.other(type: 1, data: []))
         let bytes = try header.encode()
-        #expect(throws: OpenError("Header has more than 256 extensions")) { try Header.decode(bytes.byteSpan) }
+        #expect(throws: OpenError("Header has more than 256 extensions")) { try decode(bytes) }
     }
 
     @Test("encoding and decoding keep every field, unknown ones and unknown extensions too")
     func roundTrip() throws {
         for version in [2, 3] as [UInt32] {
-            var header = try Header.decode(Self.valid(version: version).byteSpan)
+            var header = try decode(Self.valid(version: version))
             header.extensions.append(.other(type: 0xdead_beef, data: [1, 2, 3]))
             header.snapshotCount = 3
             header.snapshotsOffset = 0x50000
@@ -174,7 +176,7 @@ extension [UInt8] {
                 header.refcountOrder = 6
                 header.unknownFields = Array(1...24)
             }
-            let decoded = try Header.decode(header.encode().byteSpan)
+            let decoded = try decode(header.encode())
             #expect(decoded == header)
             #expect(decoded.backingFile == "base.raw")
             #expect(decoded.backingFormat == "raw")
