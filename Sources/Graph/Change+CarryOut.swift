@@ -98,6 +98,10 @@ extension Graph {
             let reopen = try await file.prepareReopen(spec)
             swap.undo.append { reopen.cancel() }
             swap.reopens.append((id, file, reopen))
+            guard reopen.isReadOnly, !spec.isReadOnly else { return }
+            // It fell back again; whoever writes to it must not go on.
+            change.value.nodes[id]?.fellBack = true
+            _ = try change.value.permissions(before: value)
         } catch {
             if change.toleratesWritableFiles, spec.isReadOnly { return }
             throw error

@@ -61,9 +61,12 @@ extension Graph {
 
     /// Closes what the change opened, and gives back the locks that it took.
     private func drop(_ change: Change) async {
-        for id in change.value.topDown() {
+        let planned = change.value.topDown()
+        // What the value had dropped by then is closed first; children are older than what is defined on them.
+        let dropped = change.opened.keys.filter { change.value.nodes[$0] == nil }.sorted(by: >)
+        for id in dropped + planned {
             guard let node = change.opened[id] else { continue }
-            await close(node, change.value.name(of: id))
+            await close(node, node.name)
         }
         releaseLocks()
     }

@@ -17,7 +17,7 @@ final class MemoryHost: StorageOpener {
         }
     }
 
-    let workingFolder = "/work"
+    let workingFolder = "/here"
     private(set) var files: [String: File] = [:]
     /// Every spec that was opened, in order.
     private(set) var specs: [FileSpec] = []
