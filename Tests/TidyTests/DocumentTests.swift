@@ -31,6 +31,15 @@ struct DocumentTests {
         for page in Self.pages where page.hasPrefix("docs/") { #expect(reached.contains(page), "\(page)") }
     }
 
+    @Test("every page that a source file points to is there")
+    func pagesNamedBySources() throws {
+        for path in Checkout.files(suffix: ".swift") {
+            for match in try Checkout.text(path).matches(of: /docs\/[A-Za-z0-9\/_.-]+\.md/) {
+                #expect(Checkout.exists(String(match.0)), "\(path) points to \(match.0)")
+            }
+        }
+    }
+
     @Test("docs/qmp-reference.md is what the schema says (make docs)")
     func referenceIsFresh() throws {
         let files = try Checkout.files(in: "Schema", suffix: ".json").map { path in
