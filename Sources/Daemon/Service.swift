@@ -1,5 +1,5 @@
 import Block
-import Glibc
+import FoundationEssentials
 import Graph
 import HostIO
 import Logging
@@ -44,10 +44,7 @@ final class Service: QMPCommands {
 
     /// Sends an event to every monitor, with the wall clock's time.
     func tell(_ event: QMPEvent) {
-        var time = timespec()
-        // Proof: one local structure.
-        unsafe clock_gettime(CLOCK_REALTIME, &time)
-        monitor.broadcast(event, timeUs: UInt64(time.tv_sec) * 1_000_000 + UInt64(time.tv_nsec) / 1000)
+        monitor.broadcast(event, timeUs: UInt64(max(0, Date().timeIntervalSince1970 * 1_000_000)))
     }
 
     private func observer() -> GraphObserver {
@@ -57,7 +54,8 @@ final class Service: QMPCommands {
                 self?.tell(.blockImageCorrupted(BlockImageCorruptedEvent(node, report)))
             },
             onFence: { [weak self] node, error in
-                self?.log.error("\(node): a metadata write or a flush failed (\(error)); the image takes no more writes")
+                self?.log.error(
+                    "\(node): a metadata write or a flush failed (\(error)); the image takes no more writes")
             },
             onIOError: { [weak self] report in self?.tell(.blockIoError(BlockIoErrorEvent(report))) },
             onBackingOpened: { [weak self] path, image in

@@ -23,7 +23,12 @@ struct DocumentTests {
         var reached: Set<String> = []
         var open = ["README.md"]
         while let page = open.popLast() {
-            guard reached.insert(page).inserted, page.hasSuffix(".md"), Checkout.exists(page) else { continue }
+            guard reached.insert(page).inserted, Checkout.exists(page) else { continue }
+            guard page.hasSuffix(".md") else {
+                // A folder shows what is in it.
+                open += Self.pages.filter { $0.hasPrefix(page + "/") }
+                continue
+            }
             for match in try Checkout.text(page).matches(of: /\]\(([^)\s#]+)/) {
                 open.append(resolve(String(match.1), from: page))
             }
