@@ -1,6 +1,6 @@
 # make serve [IMAGE=disk.qcow2]   build what is needed and serve an image over NBD, with a QMP socket beside it
 # make check                      everything that CI checks
-.PHONY: deps build serve check format clean
+.PHONY: deps build serve check format docs clean
 export SWIFT_BACKTRACE := enable=no
 
 NACRE := .build/release/nacre
@@ -30,6 +30,10 @@ check:
 
 format:
 	swift format --in-place --parallel --recursive Package.swift Plugins Sources Tests
+
+# The reference manual of QMP, from the schema.
+docs:
+	swift run qapigen --manual Schema >docs/qmp-reference.md.new && mv docs/qmp-reference.md.new docs/qmp-reference.md
 
 clean:
 	rm -rf .build $(DEMO)

@@ -96,6 +96,21 @@ public struct DiskModel: Sendable {
         return nil
     }
 
+    /// Compares what was read after a change of these bytes failed: each byte is as before or as the change would have made
+    /// it. Fixes the values to what was found.
+    public mutating func observe(_ bytes: [UInt8], at offset: UInt64, afterFailedChangeTo new: [UInt8]) -> Mismatch? {
+        let range = ByteRange(at: offset, count: UInt64(bytes.count))
+        let (old, open) = (values.bytes(range), maybeZero.bytes(range))
+        for index in 0..<bytes.count {
+            let found = bytes[index]
+            if found == old[index] || found == new[index] || (open[index] == 1 && found == 0) { continue }
+            return Mismatch(
+                offset: offset + UInt64(index), expected: old[index], found: found, mayBeZero: open[index] == 1)
+        }
+        write(bytes, at: offset)
+        return nil
+    }
+
     /// Compares bytes read some other way, without fixing anything.
     public func mismatch(_ bytes: [UInt8], at offset: UInt64) -> Mismatch? {
         var copy = self

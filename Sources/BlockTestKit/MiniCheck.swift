@@ -76,10 +76,35 @@ public struct MiniCheck {
         return value
     }
 
-    /// A table of 8-byte entries; those past the file's end are zero.
-    private func entries(at offset: UInt64, count: UInt64) -> [UInt64] {
-        let bytes = image.bytes(ByteRange(at: offset, count: count * 8))
-        return (0..<Int(count)).map { bytes.rawBytes.bigEndian(UInt64.self, at: $0 * 8) }
+    private static let zeros = [UInt8](repeating: 0, count: 4096)
+
+    /// The pieces of at most 4 KiB of a range that are not all zero, with their offsets inside the range.
+    private func pieces(at offset: UInt64, count: UInt64) -> [(offset: UInt64, bytes: [UInt8])] {
+        var result: [(UInt64, [UInt8])] = []
+        var done: UInt64 = 0
+        while done < count {
+            let part = ByteRange(at: offset + done, count: min(4096, count - done))
+            if image.holds(part) {
+                let bytes = image.bytes(part)
+                if !bytes.rawBytes.isSame(as: Self.zeros.rawBytes.extracting(0..<bytes.count)) {
+                    result.append((done, bytes))
+                }
+            }
+            done += part.count
+        }
+        return result
+    }
+
+    /// The entries of a table of 8-byte numbers that are not zero, with their indices.
+    private func entries(at offset: UInt64, count: UInt64) -> [(UInt64, UInt64)] {
+        var result: [(UInt64, UInt64)] = []
+        for piece in pieces(at: offset, count: count * 8) {
+            for index in 0..<piece.bytes.count / 8 {
+                let entry = piece.bytes.rawBytes.bigEndian(UInt64.self, at: index * 8)
+                if entry != 0 { result.append((piece.offset / 8 + UInt64(index), entry)) }
+            }
+        }
+        return result
     }
 
     /// Metadata occupies these clusters, alone.
@@ -102,18 +127,19 @@ public struct MiniCheck {
         guard clusters > 0, table != 0, table % clusterSize == 0 else { return complain("no refcount table") }
         use(.refcountTable, at: table, bytes: clusters * clusterSize)
         let perBlock = clusterSize * 8 / refcountBits
-        for (index, entry) in entries(at: table, count: clusters * clusterSize / 8).enumerated() where entry != 0 {
+        for (index, entry) in entries(at: table, count: clusters * clusterSize / 8) {
             if entry & 0x1FF != 0 { complain("refcount table entry \(index) has reserved bits set: \(entry)") }
             let block = entry & ~0x1FF
             use(.refcountBlock, at: block, bytes: clusterSize)
             guard block % clusterSize == 0 else { continue }
-            readBlock(image.bytes(ByteRange(at: block, count: clusterSize)), first: UInt64(index) * perBlock, perBlock)
+            for piece in pieces(at: block, count: clusterSize) {
+                readCounts(piece.bytes, first: index * perBlock + piece.offset * 8 / refcountBits)
+            }
         }
     }
 
-    private mutating func readBlock(_ bytes: [UInt8], first: UInt64, _ count: UInt64) {
-        if bytes.rawBytes.isZero { return }
-        for index in 0..<Int(count) {
+    private mutating func readCounts(_ bytes: [UInt8], first: UInt64) {
+        for index in 0..<bytes.count * 8 / Int(refcountBits) {
             var value: UInt64 = 0
             if refcountBits >= 8 {
                 let width = Int(refcountBits / 8)
@@ -131,20 +157,20 @@ public struct MiniCheck {
         guard count > 0 else { return }
         guard count <= 4 << 20 else { return complain("an L1 table of \(count) entries") }
         use(.l1, at: offset, bytes: count * 8)
-        for (index, entry) in entries(at: offset, count: count).enumerated() where entry != 0 {
+        for (index, entry) in entries(at: offset, count: count) {
             if entry & 0x7F00_0000_0000_01FF != 0 { complain("L1 entry \(index) has reserved bits set: \(entry)") }
             let table = entry & 0x00FF_FFFF_FFFF_FE00
             guard table != 0 else { continue }
             use(.l2, at: table, bytes: clusterSize, shared: true)
             guard table % clusterSize == 0 else { continue }
             if isActive { copied.append((table / clusterSize, entry >> 63 == 1, "L1 entry \(index)")) }
-            walkL2(at: table, first: UInt64(index) * clusterSize / 8, isActive: isActive)
+            walkL2(at: table, first: index * clusterSize / 8, isActive: isActive)
         }
     }
 
     private mutating func walkL2(at table: UInt64, first: UInt64, isActive: Bool) {
-        for (index, entry) in entries(at: table, count: clusterSize / 8).enumerated() where entry != 0 {
-            let guest = first + UInt64(index)
+        for (index, entry) in entries(at: table, count: clusterSize / 8) {
+            let guest = first + index
             if entry >> 62 & 1 == 1 {
                 walkCompressed(entry)
                 continue
@@ -215,7 +241,7 @@ public struct MiniCheck {
         while offset + 24 <= start + bytes {
             let (table, count) = (number(at: offset, bytes: 8), number(at: offset + 8, bytes: 4))
             use(.bitmaps, at: table, bytes: count * 8)
-            for entry in entries(at: table, count: count) where entry & 0x00FF_FFFF_FFFF_FE00 != 0 {
+            for (_, entry) in entries(at: table, count: count) where entry & 0x00FF_FFFF_FFFF_FE00 != 0 {
                 use(.bitmaps, at: entry & 0x00FF_FFFF_FFFF_FE00, bytes: clusterSize)
             }
             let names = number(at: offset + 18, bytes: 2) + number(at: offset + 20, bytes: 4)

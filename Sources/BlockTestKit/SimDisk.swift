@@ -72,6 +72,8 @@ public final class SimDisk: Storage {
     let context: SimulatedContext
     public let options: Options
     public var faults = FaultPlan()
+    /// A full disk: what would make the disk longer than this fails with `noSpace` and changes nothing.
+    public var capacity = UInt64.max
     /// What a reader sees now: every completed change.
     public private(set) var contents: SparseBytes
     /// What survives for certain.
@@ -183,7 +185,9 @@ public final class SimDisk: Storage {
     private func perform(_ change: Operation.Change, _ range: ByteRange, _ kind: RequestKind, fua: Bool)
         async throws(BlockError)
     {
-        let fault = faults.next(kind, range)
+        var fault = faults.next(kind, range)
+        let end = if case .resize(let length) = change { length } else { range.end }
+        if fault == nil, end > max(capacity, length) { fault = Fault([kind], error: .noSpace) }
         let operation = Operation(
             id: takeID(), change: change, range: range, fua: fua, issuedNs: context.nowNs)
         pending.append(operation)

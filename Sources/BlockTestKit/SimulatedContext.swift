@@ -48,7 +48,7 @@ public final class SimulatedContext: IOContext, TaskExecutor {
     public let seed: UInt64
     public let order: Order
     /// No run executes more jobs than this.
-    public static let jobLimit: UInt64 = 50_000_000
+    public static let jobLimit: UInt64 = 3_000_000
 
     private let ready = Mutex(Ready())
     // Proof: only touched by the thread that drives the context, or by the test's while nobody drives it.

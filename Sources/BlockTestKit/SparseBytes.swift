@@ -118,7 +118,8 @@ extension SparseBytes: Equatable {
         guard left.length == right.length else { return false }
         let zeros = [UInt8](repeating: 0, count: Int(pageSize))
         return Set(left.pages.keys).union(right.pages.keys).allSatisfy { page in
-            (left.pages[page] ?? zeros) == (right.pages[page] ?? zeros)
+            let (mine, theirs) = (left.pages[page] ?? zeros, right.pages[page] ?? zeros)
+            return mine.rawBytes.isSame(as: theirs.rawBytes)
         }
     }
 }

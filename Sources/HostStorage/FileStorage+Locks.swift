@@ -26,7 +26,7 @@ extension FileStorage {
     /// the result gives up.
     public func prepareReopen(_ options: FileOptions) throws(OpenError) -> Reopened {
         let opened = try OpenedFile(options)
-        guard opened.identity == identity else {
+        guard opened.identity == fileIdentity else {
             throw OpenError("Could not reopen '\(filename)': it is another file now")
         }
         if options.locking != .off {

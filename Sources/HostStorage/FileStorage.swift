@@ -13,6 +13,8 @@ public final class FileStorage: Storage {
     let thread: IOThread
     var file: OpenedFile
     private var current: UInt64
+    /// The end of the furthest write since the file was opened, in bytes.
+    public private(set) var highestWrite: UInt64 = 0
     /// The failure that no later flush may hide.
     private var flushFailure: BlockError?
     /// What the host refused once is not asked again.
@@ -31,7 +33,7 @@ public final class FileStorage: Storage {
     }
 
     public var filename: String { file.options.filename }
-    public var identity: FileIdentity { file.identity }
+    public var fileIdentity: FileIdentity { file.identity }
     public var isReadOnly: Bool { file.isReadOnly }
     public var options: FileOptions { file.options }
     public var length: UInt64 { current }
@@ -165,11 +167,17 @@ public final class FileStorage: Storage {
         current = length
     }
 
-    private func grow(to end: UInt64) { if end > current { current = end } }
+    private func grow(to end: UInt64) {
+        if end > current { current = end }
+        if end > highestWrite { highestWrite = end }
+    }
 
     private func fallocate(_ mode: Int32, _ range: ByteRange) async throws(BlockError) {
         try await thread.fallocate(file.descriptor, mode: mode, at: range.start, count: range.count, engine: engine)
     }
+
+    /// Closes the file; its locks go with it. No request is under way, and none will come.
+    public func closeFile() { file.close() }
 
     /// A file that is opened again has no failed flush behind it.
     func replace(_ file: OpenedFile) {

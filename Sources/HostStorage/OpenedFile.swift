@@ -5,7 +5,8 @@ import HostIO
 
 /// One open descriptor of a host file with its locks and what was learnt about it; closed when dropped.
 final class OpenedFile {
-    let descriptor: Int32
+    /// -1 once closed.
+    private(set) var descriptor: Int32
     let options: FileOptions
     /// Whether it is open for reading only, by wish or by fall-back.
     let isReadOnly: Bool
@@ -45,7 +46,14 @@ final class OpenedFile {
         (requestAlignment, memoryAlignment) = Self.alignment(descriptor, direct: options.direct, isDevice: isDevice)
     }
 
-    deinit { Glibc.close(descriptor) }
+    deinit { close() }
+
+    /// Closes the descriptor, and with it its locks. No request is under way. Idempotent.
+    func close() {
+        guard descriptor >= 0 else { return }
+        Glibc.close(descriptor)
+        descriptor = -1
+    }
 
     private static func open(_ options: FileOptions) throws(OpenError) -> (Int32, isReadOnly: Bool) {
         let direct = options.direct ? nacre_o_direct() : 0

@@ -91,7 +91,7 @@ struct JSONWriter {
 
 extension JSONObject {
     /// The members as QEMU puts them on the wire: by bucket of its hash table, in a bucket the newest first.
-    var inWireOrder: [(name: String, value: JSONValue)] {
+    public var inWireOrder: [(name: String, value: JSONValue)] {
         let buckets = members.enumerated().map { (bucket: Self.bucket($1.name), position: $0) }
         let order = buckets.sorted { $0.bucket != $1.bucket ? $0.bucket < $1.bucket : $0.position > $1.position }
         return order.map { members[$0.position] }

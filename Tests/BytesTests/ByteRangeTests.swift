@@ -44,7 +44,7 @@ import Testing
         }
         #expect(ByteRange(at: .max - 5, count: 3).grown(to: 8) == nil)
         #expect((UInt64.max - 3).roundedUp(to: 8) == nil)
-        #expect((UInt64.max - 7).roundedUp(to: 8) == .max - 7)
-        #expect(UInt64.max.roundedDown(to: 8) == .max - 7)
+        #expect((UInt64.max - 7).roundedUp(to: 8) == UInt64.max - 7)
+        #expect(UInt64.max.roundedDown(to: 8) == UInt64.max - 7)
     }
 }

@@ -1,6 +1,7 @@
 import Block
 import BlockTestKit
 import Bytes
+import Qcow2
 import Testing
 
 /// Every kind of storage passes the same checks. A new kind is a new line in `kinds`.
@@ -29,7 +30,7 @@ import Testing
                 BlockIO(
                     context: context, driver: .storage(MemoryStorage(length: size)), options: .init(isReadOnly: true))
             },
-        ] + stingy(growable: false) + stingy(growable: true)
+        ] + stingy(growable: false) + stingy(growable: true) + qcow2()
 
     /// Walkers over storages that trap on what breaks their limits.
     static func stingy(growable: Bool) -> [Kind] {
@@ -46,6 +47,51 @@ import Testing
                 return BlockIO(context: context, driver: .storage(storage))
             }
         }
+    }
+
+    /// qcow2 of several shapes over a simulated disk, over a stingy one, and over another qcow2 as its backing file.
+    static func qcow2() -> [Kind] {
+        let clusters: [UInt64] = [512, 4096, 65536, 2 << 20]
+        var kinds = clusters.flatMap { cluster in
+            [2, 3].map { (version: Int) in
+                Kind(name: "qcow2 version \(version), clusters of \(cluster)") { context, seed in
+                    let disk = SimDisk(context, .init(seed: seed))
+                    return try await image(on: disk, cluster, version, backing: nil, context)
+                }
+            }
+        }
+        kinds.append(
+            Kind(name: "qcow2 over a stingy storage") { context, seed in
+                var limits = StorageLimits(zeroesFast: true, discards: true, growable: true)
+                limits.requestAlignment = 4096
+                limits.memoryAlignment = 4096
+                let stingy = StingyStorage(SimDisk(context, .init(seed: seed, limits: limits)), limits: limits)
+                return try await image(on: stingy, 16384, 3, backing: nil, context)
+            })
+        kinds += [2, 3].map { (version: Int) in
+            Kind(name: "qcow2 version \(version) over a qcow2 backing file") { context, seed in
+                let below = SimDisk(context, .init(seed: seed))
+                let backing = try await image(on: below, 4096, 3, backing: nil, context)
+                var random = SeededRandom(seed: seed)
+                try await backing.write(random.bytes(300_000), at: 1000)
+                return try await image(on: SimDisk(context, .init(seed: seed + 1)), 8192, version, backing: backing, context)
+            }
+        }
+        return kinds
+    }
+
+    /// A new image of `size` bytes, open.
+    static func image(
+        on storage: any Storage, _ clusterSize: UInt64, _ version: Int, backing: BlockIO?, _ context: SimulatedContext
+    ) async throws -> BlockIO {
+        let file = BlockIO(context: context, driver: .storage(storage))
+        var options = CreateOptions(size: size)
+        options.clusterSize = clusterSize
+        options.version = version == 2 ? .v2 : .v3
+        if backing != nil { options.backingFile = "below" }
+        try await Qcow2Image.create(on: file, options)
+        let image = try await Qcow2Image.open(file: file, options: Options())
+        return BlockIO(context: context, driver: .format(image), file: file, backing: backing)
     }
 
     @Test("a storage keeps its promises", arguments: kinds, 0..<3 as Range<UInt64>)

@@ -161,6 +161,7 @@ import Testing
         #expect(found.result.corruptions == damage.corruptions)
         #expect(found.result.leaks == damage.leaks)
         #expect(found.image == image, "a check without repair writes nothing")
+        #expect(!MiniCheck(image).isClean, "the independent checker sees it too")
 
         let repaired = try Self.check(image, repair: .all)
         let again = try Self.check(repaired.image)
@@ -201,6 +202,32 @@ import Testing
         #expect(repaired.header.incompatible == [])
         let check = MiniCheck(memory.contents)
         #expect(check.isClean && !check.isDirty)
+    }
+
+    @Test("a dirty image opens for writing once it is repaired, and not where it cannot be")
+    func opensDirty() throws {
+        var image = try Self.image { $0.lazyRefcounts = true }
+        Self.patch(&image, at: 72, 1)
+        Self.patch(&image, at: Self.block + 100, 0, bytes: 2)
+        let memory = MemoryStorage(image)
+        let context = SimulatedContext()
+        try context.complete {
+            let open = try await Qcow2Image.open(file: memory, options: Options())
+            #expect(!open.header.incompatible.contains(.dirty))
+            try await open.close()
+        }
+        #expect(MiniCheck(memory.contents).isClean)
+        // Read-only it opens as it is, and nothing is written.
+        let readOnly = MemoryStorage(image)
+        try context.complete {
+            _ = try await Qcow2Image.open(file: readOnly, options: Options(isReadOnly: true))
+        }
+        #expect(readOnly.contents == image)
+        Self.patch(&image, at: Self.l2, Self.copied | 5 * 4096 + 512)
+        let broken = MemoryStorage(image)
+        #expect(throws: OpenError.self) {
+            try context.complete { _ = try await Qcow2Image.open(file: broken, options: Options()) }
+        }
     }
 
     @Test("a repair that a crash cuts short can be made again", arguments: 0..<60 as Range<UInt64>)

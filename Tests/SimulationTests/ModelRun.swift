@@ -17,6 +17,8 @@ final class ModelRun {
         var io: BlockIO?
         /// What it must read as for ever, once it is a backing file.
         var frozen: DiskModel?
+        /// What its internal snapshot must read as for ever.
+        var snapshot: DiskModel?
     }
 
     let program: Program
@@ -30,6 +32,12 @@ final class ModelRun {
     private var nextRequest: UInt64 = 0
     private let ended = WaitQueue()
     private var failure: Failed?
+    /// Requests that a full disk refused.
+    private(set) var refusals = 0
+    /// Internal snapshots that were found as they were made.
+    private(set) var snapshotsCompared = 0
+    /// Prints each step as it begins.
+    var trace = false
 
     private var shape: Shape { program.shape }
     private var io: BlockIO {
@@ -51,6 +59,7 @@ final class ModelRun {
                 try await begin()
                 for (index, next) in program.steps.enumerated() {
                     step = index
+                    if trace { print(index, next) }
                     try await perform(next)
                     if let failure { throw failure }
                 }
@@ -100,6 +109,7 @@ final class ModelRun {
             options.backingFormat = layers.isEmpty ? "raw" : "qcow2"
         }
         try await Qcow2Create.create(on: disk, options)
+        if let room = shape.room { disk.capacity = disk.length + room * shape.clusterSize }
         layers.append(Layer(disk: disk))
         try await open(layers.count - 1, readOnly: false)
     }
@@ -149,34 +159,52 @@ final class ModelRun {
         try await push(size: size)
     }
 
+    /// Closes the top image, puts an internal snapshot into it by hand, and opens it again.
+    private func snapshotInside() async throws {
+        let top = layers.count - 1
+        guard layers[top].snapshot == nil else { return }
+        try await close(top)
+        if let forged = SnapshotForge.adding(to: layers[top].disk.contents) {
+            let disk = SimDisk(context, contents: forged, .init(seed: random.next()))
+            layers[top] = Layer(disk: disk, snapshot: model)
+            let check = MiniCheck(forged)
+            guard check.isClean else { throw Failed(description: "the forged snapshot is wrong: \(check.errors)") }
+        }
+        try await open(top, readOnly: false)
+    }
+
     // MARK: steps
 
     private func perform(_ step: Step) async throws {
-        switch step {
+        switch step.clipped(to: model.length) {
+        case nil: break
         case .write(let range, let fua, let fill):
             var source = SeededRandom(seed: fill)
             let bytes = source.bytes(Int(range.count))
-            await admit(range, changes: true)
-            model.write(bytes, at: range.start)
-            start(range, changes: true) { (io) async throws(BlockError) in
+            await change(range, to: bytes) { (io) async throws(BlockError) in
                 try await io.write(bytes, at: range.start, flags: fua ? .fua : [])
             }
         case .writeZeros(let range):
             let bytes = [UInt8](repeating: 0, count: Int(range.count))
-            await admit(range, changes: true)
-            model.zero(range)
-            start(range, changes: true) { (io) async throws(BlockError) in try await io.write(bytes, at: range.start) }
+            await change(range, to: bytes) { (io) async throws(BlockError) in
+                try await io.write(bytes, at: range.start)
+            }
         case .zero(let range, let mayUnmap, let fua):
-            await admit(range, changes: true)
-            model.zero(range)
             var flags: ZeroFlags = mayUnmap ? .mayUnmap : []
             if fua { flags.insert(.fua) }
             let chosen = flags
-            start(range, changes: true) { (io) async throws(BlockError) in try await io.zero(range, flags: chosen) }
+            await change(range, to: [UInt8](repeating: 0, count: Int(range.count))) { (io) async throws(BlockError) in
+                try await io.zero(range, flags: chosen)
+            }
         case .discard(let range):
             await admit(range, changes: true)
-            model.discard(range)
-            start(range, changes: true) { (io) async throws(BlockError) in try await io.discard(range) }
+            start(range, changes: true) { [self] (io) async throws(BlockError) in
+                do throws(BlockError) { try await io.discard(range) } catch {
+                    // Advice may be left undone, on a full disk too.
+                    if error != .noSpace || shape.room == nil { throw error }
+                }
+                model.discard(range)
+            }
         case .read(let range):
             await admit(range, changes: false)
             start(range, changes: false) { [self] (io) async throws(BlockError) in
@@ -189,12 +217,14 @@ final class ModelRun {
         case .flush: start(ByteRange(at: 0, count: 0), changes: false) { (io) async throws(BlockError) in try await io.flush() }
         case .resize(let size):
             try await drain()
-            try await io.resize(to: size)
-            model.resize(to: size)
-            guard io.length == size else { throw Failed(description: "the length is \(io.length)") }
+            try await resize(to: size)
+            guard io.length == model.length else { throw Failed(description: "the length is \(io.length)") }
         case .snapshot(let size):
             try await drain()
             try await snapshot(size: size)
+        case .internalSnapshot:
+            try await drain()
+            try await snapshotInside()
         case .reopen:
             try await drain()
             try await reopen()
@@ -203,6 +233,47 @@ final class ModelRun {
             try await drain()
             try await compare(io, &model)
         }
+    }
+
+    /// Starts a change of the range; where the disk is full it may fail, and then each byte is old or new.
+    private func change(
+        _ range: ByteRange, to bytes: [UInt8], _ body: @escaping (BlockIO) async throws(BlockError) -> Void
+    ) async {
+        await admit(range, changes: true)
+        start(range, changes: true) { [self] (io) async throws(BlockError) in
+            do throws(BlockError) {
+                try await body(io)
+                model.write(bytes, at: range.start)
+            } catch {
+                guard error == .noSpace, shape.room != nil else { throw error }
+                refusals += 1
+                let found = try await io.bytes(at: range.start, count: Int(range.count))
+                if let mismatch = model.observe(found, at: range.start, afterFailedChangeTo: bytes) {
+                    fail("after a refused change of \(range): \(mismatch)")
+                }
+            }
+        }
+    }
+
+    private func resize(to size: UInt64) async throws {
+        let old = model.length
+        do throws(BlockError) { try await io.resize(to: size) } catch {
+            // Version 2 cannot keep another size for a snapshot.
+            if error == .unsupported, shape.version == 2, layers[layers.count - 1].snapshot != nil { return }
+            guard error == .noSpace, shape.room != nil else { throw error }
+            refusals += 1
+            guard io.length == size, size > old else { return }
+            // The length changed, but what was gained could not be zeroed.
+            model.resize(to: size)
+            var offset = old
+            while offset < size {
+                let count = min(1 << 20, size - offset)
+                model.write(try await io.bytes(at: offset, count: Int(count)), at: offset)
+                offset += count
+            }
+            return
+        }
+        model.resize(to: size)
     }
 
     private func status(_ range: ByteRange, _ io: BlockIO) async throws(BlockError) {
@@ -270,7 +341,17 @@ final class ModelRun {
         for index in layers.indices.reversed() { try await close(index) }
         // The same by an independent reading of the bytes.
         var contents = baseContents
-        for layer in layers { contents = MiniCheck(layer.disk.contents).contents(over: contents) }
+        for layer in layers {
+            if let snapshot = layer.snapshot {
+                let old = MiniCheck(SnapshotForge.reverting(layer.disk.contents)).contents(over: contents)
+                guard old.length == snapshot.length else { throw Failed(description: "the snapshot's size changed") }
+                if let mismatch = snapshot.mismatch(old.array, at: 0) {
+                    throw Failed(description: "the internal snapshot changed: \(mismatch)")
+                }
+                snapshotsCompared += 1
+            }
+            contents = MiniCheck(layer.disk.contents).contents(over: contents)
+        }
         if let bytes = contents?.array, let mismatch = model.mismatch(bytes, at: 0) {
             throw Failed(description: "read by the independent checker: \(mismatch)")
         }

@@ -17,12 +17,15 @@ struct Shape: Sendable, CustomStringConvertible {
     /// Requests under way at once.
     var depth = 1
     var detectZeroes = BlockIO.DetectZeroes.off
+    /// Clusters by which the top image may grow before its disk is full.
+    var room: UInt64?
 
     var clusterSize: UInt64 { 1 << clusterBits }
 
     var description: String {
         "v\(version) cluster \(clusterSize) refcount \(refcountBits) size \(size) backing \(backing) "
             + "lazy \(lazyRefcounts) tiny \(tinyCaches) depth \(depth) detect \(detectZeroes)"
+            + (room.map { " room \($0)" } ?? "")
     }
 
     /// The shape of a seed: seeds in a row go through every cluster size and refcount width.
@@ -40,6 +43,7 @@ struct Shape: Sendable, CustomStringConvertible {
         tinyCaches = random.chance(50)
         depth = random.pick([1, 2, 4, 8, 16])
         detectZeroes = random.pick([.off, .off, .on, .unmap])
+        room = random.chance(25) ? random.below(40) : nil
     }
 }
 
@@ -56,6 +60,8 @@ enum Step: Sendable, CustomStringConvertible {
     /// A new overlay of this size on top.
     case snapshot(UInt64)
     case reopen
+    /// The image gets an internal snapshot while it is closed.
+    case internalSnapshot
     /// Nothing is asked for this long.
     case pause(ms: UInt64)
     case compare
@@ -72,8 +78,28 @@ enum Step: Sendable, CustomStringConvertible {
         case .resize(let size): "resize \(size)"
         case .snapshot(let size): "snapshot \(size)"
         case .reopen: "reopen"
+        case .internalSnapshot: "internal snapshot"
         case .pause(let ms): "pause \(ms)"
         case .compare: "compare"
+        }
+    }
+}
+
+extension Step {
+    /// The step on a disk that is shorter than the program thought, since a full disk refused to grow it; nil where
+    /// nothing is left of it.
+    func clipped(to length: UInt64) -> Step? {
+        func inside(_ range: ByteRange) -> ByteRange? {
+            range.start < length ? range.intersection(ByteRange(at: 0, count: length)) : nil
+        }
+        switch self {
+        case .write(let range, let fua, let fill): return inside(range).map { .write($0, fua: fua, fill: fill) }
+        case .writeZeros(let range): return inside(range).map { .writeZeros($0) }
+        case .zero(let range, let unmap, let fua): return inside(range).map { .zero($0, mayUnmap: unmap, fua: fua) }
+        case .discard(let range): return inside(range).map { .discard($0) }
+        case .read(let range): return inside(range).map { .read($0) }
+        case .status(let range): return inside(range).map { .status($0) }
+        default: return self
         }
     }
 }
@@ -90,6 +116,12 @@ struct Program: Sendable, CustomStringConvertible {
         self.seed = seed
         var writer = Writer(shape: shape, random: random)
         steps = (0..<length).map { _ in writer.next() }
+    }
+
+    /// A random program for a given shape.
+    init(seed: UInt64, shape: Shape, length: Int) {
+        var writer = Writer(shape: shape, random: SeededRandom(seed: seed))
+        self.init(seed: seed, shape: shape, steps: (0..<length).map { _ in writer.next() })
     }
 
     init(seed: UInt64, shape: Shape, steps: [Step]) {
@@ -137,7 +169,8 @@ struct Program: Sendable, CustomStringConvertible {
                 layers += 1
                 size = random.chance(70) ? size : newSize()
                 return .snapshot(size)
-            case 93..<96: return off.contains(6) ? .flush : .reopen
+            case 93..<95: return off.contains(6) ? .flush : .reopen
+            case 95: return .internalSnapshot
             case 96..<98: return .pause(ms: random.pick([1, 400, 1500]))
             default: return .compare
             }

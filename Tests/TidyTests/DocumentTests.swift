@@ -1,4 +1,5 @@
 import Foundation
+import QAPI
 import Testing
 
 @Suite("Documents")
@@ -28,6 +29,16 @@ struct DocumentTests {
             }
         }
         for page in Self.pages where page.hasPrefix("docs/") { #expect(reached.contains(page), "\(page)") }
+    }
+
+    @Test("docs/qmp-reference.md is what the schema says (make docs)")
+    func referenceIsFresh() throws {
+        let files = try Checkout.files(in: "Schema", suffix: ".json").map { path in
+            (String(path.dropFirst("Schema/".count)), try Checkout.text(path))
+        }
+        #expect(!files.isEmpty)
+        let isFresh = try ManualGenerator(try Schema.read(files)).text == Checkout.text("docs/qmp-reference.md")
+        #expect(isFresh)
     }
 
     private func resolve(_ link: String, from page: String) -> String {

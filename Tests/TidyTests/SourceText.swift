@@ -1,6 +1,13 @@
 /// Swift source with its strings, or its strings and comments, blanked out: same lines, same columns.
-struct SourceText {
+struct SourceText: Sendable {
     let lines: [String]
+
+    /// Every file of Sources without strings and comments, read once.
+    static let sources: [(path: String, code: SourceText)] = Checkout.files(in: "Sources", suffix: ".swift").compactMap
+    {
+        guard let text = try? Checkout.text($0) else { return nil }
+        return ($0, SourceText(text, keeping: .code))
+    }
 
     enum Kept { case code, codeAndComments }
 
@@ -63,38 +70,57 @@ struct SourceText {
 }
 
 /// As much of Swift's lexical structure as blanking needs: line and nested block comments, strings with any number of
-/// `#`, multi-line strings, interpolations.
+/// `#`, multi-line strings, interpolations. Works on bytes; a blanked character leaves a space for each of its bytes.
 private struct Lexer {
-    private let source: [Character]
+    private let source: [UInt8]
     private var index = 0
-    private var output: [Character] = []
+    private var output: [UInt8] = []
     private var keepsComments = false
 
-    init(_ text: String) { source = Array(text) }
+    private static let newline = UInt8(ascii: "\n")
+    private static let quote = UInt8(ascii: "\"")
+    private static let hash = UInt8(ascii: "#")
+    private static let slash = UInt8(ascii: "/")
+    private static let star = UInt8(ascii: "*")
+    private static let backslash = UInt8(ascii: "\\")
+    private static let open = UInt8(ascii: "(")
+    private static let close = UInt8(ascii: ")")
+
+    init(_ text: String) { source = Array(text.utf8) }
 
     mutating func blanked(keepsComments: Bool) -> [String] {
         self.keepsComments = keepsComments
+        output.reserveCapacity(source.count)
         while index < source.count { code() }
-        return String(output).split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
+        return output.split(separator: Self.newline, omittingEmptySubsequences: false).map {
+            String(decoding: $0, as: UTF8.self)
+        }
     }
 
-    private func starts(_ text: String) -> Bool {
-        let characters = Array(text)
-        return index + characters.count <= source.count && Array(source[index..<index + characters.count]) == characters
+    private func has(_ first: UInt8, _ second: UInt8) -> Bool {
+        index + 1 < source.count && source[index] == first && source[index + 1] == second
+    }
+
+    /// Whether `count` bytes of a kind stand at `place`.
+    private func stands(_ byte: UInt8, _ count: Int, at place: Int) -> Bool {
+        guard place + count <= source.count else { return false }
+        for offset in 0..<count where source[place + offset] != byte { return false }
+        return true
     }
 
     private mutating func take(blank: Bool) {
-        let character = source[index]
-        output.append(blank && character != "\n" ? " " : character)
+        let byte = source[index]
+        output.append(blank && byte != Self.newline ? UInt8(ascii: " ") : byte)
         index += 1
     }
 
     private mutating func code() {
-        if starts("//") {
-            while index < source.count, source[index] != "\n" { take(blank: !keepsComments) }
-        } else if starts("/*") {
+        let byte = source[index]
+        if byte == Self.slash, has(Self.slash, Self.slash) {
+            while index < source.count, source[index] != Self.newline { take(blank: !keepsComments) }
+        } else if byte == Self.slash, has(Self.slash, Self.star) {
             blockComment()
-        } else if source[index] == "\"" || (source[index] == "#" && isRawString()) {
+        } else if byte == Self.quote || (byte == Self.hash && isRawString()) {
             string()
         } else {
             take(blank: false)
@@ -104,10 +130,10 @@ private struct Lexer {
     private mutating func blockComment() {
         var depth = 0
         repeat {
-            if starts("/*") {
+            if has(Self.slash, Self.star) {
                 depth += 1
                 take(blank: !keepsComments)
-            } else if starts("*/") {
+            } else if has(Self.star, Self.slash) {
                 depth -= 1
                 take(blank: !keepsComments)
             }
@@ -117,28 +143,33 @@ private struct Lexer {
 
     private func isRawString() -> Bool {
         var ahead = index
-        while ahead < source.count, source[ahead] == "#" { ahead += 1 }
-        return ahead < source.count && source[ahead] == "\""
+        while ahead < source.count, source[ahead] == Self.hash { ahead += 1 }
+        return ahead < source.count && source[ahead] == Self.quote
     }
 
     private mutating func string() {
-        var hashes = ""
-        while source[index] == "#" {
-            hashes.append("#")
+        var hashes = 0
+        while source[index] == Self.hash {
+            hashes += 1
             take(blank: true)
         }
-        let quote = starts("\"\"\"") ? "\"\"\"" : "\""
-        for _ in quote { take(blank: true) }
-        while index < source.count, !starts(quote + hashes) {
-            if starts("\\" + hashes + "(") {
-                interpolation(prefix: hashes.count + 2)
-            } else if starts("\\" + hashes), index + hashes.count + 1 < source.count {
-                for _ in 0..<hashes.count + 2 { take(blank: true) }
+        let quotes = stands(Self.quote, 3, at: index) ? 3 : 1
+        for _ in 0..<quotes { take(blank: true) }
+        while index < source.count {
+            if stands(Self.quote, quotes, at: index), stands(Self.hash, hashes, at: index + quotes) { break }
+            let escapes = source[index] == Self.backslash && stands(Self.hash, hashes, at: index + 1)
+            let after = index + hashes + 1
+            if escapes, after < source.count {
+                if source[after] == Self.open {
+                    interpolation(prefix: hashes + 2)
+                } else {
+                    for _ in 0..<hashes + 2 { take(blank: true) }
+                }
             } else {
                 take(blank: true)
             }
         }
-        for _ in quote + hashes where index < source.count { take(blank: true) }
+        for _ in 0..<quotes + hashes where index < source.count { take(blank: true) }
     }
 
     /// The parenthesised code of an interpolation, blanked like the string around it.
@@ -147,10 +178,12 @@ private struct Lexer {
         for _ in 0..<prefix { take(blank: true) }
         var depth = 1
         while index < source.count, depth > 0 {
-            if source[index] == "(" { depth += 1 }
-            if source[index] == ")" { depth -= 1 }
+            if source[index] == Self.open { depth += 1 }
+            if source[index] == Self.close { depth -= 1 }
             code()
         }
-        for position in start..<output.count where output[position] != "\n" { output[position] = " " }
+        for position in start..<output.count where output[position] != Self.newline {
+            output[position] = UInt8(ascii: " ")
+        }
     }
 }
