@@ -55,8 +55,11 @@ import Testing
         for nth in 0..<60 {
             let bench = try Bench(start, seed: UInt64(nth))
             let run = Program(bench, model: DiskModel(length: 8 << 20), seed: 9)
-            bench.disk.faults.add(Fault(Set(kinds), nth: nth, effect: nth % 2 == 0 ? .torn : .nothing))
+            let error: BlockError = nth % 4 < 2 ? .io : .noSpace
+            bench.disk.faults.add(Fault(Set(kinds), nth: nth, error: error, effect: nth % 2 == 0 ? .torn : .nothing))
             _ = try? run.concurrently(clients: 3, operations: 12)
+            _ = try? run.concurrently(clients: 3, operations: 4)
+            for state in bench.disk.crashImages(3, seed: 6) { try checkIsClean(state, leaksAllowed: true) }
             bench.disk.faults.clear()
             _ = try? bench.flush()
             _ = try bench.read(0, 65536)
