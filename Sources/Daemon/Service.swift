@@ -1,5 +1,4 @@
 import Block
-import FoundationEssentials
 import Graph
 import HostIO
 import Logging
@@ -44,7 +43,7 @@ final class Service: QMPCommands {
 
     /// Sends an event to every monitor, with the wall clock's time.
     func tell(_ event: QMPEvent) {
-        monitor.broadcast(event, timeUs: UInt64(max(0, Date().timeIntervalSince1970 * 1_000_000)))
+        monitor.broadcast(event, timeUs: IOThread.wallClockUs)
     }
 
     private func observer() -> GraphObserver {
@@ -54,8 +53,7 @@ final class Service: QMPCommands {
                 self?.tell(.blockImageCorrupted(BlockImageCorruptedEvent(node, report)))
             },
             onFence: { [weak self] node, error in
-                self?.log.error(
-                    "\(node): a metadata write or a flush failed (\(error)); the image takes no more writes")
+                self?.log.error("\(node): a metadata write or a flush failed (\(error)); the image takes no more writes")
             },
             onIOError: { [weak self] report in self?.tell(.blockIoError(BlockIoErrorEvent(report))) },
             onBackingOpened: { [weak self] path, image in
