@@ -56,7 +56,8 @@ extension Change {
     /// Notes what stands behind a node of the value.
     private func register(_ id: NodeID, _ driver: LiveNode.Driver, _ flags: NodeFlags) {
         guard let node = value.nodes[id] else { return }
-        let walker = graph.makeWalker(driver, node, flags) { self.live($0)?.walker }
+        let walker = graph.makeWalker(
+            driver, node, flags, child: { self.live($0)?.walker }, host: { self.live($0)?.host })
         opened[id] = LiveNode(driver, walker: walker, name: node.name)
     }
 
@@ -184,7 +185,7 @@ extension Change {
         try lockFiles()
         if reference == nil { value.nodes[id]?.ownBacking = backing.id }
         guard let node = value.nodes[id], let now = opened[id] else { return }
-        graph.rebind(now.driver, node) { self.live($0)?.walker }
+        graph.rebind(now.driver, node, child: { self.live($0)?.walker }, host: { self.live($0)?.host })
     }
 
     /// The files of a node's own data: not those of its backing files.
