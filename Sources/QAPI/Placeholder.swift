@@ -1,1 +1,0 @@
-// QAPI: see docs/architecture.md.

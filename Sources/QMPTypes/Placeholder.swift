@@ -1,1 +1,0 @@
-// QMPTypes: see docs/architecture.md.
