@@ -1,24 +1,21 @@
 import Foundation
 import PackagePlugin
 
-/// Generates the sources of `QMPTypes` from `Schema/*.json` before it is compiled.
+/// Runs qapigen over Schema/ before QMPTypes is compiled. Its outputs are a fixed set, named here and in
+/// `SwiftGenerator.files`.
 @main
 struct QAPIPlugin: BuildToolPlugin {
-    /// The files that qapigen writes: a build command has to name them before it runs.
-    private static let outputs = ["SchemaTypes.swift", "SchemaCommands.swift", "SchemaEvents.swift", "SchemaData.swift"]
-
     func createBuildCommands(context: PluginContext, target: any Target) async throws -> [Command] {
-        let schema = context.package.directoryURL.appending(path: "Schema", directoryHint: .isDirectory)
-        let folder = context.pluginWorkDirectoryURL
-        let inputs = try FileManager.default.contentsOfDirectory(at: schema, includingPropertiesForKeys: nil)
+        let folder = context.package.directoryURL.appending(path: "Schema")
+        let schemas = try FileManager.default.contentsOfDirectory(at: folder, includingPropertiesForKeys: nil)
             .filter { $0.pathExtension == "json" }
+        let output = context.pluginWorkDirectoryURL
+        let files = ["QAPITypes.swift", "QMPCommands.swift", "QMPEvents.swift", "QMPIntrospection.swift"]
         return [
             .buildCommand(
-                displayName: "Generating QMP types from Schema",
-                executable: try context.tool(named: "qapigen").url,
-                arguments: [schema.path(), folder.path()],
-                inputFiles: inputs,
-                outputFiles: Self.outputs.map { folder.appending(path: $0) })
+                displayName: "qapigen Schema", executable: try context.tool(named: "qapigen").url,
+                arguments: [folder.path, output.path], inputFiles: schemas,
+                outputFiles: files.map { output.appending(path: $0) })
         ]
     }
 }

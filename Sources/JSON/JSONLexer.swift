@@ -1,161 +1,148 @@
-/// What a piece of JSON text is.
-enum JSONTokenKind: UInt8 {
+/// What a token is; `error` is text that is no token.
+enum JSONTokenKind: Sendable {
     case openBrace, closeBrace, openBracket, closeBracket, colon, comma
-    case integer, float, keyword, string
-    /// Bytes that begin no token; the message that holds them is lost.
-    case stray
+    case string, keyword, integer, float
+    case error
 }
 
-/// Splits bytes into tokens, one byte at a time, after the token grammar of QMP (qmp-semantics §2): JSON with single
-/// quotes allowed, and a recovery mode after a stray byte that ends at the next structural or control character.
-struct JSONLexer {
-    private enum State {
-        case start, recovery, whitespace, keyword
-        case string(quote: UInt8), escape(quote: UInt8)
-        case sign, zero, digits, point, fraction, exponent, exponentSign, exponentDigits
-    }
+struct JSONToken: Sendable {
+    let kind: JSONTokenKind
+    /// As it was written, quotes and escapes included.
+    let bytes: [UInt8]
+}
 
-    private enum Step {
-        /// The byte belongs to the token, which goes on.
-        case go(State)
-        /// The byte completes the token.
-        case end(JSONTokenKind)
-        /// The token ended before this byte, which is looked at again.
-        case before(JSONTokenKind)
-        /// Nothing worth keeping so far; start again, with this byte or after it.
-        case restart(keepingByte: Bool)
-        case stray
+/// Cuts a stream of bytes into tokens, one byte at a time, in the language that QEMU's monitor takes: RFC 8259 and
+/// single-quoted strings. After an error it skips to a structural character, a control character or a byte that UTF-8
+/// never uses, so that a client can always bring it back to a known state.
+struct JSONLexer: Sendable {
+    private enum State: Sendable {
+        case start, recovery, keyword
+        case string(quote: UInt8), escape(quote: UInt8)
+        case minus, zero, digits, point, fraction, exponent, exponentSign, exponentDigits
     }
 
     private var state = State.start
-    /// Bytes of the token under way.
-    private(set) var text: [UInt8] = []
+    private(set) var token: [UInt8] = []
 
-    /// Takes one byte and hands each token that it completes (at most two) to `emit`.
-    mutating func feed(_ byte: UInt8, emit: (JSONTokenKind, [UInt8]) -> Void) {
-        while true {
-            switch step(byte) {
-            case .go(let next):
-                if case .recovery = next { text.removeAll(keepingCapacity: true) } else { text.append(byte) }
-                state = next
-                return
-            case .end(let kind):
-                text.append(byte)
-                finish(kind, emit)
-                return
-            case .stray:
-                text.append(byte)
-                finish(.stray, emit)
-                state = .recovery
-                return
-            case .before(let kind):
-                finish(kind, emit)
-            case .restart(let keepingByte):
-                text.removeAll(keepingCapacity: true)
-                state = .start
-                if !keepingByte { return }
-            }
-        }
+    /// Takes one byte and tells the tokens that it ends, if any.
+    mutating func feed(_ byte: UInt8, _ emit: (JSONToken) -> Void) {
+        // A byte that ends a word or a number is looked at again as the start of what follows.
+        while !step(byte, emit) {}
     }
 
-    /// The input has ended: completes the token under way, if there is one.
-    mutating func flush(emit: (JSONTokenKind, [UInt8]) -> Void) {
-        switch state {
-        case .start, .recovery, .whitespace: text.removeAll()
-        case .keyword: finish(.keyword, emit)
-        case .zero, .digits: finish(.integer, emit)
-        case .fraction, .exponentDigits: finish(.float, emit)
-        case .string, .escape, .sign, .point, .exponent, .exponentSign: finish(.stray, emit)
-        }
+    /// Tells what a number or keyword at the end of the input is.
+    mutating func finish(_ emit: (JSONToken) -> Void) {
+        feed(0x20, emit)
+        if case .start = state { return }
+        if case .recovery = state { state = .start; return }
+        fail(emit)
         state = .start
     }
 
-    /// Drops the token under way and what follows it up to the next point where a message may begin.
-    mutating func recover() {
-        text.removeAll()
-        state = .recovery
-    }
-
-    private mutating func finish(_ kind: JSONTokenKind, _ emit: (JSONTokenKind, [UInt8]) -> Void) {
+    /// Forgets what it was in the middle of.
+    mutating func reset() {
         state = .start
-        emit(kind, text)
-        text.removeAll(keepingCapacity: true)
+        token.removeAll(keepingCapacity: true)
     }
 
-    private func step(_ byte: UInt8) -> Step {
+    /// Whether the byte was consumed.
+    private mutating func step(_ byte: UInt8, _ emit: (JSONToken) -> Void) -> Bool {
         switch state {
-        case .start: return start(byte)
-        case .recovery: return Self.resynchronises(byte) ? .restart(keepingByte: true) : .go(.recovery)
-        case .whitespace: return Self.isSpace(byte) ? .go(.whitespace) : .restart(keepingByte: true)
-        case .keyword: return (0x61...0x7A).contains(byte) ? .go(.keyword) : .before(.keyword)
+        case .start: return begin(byte, emit)
+        case .recovery:
+            guard Self.isReset(byte) else { return true }
+            state = .start
+            return false
+        case .keyword:
+            guard byte >= 0x61 && byte <= 0x7A else { return end(.keyword, emit) }
         case .string(let quote):
-            if byte == quote { return .end(.string) }
-            if byte == UInt8(ascii: "\\") { return .go(.escape(quote: quote)) }
-            return Self.isText(byte) ? .go(.string(quote: quote)) : .stray
-        case .escape(let quote): return Self.isText(byte) ? .go(.string(quote: quote)) : .stray
-        default: return number(byte)
-        }
-    }
-
-    private func start(_ byte: UInt8) -> Step {
-        switch byte {
-        case UInt8(ascii: "{"): .end(.openBrace)
-        case UInt8(ascii: "}"): .end(.closeBrace)
-        case UInt8(ascii: "["): .end(.openBracket)
-        case UInt8(ascii: "]"): .end(.closeBracket)
-        case UInt8(ascii: ":"): .end(.colon)
-        case UInt8(ascii: ","): .end(.comma)
-        case UInt8(ascii: "\""), UInt8(ascii: "'"): .go(.string(quote: byte))
-        case UInt8(ascii: "-"): .go(.sign)
-        case UInt8(ascii: "0"): .go(.zero)
-        case UInt8(ascii: "1")...UInt8(ascii: "9"): .go(.digits)
-        case 0x61...0x7A: .go(.keyword)
-        case _ where Self.isSpace(byte): .go(.whitespace)
-        default: .stray
-        }
-    }
-
-    private func number(_ byte: UInt8) -> Step {
-        let isDigit = (0x30...0x39).contains(byte)
-        let isExponent = byte == UInt8(ascii: "e") || byte == UInt8(ascii: "E")
-        let isPoint = byte == UInt8(ascii: ".")
-        switch state {
-        case .sign:
-            return byte == UInt8(ascii: "0") ? .go(.zero) : isDigit ? .go(.digits) : .stray
-        case .zero:
-            return isPoint ? .go(.point) : isExponent ? .go(.exponent) : isDigit ? .stray : .before(.integer)
-        case .digits:
-            return isDigit ? .go(.digits) : isPoint ? .go(.point) : isExponent ? .go(.exponent) : .before(.integer)
-        case .point:
-            return isDigit ? .go(.fraction) : .stray
-        case .fraction:
-            return isDigit ? .go(.fraction) : isExponent ? .go(.exponent) : .before(.float)
-        case .exponent:
-            if byte == UInt8(ascii: "-") || byte == UInt8(ascii: "+") { return .go(.exponentSign) }
-            return isDigit ? .go(.exponentDigits) : .stray
-        case .exponentSign:
-            return isDigit ? .go(.exponentDigits) : .stray
+            if byte == quote {
+                token.append(byte)
+                _ = end(.string, emit)
+                return true
+            }
+            guard byte >= 0x20 && byte <= 0xFD else { return fail(byte, emit) }
+            if byte == 0x5C { state = .escape(quote: quote) }
+        case .escape(let quote):
+            guard byte >= 0x20 && byte <= 0xFD else { return fail(byte, emit) }
+            state = .string(quote: quote)
         default:
-            return isDigit ? .go(.exponentDigits) : .before(.float)
+            return number(byte, emit)
         }
+        token.append(byte)
+        return true
     }
 
-    private static func isSpace(_ byte: UInt8) -> Bool {
-        byte == 0x20 || byte == 0x09 || byte == 0x0D || byte == 0x0A
-    }
-
-    private static func isText(_ byte: UInt8) -> Bool { (0x20...0xFD).contains(byte) }
-
-    /// Structural characters and line ends are where a message may begin again; other control characters and the
-    /// bytes that UTF-8 never has let a client force the parser to a known state.
-    private static func resynchronises(_ byte: UInt8) -> Bool {
+    private mutating func begin(_ byte: UInt8, _ emit: (JSONToken) -> Void) -> Bool {
         switch byte {
+        case 0x20, 0x09, 0x0A, 0x0D: return true
+        case 0x7B: return single(.openBrace, byte, emit)
+        case 0x7D: return single(.closeBrace, byte, emit)
+        case 0x5B: return single(.openBracket, byte, emit)
+        case 0x5D: return single(.closeBracket, byte, emit)
+        case 0x3A: return single(.colon, byte, emit)
+        case 0x2C: return single(.comma, byte, emit)
+        case 0x22, 0x27: state = .string(quote: byte)
+        case 0x61...0x7A: state = .keyword
+        case 0x2D: state = .minus
+        case 0x30: state = .zero
+        case 0x31...0x39: state = .digits
+        default: return fail(byte, emit)
+        }
+        token.append(byte)
+        return true
+    }
+
+    private mutating func number(_ byte: UInt8, _ emit: (JSONToken) -> Void) -> Bool {
+        let isDigit = byte >= 0x30 && byte <= 0x39
+        let isExponent = byte == 0x65 || byte == 0x45
+        switch state {
+        case .minus where isDigit: state = byte == 0x30 ? .zero : .digits
+        case .digits where isDigit, .fraction where isDigit, .exponentDigits where isDigit: break
+        case .zero where byte == 0x2E, .digits where byte == 0x2E: state = .point
+        case .zero where isExponent, .digits where isExponent, .fraction where isExponent: state = .exponent
+        case .point where isDigit: state = .fraction
+        case .exponent where byte == 0x2B || byte == 0x2D: state = .exponentSign
+        case .exponent where isDigit, .exponentSign where isDigit: state = .exponentDigits
+        case .zero where !isDigit, .digits: return end(.integer, emit)
+        case .fraction, .exponentDigits: return end(.float, emit)
+        default: return fail(byte, emit)
+        }
+        token.append(byte)
+        return true
+    }
+
+    private mutating func single(_ kind: JSONTokenKind, _ byte: UInt8, _ emit: (JSONToken) -> Void) -> Bool {
+        emit(JSONToken(kind: kind, bytes: [byte]))
+        return true
+    }
+
+    private mutating func end(_ kind: JSONTokenKind, _ emit: (JSONToken) -> Void) -> Bool {
+        let bytes = token
+        token.removeAll(keepingCapacity: true)
+        state = .start
+        emit(JSONToken(kind: kind, bytes: bytes))
+        return false
+    }
+
+    private mutating func fail(_ byte: UInt8, _ emit: (JSONToken) -> Void) -> Bool {
+        token.append(byte)
+        fail(emit)
+        return true
+    }
+
+    private mutating func fail(_ emit: (JSONToken) -> Void) {
+        let bytes = token
+        token.removeAll(keepingCapacity: true)
+        state = .recovery
+        emit(JSONToken(kind: .error, bytes: bytes))
+    }
+
+    private static func isReset(_ byte: UInt8) -> Bool {
+        switch byte {
+        case 0x7B, 0x7D, 0x5B, 0x5D, 0x3A, 0x2C, 0xFE, 0xFF: true
         case 0x09: false
-        case 0...0x1F, 0xFE, 0xFF: true
-        case UInt8(ascii: "["), UInt8(ascii: "]"), UInt8(ascii: "{"), UInt8(ascii: "}"), UInt8(ascii: ":"),
-            UInt8(ascii: ","):
-            true
-        default: false
+        default: byte < 0x20
         }
     }
 }

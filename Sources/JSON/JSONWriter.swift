@@ -1,136 +1,108 @@
-/// How a value is laid out as text.
-public enum JSONLayout: Sendable, Hashable {
-    /// One line, `", "` and `": "` between the parts.
-    case compact
-    /// Four spaces a level, one member or element a line.
-    case pretty
-}
-
 extension JSONValue {
-    /// The text of the value, byte for byte as QEMU 7.2 writes it: pure ASCII, non-ASCII and control characters as
-    /// `\uXXXX` with upper-case digits, members in QEMU's hash order (qmp-semantics §3). Never `inf` or `nan`: a double
-    /// that is not finite becomes `null`.
-    public func serialized(_ layout: JSONLayout = .compact) -> [UInt8] {
-        var writer = JSONWriter(layout: layout)
-        writer.write(self)
-        return writer.bytes
+    public enum Layout: Sendable {
+        /// One line, `", "` and `": "` between.
+        case compact
+        /// Four spaces a level, one member a line.
+        case pretty
     }
 
-    public func text(_ layout: JSONLayout = .compact) -> String {
-        String(decoding: serialized(layout), as: UTF8.self)
+    /// The value as text: ASCII only, members in the order of QEMU's hash table, never an infinity or a NaN.
+    public func text(_ layout: Layout = .compact) -> String {
+        var writer = JSONWriter(layout: layout)
+        writer.write(self, level: 0)
+        return writer.text
     }
 }
 
-/// Appends values as text. Its recursion follows the nesting of the value, which the parser bounds.
+/// Writes values the way QEMU does, to the byte.
 struct JSONWriter {
-    let layout: JSONLayout
-    private(set) var bytes: [UInt8] = []
-    private var level = 0
+    private let layout: JSONValue.Layout
+    private(set) var text = ""
 
-    init(layout: JSONLayout) { self.layout = layout }
+    init(layout: JSONValue.Layout) { self.layout = layout }
 
-    mutating func write(_ value: JSONValue) {
+    mutating func write(_ value: JSONValue, level: Int) {
         switch value {
-        case .null: append("null")
-        case .bool(let flag): append(flag ? "true" : "false")
-        case .integer(let number): append(String(number))
-        case .unsigned(let number): append(String(number))
-        case .double(let number): append(number.isFinite ? formatDouble(number) : "null")
-        case .string(let text): write(text)
-        case .array(let elements): write(elements)
-        case .object(let object): write(object)
-        }
-    }
-
-    private mutating func write(_ elements: [JSONValue]) {
-        open(UInt8(ascii: "["))
-        for (index, element) in elements.enumerated() {
-            separate(isFirst: index == 0)
-            write(element)
-        }
-        close(UInt8(ascii: "]"))
-    }
-
-    private mutating func write(_ object: JSONObject) {
-        open(UInt8(ascii: "{"))
-        for (index, member) in object.membersInWireOrder.enumerated() {
-            separate(isFirst: index == 0)
-            write(member.name)
-            append(": ")
-            write(member.value)
-        }
-        close(UInt8(ascii: "}"))
-    }
-
-    private mutating func open(_ bracket: UInt8) {
-        bytes.append(bracket)
-        level += 1
-    }
-
-    private mutating func close(_ bracket: UInt8) {
-        level -= 1
-        if layout == .pretty { newLine() }
-        bytes.append(bracket)
-    }
-
-    private mutating func separate(isFirst: Bool) {
-        if !isFirst { append(layout == .pretty ? "," : ", ") }
-        if layout == .pretty { newLine() }
-    }
-
-    private mutating func newLine() {
-        bytes.append(0x0A)
-        bytes.append(contentsOf: repeatElement(0x20, count: 4 * level))
-    }
-
-    private mutating func append(_ text: String) { bytes.append(contentsOf: text.utf8) }
-
-    private mutating func write(_ text: String) {
-        bytes.append(UInt8(ascii: "\""))
-        for scalar in text.unicodeScalars {
-            switch scalar {
-            case "\"": append("\\\"")
-            case "\\": append("\\\\")
-            case "\u{8}": append("\\b")
-            case "\u{C}": append("\\f")
-            case "\n": append("\\n")
-            case "\r": append("\\r")
-            case "\t": append("\\t")
-            case " "..."~": bytes.append(UInt8(truncatingIfNeeded: scalar.value))
-            default: for unit in String(scalar).utf16 { escape(unit) }
+        case .null: text += "null"
+        case .bool(let value): text += value ? "true" : "false"
+        case .int(let value): text += String(value)
+        case .uint(let value): text += String(value)
+        case .double(let value): text += Self.number(value)
+        case .string(let value): write(value)
+        case .array(let array):
+            list("[", "]", array.count, level) { $0.write(array[$1], level: level + 1) }
+        case .object(let object):
+            let members = object.inWireOrder
+            list("{", "}", members.count, level) {
+                $0.write(members[$1].name)
+                $0.text += ": "
+                $0.write(members[$1].value, level: level + 1)
             }
         }
-        bytes.append(UInt8(ascii: "\""))
     }
 
-    private mutating func escape(_ unit: UInt16) {
-        append("\\u")
-        for shift: UInt16 in [12, 8, 4, 0] {
-            let digit = UInt8(unit >> shift & 0xF)
-            bytes.append(digit < 10 ? 0x30 + digit : 0x37 + digit)
+    private mutating func list(
+        _ open: String, _ close: String, _ count: Int, _ level: Int, _ element: (inout JSONWriter, Int) -> Void
+    ) {
+        text += open
+        for index in 0..<count {
+            if index > 0 { text += layout == .pretty ? "," : ", " }
+            newLine(level + 1)
+            element(&self, index)
         }
+        newLine(level)
+        text += close
+    }
+
+    private mutating func newLine(_ level: Int) {
+        guard layout == .pretty else { return }
+        text += "\n" + String(repeating: "    ", count: level)
+    }
+
+    private mutating func write(_ string: String) {
+        text += "\""
+        for scalar in string.unicodeScalars {
+            switch scalar {
+            case "\"": text += "\\\""
+            case "\\": text += "\\\\"
+            case "\u{08}": text += "\\b"
+            case "\u{0C}": text += "\\f"
+            case "\n": text += "\\n"
+            case "\r": text += "\\r"
+            case "\t": text += "\\t"
+            case " "..."~": text.unicodeScalars.append(scalar)
+            default: for unit in String(scalar).utf16 { text += Self.escape(unit) }
+            }
+        }
+        text += "\""
+    }
+
+    private static func escape(_ unit: UInt16) -> String {
+        let digits = String(unit, radix: 16, uppercase: true)
+        return "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
+    }
+
+    private static func number(_ value: Double) -> String {
+        guard value.isFinite else { return "null" }
+        let text = "\(value)"
+        return text.hasSuffix(".0") ? String(text.dropLast(2)) : text
     }
 }
 
 extension JSONObject {
-    /// The members as QEMU's 512-bucket hash table yields them: by bucket, and within one the latest first.
-    public var membersInWireOrder: [Member] {
-        if count < 2 { return members }
-        return members.enumerated()
-            .map { (bucket: wireBucket($0.element.name), position: $0.offset, member: $0.element) }
-            .sorted { $0.bucket != $1.bucket ? $0.bucket < $1.bucket : $0.position > $1.position }
-            .map(\.member)
+    /// The members as QEMU puts them on the wire: by bucket of its hash table, in a bucket the newest first.
+    public var inWireOrder: [(name: String, value: JSONValue)] {
+        let buckets = members.enumerated().map { (bucket: Self.bucket($1.name), position: $0) }
+        let order = buckets.sorted { $0.bucket != $1.bucket ? $0.bucket < $1.bucket : $0.position > $1.position }
+        return order.map { members[$0.position] }
     }
-}
 
-/// The bucket of a member's name: the classic gdbm string hash, modulo 512.
-func wireBucket(_ name: String) -> UInt32 {
-    let bytes = name.utf8
-    var hash = 0x238F_13AF &* UInt32(truncatingIfNeeded: bytes.count)
-    var shift: UInt32 = 0
-    for byte in bytes {
-        hash &+= UInt32(byte) << shift
-        shift = (shift + 5) % 24
+    /// The bucket, 0 to 511, of a name: the string hash of gdbm, as QEMU's dictionaries use it.
+    static func bucket(_ name: String) -> UInt32 {
+        var hash = 0x238F_13AF &* UInt32(truncatingIfNeeded: name.utf8.count)
+        for (index, byte) in name.utf8.enumerated() {
+            hash &+= UInt32(byte) << UInt32(index * 5 % 24)
+        }
+        return (1_103_515_243 &* hash &+ 12345) % 512
     }
-    return (1_103_515_243 &* hash &+ 12345) % 512
 }

@@ -1,124 +1,146 @@
-/// A checked schema: what QMP commands, events and types there are, in the order in which they were written.
+/// A checked schema: every type that is named exists, and nothing is defined twice.
 public struct Schema: Sendable {
-    /// The files, in the order in which they are included.
-    public internal(set) var modules: [Module] = []
-    var definitions: [String: Definition] = [:]
-
-    /// One schema file: a subject of the manual, a protocol of commands.
-    public struct Module: Sendable {
-        /// The file's name without `.json`.
+    public struct Member: Sendable {
         public let name: String
-        /// The blocks of documentation that belong to no definition, as Markdown.
-        public var introduction: [String] = []
-        public var definitions: [Definition] = []
+        public let type: TypeName
+        public let isOptional: Bool
+        public let features: [String]
+        public let documentation: String
     }
 
-    public subscript(name: String) -> Definition? { definitions[name] }
+    /// A type as it is named: `str`, `Foo` or `['Foo']`.
+    public struct TypeName: Sendable, Hashable {
+        public let name: String
+        public let isArray: Bool
+    }
 
-    /// Every definition of every file, in order.
-    public var allDefinitions: [Definition] { modules.flatMap(\.definitions) }
-}
+    public struct Enumeration: Sendable {
+        public struct Value: Sendable {
+            public let name: String
+            public let features: [String]
+            public let documentation: String
+        }
+        public let values: [Value]
+    }
 
-/// A named thing of the schema.
-public struct Definition: Sendable {
-    public let name: String
-    public let kind: Kind
-    public let features: [String]
-    public let documentation: Documentation
-    let file: String
-    let line: Int
+    public struct Structure: Sendable {
+        public let base: String?
+        public let members: [Member]
+        /// For unions: the member that chooses, and the type that each of its values adds.
+        public let discriminator: String?
+        public let variants: [(value: String, type: String)]
+    }
+
+    public struct Alternate: Sendable {
+        public let choices: [(name: String, type: TypeName)]
+    }
+
+    public struct Command: Sendable {
+        /// A type's name, or members of its own.
+        public let argumentType: String?
+        public let members: [Member]
+        public let returns: TypeName?
+        public let allowsOOB: Bool
+    }
+
+    public struct Event: Sendable {
+        public let members: [Member]
+    }
 
     public enum Kind: Sendable {
-        case enumeration([EnumerationValue])
+        case enumeration(Enumeration)
         case structure(Structure)
-        case union(Union)
-        case alternate([Branch])
+        case alternate(Alternate)
         case command(Command)
-        case event(Arguments)
+        case event(Event)
     }
-}
 
-public struct EnumerationValue: Sendable, Hashable {
-    public let name: String
-    public let features: [String]
-}
-
-/// A type where it is used: a definition's or builtin's name, or a list of those.
-public struct TypeReference: Sendable, Hashable {
-    public let name: String
-    public let isList: Bool
-
-    public init(_ name: String, isList: Bool = false) {
-        self.name = name
-        self.isList = isList
+    public struct Definition: Sendable {
+        public let name: String
+        /// The schema file, without its ending: it names the protocol of its commands.
+        public let file: String
+        public let kind: Kind
+        public let features: [String]
+        public let documentation: Documentation
     }
-}
 
-public struct Member: Sendable, Hashable {
-    public let name: String
-    public let type: TypeReference
-    public let isOptional: Bool
-    public let features: [String]
-}
+    /// In the order of the files and of their text.
+    public let definitions: [Definition]
+    private let byName: [String: Int]
 
-public struct Structure: Sendable {
-    /// The structure whose members come first.
-    public let base: String?
-    public let members: [Member]
-}
+    public static let builtins: [String: String] = [
+        "str": "string", "int": "int", "number": "number", "bool": "boolean", "null": "null", "any": "value",
+        "uint8": "int", "uint16": "int", "uint32": "int", "uint64": "int", "int8": "int", "int16": "int",
+        "int32": "int", "int64": "int", "size": "int",
+    ]
 
-public struct Union: Sendable {
-    /// The structure whose members every branch has; the discriminator is one of them.
-    public let base: Base
-    public let discriminator: String
-    /// Branches that add members. A value of the discriminator without one adds none.
-    public let branches: [Branch]
-
-    public enum Base: Sendable {
-        case named(String)
-        case inline([Member])
+    init(_ definitions: [Definition]) throws(SchemaError) {
+        self.definitions = definitions
+        var byName: [String: Int] = [:]
+        for (index, definition) in definitions.enumerated() {
+            if byName.updateValue(index, forKey: definition.name) != nil {
+                throw SchemaError(definition.file, "'\(definition.name)' is defined twice")
+            }
+        }
+        self.byName = byName
+        try check()
     }
-}
 
-public struct Branch: Sendable, Hashable {
-    public let name: String
-    public let type: TypeReference
-}
+    public subscript(name: String) -> Definition? { byName[name].map { definitions[$0] } }
 
-/// What a command takes or an event carries.
-public enum Arguments: Sendable {
-    case none
-    case inline([Member])
-    case named(String)
-}
+    public func structure(_ name: String) -> Structure? {
+        if case .structure(let structure) = self[name]?.kind { return structure }
+        return nil
+    }
 
-public struct Command: Sendable {
-    public let arguments: Arguments
-    public let returns: TypeReference?
-    /// The handler gets the arguments as one value.
-    public let isBoxed: Bool
-    public let allowsOutOfBand: Bool
-    /// False where the monitor itself answers.
-    public let isGenerated: Bool
-}
+    /// The members of a structure, those of its bases first.
+    public func allMembers(of structure: Structure) -> [Member] {
+        let inherited = structure.base.flatMap { self.structure($0) }.map { allMembers(of: $0) } ?? []
+        return inherited + structure.members
+    }
 
-/// The types that need no definition.
-public enum Builtin: String, CaseIterable, Sendable {
-    case str, int, number, bool, null, any, size
-    case int8, int16, int32, int64, uint8, uint16, uint32, uint64
+    private func check() throws(SchemaError) {
+        for definition in definitions {
+            switch definition.kind {
+            case .enumeration: break
+            case .structure(let structure): try check(structure, definition)
+            case .alternate(let alternate):
+                for choice in alternate.choices { try known(choice.type.name, definition) }
+            case .command(let command):
+                if let type = command.argumentType { try known(type, definition) }
+                if let type = command.returns { try known(type.name, definition) }
+                try check(command.members, definition)
+            case .event(let event): try check(event.members, definition)
+            }
+        }
+    }
 
-    /// The type as clients see it: all integers are `int`.
-    public var introspectedName: String { jsonKind == "int" ? "int" : rawValue }
+    private func check(_ structure: Structure, _ definition: Definition) throws(SchemaError) {
+        if let base = structure.base, self.structure(base) == nil {
+            throw SchemaError(definition.file, "'\(definition.name)' has the unknown base '\(base)'")
+        }
+        try check(structure.members, definition)
+        guard let discriminator = structure.discriminator else { return }
+        guard let member = allMembers(of: structure).first(where: { $0.name == discriminator }),
+            case .enumeration(let values) = self[member.type.name]?.kind
+        else { throw SchemaError(definition.file, "'\(definition.name)' has no enumeration as discriminator") }
+        for variant in structure.variants {
+            guard values.values.contains(where: { $0.name == variant.value }) else {
+                throw SchemaError(definition.file, "'\(definition.name)': no value '\(variant.value)' to choose by")
+            }
+            if self.structure(variant.type) == nil {
+                throw SchemaError(definition.file, "'\(definition.name)': variant type '\(variant.type)' is unknown")
+            }
+        }
+    }
 
-    /// The word of the introspection schema for the JSON kind of the value.
-    public var jsonKind: String {
-        switch self {
-        case .str: "string"
-        case .bool: "boolean"
-        case .number: "number"
-        case .null: "null"
-        case .any: "value"
-        default: "int"
+    private func check(_ members: [Member], _ definition: Definition) throws(SchemaError) {
+        for member in members { try known(member.type.name, definition) }
+    }
+
+    private func known(_ name: String, _ definition: Definition) throws(SchemaError) {
+        if Self.builtins[name] == nil, self[name] == nil {
+            throw SchemaError(definition.file, "'\(definition.name)' names the unknown type '\(name)'")
         }
     }
 }

@@ -1,135 +1,122 @@
 public import JSON
 
-/// The option syntax of `--blockdev` and its kin: `key=value,key2.sub=value`, or JSON where the text starts with `{`.
-///
-/// Dots make objects, numbers as key parts make lists, `,,` stands for a comma in a value, and the first value may
-/// stand without its key where the option has an implied one.
+/// `key=value,…` of the command line as an object: keys are dotted paths, digits index lists, a doubled comma stands for
+/// one, and text of the form `{…}` is JSON.
 public enum KeyValue {
-    /// A key longer than this is refused, as in QEMU.
-    private static let longestKey = 127
-
-    /// A cursor over what `text` says: the generated types decode it with the texts of qemu-storage-daemon.
-    public static func cursor(_ text: String, impliedKey: String? = nil) throws(QMPError) -> SchemaCursor {
-        if text.hasPrefix("{") {
-            do throws(JSONError) {
-                return SchemaCursor(try JSONValue.parse(text), style: .json)
-            } catch {
-                throw QMPError(error.description)
+    /// Parses an option's text. `implied` is the key of a first part without `=`.
+    public static func parse(_ text: String, implied: String? = nil) throws(QMPError) -> (value: JSONObject, isText: Bool) {
+        if text.first == "{" {
+            let value: JSONValue
+            do throws(JSONError) { value = try JSONValue.parse(text) } catch { throw QMPError(error.message) }
+            guard let object = value.object else { throw QMPError("JSON parse error, expecting value") }
+            return (object, false)
+        }
+        var tree = Tree()
+        for (index, part) in split(text).enumerated() where !part.isEmpty {
+            guard let equals = part.firstIndex(of: "=") else {
+                guard index == 0, let implied else {
+                    throw QMPError("No implicit parameter name for value '\(part)'")
+                }
+                try tree.set(path(implied), part, key: implied)
+                continue
             }
+            let key = String(part[..<equals])
+            try tree.set(try path(key), String(part[part.index(after: equals)...]), key: key)
         }
-        return SchemaCursor(try parse(text, impliedKey: impliedKey), style: .keyValue)
+        guard let object = try tree.json("").object else { throw QMPError("Parameters must have names") }
+        return (object, true)
     }
 
-    /// The tree of strings that `text` stands for.
-    public static func parse(_ text: String, impliedKey: String? = nil) throws(QMPError) -> JSONValue {
-        let root = KeyValueNode()
-        var rest = Substring(text)
-        var implied = impliedKey
-        while !rest.isEmpty {
-            try parameter(&rest, implied: implied, into: root)
-            implied = nil
-        }
-        return try root.json(path: "")
-    }
-
-    private static func parameter(_ rest: inout Substring, implied: String?, into root: KeyValueNode) throws(QMPError) {
-        let end = rest.firstIndex { $0 == "=" || $0 == "," } ?? rest.endIndex
-        let key = String(rest[..<end])
-        if end < rest.endIndex, rest[end] == "=" {
-            let parts = try keyParts(key)
-            rest = rest[rest.index(after: end)...]
-            return try root.insert(takeValue(&rest), at: parts[...], path: "")
-        }
-        if key == "help" || key == "?" { throw QMPError("Help is not available for this option") }
-        if key.isEmpty { throw QMPError("Invalid parameter ''") }
-        guard let implied else { throw QMPError("Expected '=' after parameter '\(key)'") }
-        // Doubled commas mean nothing in a value without its key.
-        rest = rest[end...].dropFirst()
-        try root.insert(key, at: [implied], path: "")
-    }
-
-    /// Everything up to the next single comma, which is taken as well; two stand for one.
-    private static func takeValue(_ rest: inout Substring) -> String {
-        var value = ""
-        while let character = rest.popFirst() {
-            if character == "," {
-                guard rest.first == "," else { break }
-                rest.removeFirst()
+    /// At single commas; a doubled one is part of a value.
+    private static func split(_ text: String) -> [String] {
+        var parts = [""]
+        var index = text.startIndex
+        while index < text.endIndex {
+            let next = text.index(after: index)
+            if text[index] != "," {
+                parts[parts.count - 1].append(text[index])
+            } else if next < text.endIndex, text[next] == "," {
+                parts[parts.count - 1].append(",")
+                index = text.index(after: next)
+                continue
+            } else {
+                parts.append("")
             }
-            value.append(character)
-        }
-        return value
-    }
-
-    private static func keyParts(_ key: String) throws(QMPError) -> [String] {
-        let parts = key.split(separator: ".", omittingEmptySubsequences: false).map(String.init)
-        for (index, part) in parts.enumerated() {
-            let isNumber = index > 0 && !part.isEmpty && part.utf8.allSatisfy { (0x30...0x39).contains($0) }
-            guard isNumber || isName(part), part.utf8.count <= longestKey else {
-                throw QMPError("Invalid parameter '\(key)'")
-            }
+            index = next
         }
         return parts
     }
 
-    /// A letter, then letters, digits, `-` and `_`.
-    private static func isName(_ part: String) -> Bool {
-        guard let first = part.utf8.first, isLetter(first) else { return false }
-        return part.utf8.allSatisfy { isLetter($0) || (0x30...0x39).contains($0) || $0 == 0x2D || $0 == 0x5F }
+    private static func path(_ key: String) throws(QMPError) -> [String] {
+        let fragments = key.split(separator: ".", omittingEmptySubsequences: false).map(String.init)
+        for fragment in fragments {
+            let isName = fragment.first.map { $0.isLetter && $0.isASCII } ?? false
+            let isIndex = !fragment.isEmpty && fragment.allSatisfy { $0.isASCII && $0.isNumber } && fragment.count < 5
+            let isPlain = fragment.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "-" || $0 == "_") }
+            guard (isName || isIndex) && isPlain, fragment.count < 128, fragments.count <= 32 else {
+                throw QMPError("Invalid parameter '\(key)'")
+            }
+        }
+        return fragments
     }
 
-    private static func isLetter(_ byte: UInt8) -> Bool {
-        (0x41...0x5A).contains(byte) || (0x61...0x7A).contains(byte)
-    }
-}
-
-/// A place in the tree while it grows: a value, or parts by name.
-private final class KeyValueNode {
-    /// As long as the deepest nesting that a JSON text may have.
-    private static let deepest = 64
-
-    private var value: String?
-    private var parts: [(name: String, node: KeyValueNode)] = []
-
-    func insert(_ text: String, at keys: ArraySlice<String>, path: String) throws(QMPError) {
-        guard let key = keys.first else {
-            guard parts.isEmpty else { throw Self.inconsistent(path) }
-            value = text
-            return
-        }
-        guard value == nil else { throw Self.inconsistent(path) }
-        guard keys.count <= Self.deepest else { throw QMPError("Parameter '\(path)' is nested too deeply") }
-        let place = path.isEmpty ? key : path + "." + key
-        if let found = parts.first(where: { $0.name == key }) {
-            return try found.node.insert(text, at: keys.dropFirst(), path: place)
-        }
-        let node = KeyValueNode()
-        parts.append((key, node))
-        try node.insert(text, at: keys.dropFirst(), path: place)
+    /// What was set so far: a value, or fragments below.
+    private indirect enum Node {
+        case value(String)
+        case tree(Tree)
     }
 
-    private static func inconsistent(_ path: String) -> QMPError { QMPError("Parameters '\(path).*' used inconsistently") }
+    private struct Tree {
+        private var children: [(name: String, node: Node)] = []
 
-    func json(path: String) throws(QMPError) -> JSONValue {
-        if let value { return .string(value) }
-        func place(_ name: String) -> String { path.isEmpty ? name : path + "." + name }
-        let numbers = parts.compactMap { part in part.name.utf8.first.map { (0x30...0x39).contains($0) } }
-        guard let isList = numbers.first, numbers.contains(!isList) == false else {
-            if parts.isEmpty { return .object(JSONObject()) }
-            throw Self.inconsistent(path)
+        mutating func set(_ path: [String], _ value: String, key: String) throws(QMPError) {
+            let rest = Array(path.dropFirst())
+            let position = children.firstIndex { $0.name == path[0] }
+            if rest.isEmpty {
+                // The last of several equal keys counts.
+                guard let position else { return children.append((path[0], .value(value))) }
+                guard case .value = children[position].node else {
+                    throw QMPError("Parameters '\(key).*' used inconsistently")
+                }
+                children[position].node = .value(value)
+                return
+            }
+            var below = Tree()
+            if let position {
+                guard case .tree(let tree) = children[position].node else {
+                    throw QMPError("Parameters '\(path[0]).*' used inconsistently")
+                }
+                below = tree
+            }
+            try below.set(rest, value, key: key)
+            if let position { children[position].node = .tree(below) } else { children.append((path[0], .tree(below))) }
         }
-        if !isList {
+
+        func json(_ prefix: String) throws(QMPError) -> JSONValue {
+            let indices = children.compactMap { Int($0.name) }
+            if !children.isEmpty, indices.count == children.count { return .array(try list(indices, prefix)) }
+            guard indices.isEmpty else { throw QMPError("Parameters '\(prefix)*' used inconsistently") }
             var object = JSONObject()
-            for part in parts { object[part.name] = try part.node.json(path: place(part.name)) }
+            for child in children { object[child.name] = try value(child.node, prefix + child.name + ".") }
             return .object(object)
         }
-        var elements: [JSONValue] = []
-        for index in parts.indices {
-            guard let part = parts.first(where: { Int($0.name) == index }) else {
-                throw QMPError("Parameter '\(place(String(index)))' missing")
+
+        private func list(_ indices: [Int], _ prefix: String) throws(QMPError) -> [JSONValue] {
+            var list: [JSONValue] = []
+            for index in indices.indices {
+                guard let position = indices.firstIndex(of: index) else {
+                    throw QMPError("Parameter '\(prefix)\(index)' missing")
+                }
+                list.append(try value(children[position].node, prefix + "\(index)."))
             }
-            elements.append(try part.node.json(path: place(part.name)))
+            return list
         }
-        return .array(elements)
+
+        private func value(_ node: Node, _ prefix: String) throws(QMPError) -> JSONValue {
+            switch node {
+            case .value(let text): return .string(text)
+            case .tree(let tree): return try tree.json(prefix)
+            }
+        }
     }
 }

@@ -1,8 +1,107 @@
-// The kernel interfaces Swift cannot reach: liburing's inline functions, and variadic or macro-built system calls.
+// The kernel interfaces Swift cannot reach: liburing, and variadic, macro-built or GNU-only system calls. Shims only, no
+// logic. Every call answers what the system call answers: -1 with errno set, or a negative errno where its comment says
+// so. No system header of types is included here, so that Swift sees one definition of each.
 #ifndef NACRE_CLINUX_H
 #define NACRE_CLINUX_H
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
-#include <liburing.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct nacre_ring;
+
+int nacre_ring_open(unsigned entries, struct nacre_ring **out);
+
+void nacre_ring_close(struct nacre_ring *ring);
+
+unsigned nacre_ring_ready(struct nacre_ring *ring);
+
+void nacre_prep_read(struct nacre_ring *ring, int fd, void *p, unsigned n, uint64_t at, uint64_t id);
+
+void nacre_prep_write(struct nacre_ring *ring, int fd, const void *p, unsigned n, uint64_t at, int dsync, uint64_t id);
+
+void nacre_prep_fdatasync(struct nacre_ring *ring, int fd, uint64_t id);
+
+void nacre_prep_fallocate(struct nacre_ring *ring, int fd, int mode, uint64_t at, uint64_t n, uint64_t id);
+
+void nacre_prep_poll(struct nacre_ring *ring, int fd, unsigned mask, uint64_t id);
+
+void nacre_prep_poll_remove(struct nacre_ring *ring, uint64_t target, uint64_t id);
+
+// Submits what is prepared; with wait, sleeps until a completion or for at most timeout_ns (0: for ever). A negative
+// errno on failure; -ETIME and -EINTR are no failures.
+int nacre_ring_enter(struct nacre_ring *r, int wait, uint64_t timeout_ns);
+
+// Takes up to count completions off the ring: their ids and results.
+unsigned nacre_ring_reap(struct nacre_ring *r, uint64_t *ids, int *results, unsigned count);
+
+// Modes and flags that Swift cannot name.
+int nacre_punch_hole(void);
+int nacre_zero_range(void);
+int nacre_o_direct(void);
+int nacre_seek_data(void);
+int nacre_seek_hole(void);
+
+int nacre_open(const char *path, int flags, unsigned mode);
+
+int nacre_fallocate(int fd, int mode, int64_t at, int64_t n);
+
+// Reads what the page cache holds and never waits for the device: -1 and EAGAIN where it holds nothing.
+ssize_t nacre_pread_cached(int fd, void *p, size_t n, int64_t at);
+
+// A wake-up: closed on exec, never blocks.
+int nacre_eventfd(void);
+
+ssize_t nacre_preadv(int fd, void *p, size_t n, int64_t at);
+
+ssize_t nacre_pwritev(int fd, const void *p, size_t n, int64_t at);
+
+// Open-file-description locks on [start, start + length): type is F_RDLCK, F_WRLCK or F_UNLCK. 0 or a negative errno.
+int nacre_ofd_lock(int fd, short type, int64_t start, int64_t length);
+
+// Whether such a lock could be taken: 0 free, 1 held by someone else, or a negative errno.
+int nacre_ofd_test(int fd, short type, int64_t start, int64_t length);
+
+int nacre_set_direct(int fd, int on);
+
+int nacre_set_nonblocking(int fd);
+
+int nacre_device_size(int fd, uint64_t *bytes);
+
+int nacre_device_sector(int fd, int *bytes);
+
+int nacre_device_discard(int fd, uint64_t at, uint64_t n);
+
+// Alignment that direct I/O on the file needs, where the kernel tells it: 0, or -1.
+int nacre_direct_alignment(int fd, unsigned *memory, unsigned *offset);
+
+// Receives bytes and, on unix sockets, passed descriptors: *nfds holds the room in fds and then how many came.
+ssize_t nacre_recvmsg(int fd, void *p, size_t n, int *fds, int *nfds);
+
+// Sends two buffers as one message, without SIGPIPE and without waiting.
+ssize_t nacre_send2(int fd, const void *p, size_t n, const void *q, size_t m);
+
+int nacre_bind_unix(int fd, const char *path);
+
+int nacre_connect_unix(int fd, const char *path);
+
+int nacre_errno(void);
+
+// A stream socket of a family, closed on exec.
+int nacre_socket(int family);
+
+// The next connection, closed on exec and not blocking.
+int nacre_accept(int fd);
+
+// The port a socket is bound to, or -1.
+int nacre_local_port(int fd);
+
+// A socket bound (passive) or connected to a host and port; -1, and in *code an errno, or a negative resolver error.
+int nacre_inet(const char *host, const char *port, int passive, int *code);
+
+// SIGINT, SIGTERM and SIGHUP are blocked in the calling thread and those it starts; SIGPIPE is ignored.
+void nacre_block_signals(void);
+
+// A descriptor that tells these signals, and the taking of one: 0, or -1 where there is none.
+int nacre_termination_signals(void);
+int nacre_take_signal(int fd);
+
 #endif

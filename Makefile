@@ -1,0 +1,39 @@
+# make serve [IMAGE=disk.qcow2]   build what is needed and serve an image over NBD, with a QMP socket beside it
+# make check                      everything that CI checks
+.PHONY: deps build serve check format docs clean
+export SWIFT_BACKTRACE := enable=no
+
+NACRE := .build/release/nacre
+DEMO := demo
+
+# What building needs, installed where it is missing.
+deps:
+	@scripts/deps build
+
+build: deps
+	swift build -c release --product nacre
+
+ifdef IMAGE
+serve: build
+	$(NACRE) serve $(if $(FORMAT),--format $(FORMAT)) "$(IMAGE)"
+else
+serve: build
+	@command -v mke2fs >/dev/null || scripts/deps test
+	scripts/demo $(NACRE) $(DEMO)
+	$(NACRE) serve $(DEMO)/disk.qcow2
+endif
+
+check:
+	@scripts/deps build test
+	@scripts/python-client
+	@scripts/check
+
+format:
+	swift format --in-place --parallel --recursive Package.swift Plugins Sources Tests
+
+# The reference manual of QMP, from the schema.
+docs:
+	swift run qapigen --manual Schema >docs/qmp-reference.md.new && mv docs/qmp-reference.md.new docs/qmp-reference.md
+
+clean:
+	rm -rf .build $(DEMO)

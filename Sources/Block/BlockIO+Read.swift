@@ -1,0 +1,97 @@
+import Bytes
+
+extension BlockIO {
+    public func read(at offset: UInt64, into buffer: inout MutableRawSpan) async throws(BlockError) {
+        let range = ByteRange(checked: offset, count: UInt64(buffer.byteCount))
+        switch driver {
+        case .storage(let storage):
+            let range = try check(range, growable: storage.limits.growable)
+            try await read(range, of: storage, into: &buffer)
+        case .format(let format):
+            let range = try check(range, growable: false)
+            let token = format.beginRequest()
+            defer { format.endRequest(token) }
+            try await read(range, of: format, into: &buffer)
+        }
+    }
+
+    private func read(_ range: ByteRange, of format: any ImageFormat, into buffer: inout MutableRawSpan)
+        async throws(BlockError)
+    {
+        var rest = range
+        while !rest.isEmpty {
+            let extent = format.lookup(rest)
+            if case .unresolved(let need) = extent.mapping {
+                try await format.resolve(need)
+                continue
+            }
+            let part = rest.prefix(extent.count)
+            let from = Int(part.start - range.start)
+            var target = buffer._mutatingExtracting(from..<from + Int(part.count))
+            try await read(part, at: extent.mapping, of: format, into: &target)
+            rest = rest.dropping(part.count)
+        }
+    }
+
+    /// Reads guest bytes that one extent holds.
+    private func read(
+        _ part: ByteRange, at mapping: Extent.Mapping, of format: any ImageFormat, into target: inout MutableRawSpan
+    ) async throws(BlockError) {
+        switch mapping {
+        case .data(let offset):
+            guard let file else { throw .noMedium }
+            try await file.read(at: offset, into: &target)
+        case .zero:
+            target.fill()
+        case .unallocated:
+            try await readBacking(part, into: &target)
+        case .encoded:
+            try await format.decode(part, into: &target)
+        case .corrupt:
+            throw .corrupt
+        case .unresolved:
+            preconditionFailure("resolved by the caller")
+        }
+    }
+
+    /// Reads what lies below; zeros past the backing's end or where there is none.
+    func readBacking(_ part: ByteRange, into target: inout MutableRawSpan) async throws(BlockError) {
+        let below = backing.map { part.intersection(ByteRange(at: 0, count: $0.length)) }
+        let count = Int(below?.count ?? 0)
+        if let backing, count > 0 {
+            var head = target._mutatingExtracting(0..<count)
+            try await backing.read(at: part.start, into: &head)
+        }
+        target.fill(at: count)
+    }
+
+    private func read(_ range: ByteRange, of storage: any Storage, into buffer: inout MutableRawSpan)
+        async throws(BlockError)
+    {
+        let limits = storage.limits
+        if range.isAligned(to: limits.requestAlignment), range.count <= limits.maxTransfer,
+            buffer.isAligned(to: limits.memoryAlignment)
+        {
+            return try await storage.read(at: range.start, into: &buffer)
+        }
+        var rest = range
+        while !rest.isEmpty {
+            let (part, wide) = try widen(rest, limits)
+            var bounce = AlignedBuffer(byteCount: Int(wide.count), alignment: max(limits.memoryAlignment, 16))
+            var whole = bounce.mutableBytes
+            try await storage.read(at: wide.start, into: &whole)
+            let from = Int(part.start - wide.start)
+            buffer.copy(bounce.bytes.extracting(from..<from + Int(part.count)), at: Int(part.start - range.start))
+            rest = rest.dropping(part.count)
+        }
+    }
+
+    /// The longest first part of `rest` that one aligned transfer of at most 1 MiB can carry, and that transfer.
+    func widen(_ rest: ByteRange, _ limits: StorageLimits) throws(BlockError) -> (part: ByteRange, wide: ByteRange) {
+        let longest = min(limits.maxTransfer, 1 << 20).roundedDown(to: limits.requestAlignment)
+        let start = rest.start.roundedDown(to: limits.requestAlignment)
+        let part = rest.prefix(max(longest, limits.requestAlignment) - (rest.start - start))
+        guard let wide = part.grown(to: limits.requestAlignment) else { throw .outOfRange }
+        return (part, wide)
+    }
+}

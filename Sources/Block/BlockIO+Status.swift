@@ -1,0 +1,65 @@
+public import Bytes
+
+extension BlockIO {
+    /// What is known about the first bytes of `range` through the whole chain below this node.
+    public func status(of range: ByteRange) async throws(BlockError) -> BlockStatus {
+        let range = try check(range, growable: false)
+        guard !range.isEmpty else { throw .invalid }
+        switch driver {
+        case .storage(let storage):
+            return try await storage.status(of: range)
+        case .format(let format):
+            let token = format.beginRequest()
+            defer { format.endRequest(token) }
+            return try await status(of: range, format)
+        }
+    }
+
+    private func status(of range: ByteRange, _ format: any ImageFormat) async throws(BlockError) -> BlockStatus {
+        while true {
+            let extent = format.lookup(range)
+            let part = range.prefix(extent.count)
+            switch extent.mapping {
+            case .unresolved(let need):
+                try await format.resolve(need)
+            case .corrupt:
+                throw .corrupt
+            case .data(let offset):
+                return try await dataStatus(part, at: offset)
+            case .encoded:
+                return BlockStatus(count: part.count, flags: [.data, .allocated, .encoded], holder: file)
+            case .zero(let place):
+                return BlockStatus(count: part.count, flags: [.zero, .allocated], offset: place, holder: file)
+            case .unallocated:
+                return try await backingStatus(part)
+            }
+        }
+    }
+
+    /// Data of this layer; holes of the file below it are known to read as zeros.
+    private func dataStatus(_ part: ByteRange, at offset: UInt64) async throws(BlockError) -> BlockStatus {
+        guard let file else { throw .noMedium }
+        var result = BlockStatus(count: part.count, flags: [.data, .allocated], offset: offset, holder: file)
+        guard refinesData, offset < file.length else { return result }
+        let below = try await file.status(of: ByteRange(at: offset, count: min(part.count, file.length - offset)))
+        result.count = min(part.count, below.count)
+        result.flags = below.flags.union(.allocated)
+        return result
+    }
+
+    /// Only formats that map straight through tell data from holes by asking the file: elsewhere the tables know.
+    private var refinesData: Bool {
+        guard case .format(let format) = driver else { return false }
+        return format.mapsStraight
+    }
+
+    private func backingStatus(_ part: ByteRange) async throws(BlockError) -> BlockStatus {
+        guard let backing, part.start < backing.length else {
+            return BlockStatus(count: part.count, flags: [.zero])
+        }
+        let below = part.intersection(ByteRange(at: 0, count: backing.length))
+        var result = try await backing.status(of: below)
+        result.depth += 1
+        return result
+    }
+}

@@ -1,0 +1,224 @@
+import Bytes
+
+extension BlockIO {
+    public func write(at offset: UInt64, from bytes: RawSpan, flags: WriteFlags) async throws(BlockError) {
+        if options.isReadOnly { throw .readOnly }
+        let range = ByteRange(checked: offset, count: UInt64(bytes.byteCount))
+        if options.detectZeroes != .off, bytes.byteCount > 0, bytes.isZero {
+            var zeroFlags: ZeroFlags = options.detectZeroes == .unmap ? .mayUnmap : []
+            if flags.contains(.fua) { zeroFlags.insert(.fua) }
+            return try await zero(check(range, growable: limits.growable), flags: zeroFlags)
+        }
+        switch driver {
+        case .storage(let storage):
+            let range = try check(range, growable: storage.limits.growable)
+            try await write(range, of: storage, from: bytes, flags: flags)
+        case .format(let format):
+            let range = try check(range, growable: false)
+            try await write(range, of: format, from: bytes)
+            if flags.contains(.fua) { try await flush() }
+        }
+    }
+
+    func write(_ range: ByteRange, of format: any ImageFormat, from bytes: RawSpan) async throws(BlockError) {
+        if case .now = format.commitUrgency { try await flush() }
+        var token = format.beginRequest()
+        defer {
+            format.endRequest(token)
+            scheduleCommit(format)
+        }
+        var rest = range
+        var hasReclaimed = false
+        while !rest.isEmpty {
+            if let refusal = format.writeRefusal { throw refusal }
+            let extent = format.lookup(rest)
+            let from = Int(rest.start - range.start)
+            switch extent.mapping {
+            case .unresolved(let need):
+                try await format.resolve(need)
+            case .corrupt:
+                throw .corrupt
+            case .data(let offset) where extent.isWritable:
+                guard let file else { throw .noMedium }
+                let part = rest.prefix(extent.count)
+                try await file.write(at: offset, from: bytes.extracting(from..<from + Int(part.count)), flags: [])
+                rest = rest.dropping(part.count)
+            default:
+                do {
+                    let written = try await allocate(rest, in: format, from: bytes.extracting(from..<bytes.byteCount))
+                    rest = rest.dropping(written)
+                } catch .noSpace where !hasReclaimed && format.commitUrgency != .none {
+                    // What was freed returns when its epoch ends; then there may be room. This request must not hold on
+                    // to what was freed since it began, so it begins anew.
+                    hasReclaimed = true
+                    format.endRequest(token)
+                    defer { token = format.beginRequest() }
+                    try await flush()
+                }
+            }
+        }
+    }
+
+    /// One attempt to place the first bytes of `guest`. Answers how many were written; 0 means: look again.
+    private func allocate(_ guest: ByteRange, in format: any ImageFormat, from bytes: RawSpan)
+        async throws(BlockError) -> UInt64
+    {
+        switch format.allocate(guest) {
+        case .needs(let need):
+            try await format.resolve(need)
+            return 0
+        case .busy:
+            await format.settle(guest)
+            return 0
+        case .failed(let failure):
+            throw failure
+        case .ticket(let ticket):
+            return try await place(ticket, in: format, from: bytes)
+        }
+    }
+
+    /// Fills the ticket's place and publishes it, or abandons it where that fails.
+    private func place(_ ticket: consuming AllocationTicket, in format: any ImageFormat, from bytes: RawSpan)
+        async throws(BlockError) -> UInt64
+    {
+        let count = ticket.guest.count
+        var failure: BlockError?
+        do {
+            try await fill(
+                (ticket.head, ticket.guest, ticket.tail), at: ticket.offset, readsZero: ticket.readsZero,
+                of: format, from: bytes.extracting(0..<Int(count)))
+        } catch { failure = error }
+        if let failure {
+            format.abandon(ticket)
+            throw failure
+        }
+        format.publish(ticket)
+        return count
+    }
+
+    /// Writes the data of a new place, and around it what its head and tail read as now.
+    private func fill(
+        _ parts: (head: ByteRange, guest: ByteRange, tail: ByteRange), at offset: UInt64, readsZero: Bool,
+        of format: any ImageFormat, from bytes: RawSpan
+    ) async throws(BlockError) {
+        guard let file else { throw .noMedium }
+        let copiesHead = try await needsCopy(parts.head, format, readsZero)
+        let copiesTail = try await needsCopy(parts.tail, format, readsZero)
+        if !copiesHead && !copiesTail {
+            return try await file.write(at: offset, from: bytes, flags: [])
+        }
+        let head = copiesHead ? parts.head.count : 0
+        let tail = copiesTail ? parts.tail.count : 0
+        guard head + tail + UInt64(bytes.byteCount) <= Self.gatherLimit else {
+            try await copyUp(parts.head.prefix(head), to: offset - head, file)
+            try await copyUp(parts.tail.prefix(tail), to: offset + UInt64(bytes.byteCount), file)
+            return try await file.write(at: offset, from: bytes, flags: [])
+        }
+        var gathered = AlignedBuffer(byteCount: Int(head + tail) + bytes.byteCount)
+        var whole = gathered.mutableBytes
+        if head > 0 {
+            var part = whole._mutatingExtracting(0..<Int(head))
+            try await read(at: parts.head.start, into: &part)
+        }
+        whole.copy(bytes, at: Int(head))
+        if tail > 0 {
+            // The tail of the last cluster may pass the disk's end; what lies there reads as zeros.
+            let inside = parts.tail.intersection(ByteRange(at: 0, count: length))
+            let from = Int(head) + bytes.byteCount
+            var part = whole._mutatingExtracting(from..<from + Int(inside.count))
+            if inside.count > 0 { try await read(at: inside.start, into: &part) }
+        }
+        try await file.write(at: offset - head, from: gathered.bytes, flags: [])
+    }
+
+    /// Up to this many bytes, head, data and tail are gathered into one write; beyond it copying costs more than calls.
+    private static var gatherLimit: UInt64 { 256 << 10 }
+
+    /// Whether the bytes around new data must be written: not where they read as zeros and the place does too.
+    private func needsCopy(_ part: ByteRange, _ format: any ImageFormat, _ readsZero: Bool) async throws(BlockError)
+        -> Bool
+    {
+        if part.isEmpty { return false }
+        if !readsZero { return true }
+        var rest = part.intersection(ByteRange(at: 0, count: length))
+        while !rest.isEmpty {
+            let extent = format.lookup(rest)
+            switch extent.mapping {
+            case .unresolved(let need):
+                try await format.resolve(need)
+                continue
+            case .zero: break
+            case .unallocated:
+                if let backing, rest.start < backing.length { return true }
+            default: return true
+            }
+            rest = rest.dropping(extent.count)
+        }
+        return false
+    }
+
+    /// Copies guest bytes as they read now to a place in the file.
+    private func copyUp(_ part: ByteRange, to offset: UInt64, _ file: any Storage) async throws(BlockError) {
+        guard !part.isEmpty else { return }
+        var buffer = AlignedBuffer(byteCount: Int(part.count))
+        var whole = buffer.mutableBytes
+        let inside = part.intersection(ByteRange(at: 0, count: length))
+        if inside.count > 0 {
+            var target = whole._mutatingExtracting(0..<Int(inside.count))
+            try await read(at: inside.start, into: &target)
+        }
+        try await file.write(at: offset, from: buffer.bytes, flags: [])
+    }
+
+    func write(_ range: ByteRange, of storage: any Storage, from bytes: RawSpan, flags: WriteFlags)
+        async throws(BlockError)
+    {
+        let limits = storage.limits
+        if limits.requestAlignment == 1 {
+            return try await writeAligned(range, of: storage, from: bytes, flags: flags)
+        }
+        guard let wide = range.grown(to: limits.requestAlignment) else { throw .outOfRange }
+        await widened.lock(wide)
+        defer { widened.unlock(wide) }
+        if range.isAligned(to: limits.requestAlignment) {
+            return try await writeAligned(range, of: storage, from: bytes, flags: flags)
+        }
+        var rest = range
+        while !rest.isEmpty {
+            let (part, wide) = try widen(rest, limits)
+            var bounce = AlignedBuffer(byteCount: Int(wide.count), alignment: max(limits.memoryAlignment, 16))
+            var whole = bounce.mutableBytes
+            if wide != part { try await storage.read(at: wide.start, into: &whole) }
+            let from = Int(part.start - range.start)
+            whole.copy(bytes.extracting(from..<from + Int(part.count)), at: Int(part.start - wide.start))
+            try await storage.write(at: wide.start, from: bounce.bytes, flags: flags)
+            rest = rest.dropping(part.count)
+        }
+    }
+
+    /// A write whose ends are aligned: splits it, and bounces it where the memory is not aligned.
+    private func writeAligned(_ range: ByteRange, of storage: any Storage, from bytes: RawSpan, flags: WriteFlags)
+        async throws(BlockError)
+    {
+        let limits = storage.limits
+        let bounces = !bytes.isAligned(to: limits.memoryAlignment)
+        if range.count <= limits.maxTransfer, !bounces {
+            return try await storage.write(at: range.start, from: bytes, flags: flags)
+        }
+        var rest = range
+        while !rest.isEmpty {
+            let part = rest.prefix(min(limits.maxTransfer, 1 << 20))
+            let from = Int(part.start - range.start)
+            let source = bytes.extracting(from..<from + Int(part.count))
+            if bounces {
+                var bounce = AlignedBuffer(byteCount: Int(part.count), alignment: max(limits.memoryAlignment, 16))
+                var whole = bounce.mutableBytes
+                whole.copy(source)
+                try await storage.write(at: part.start, from: bounce.bytes, flags: flags)
+            } else {
+                try await storage.write(at: part.start, from: source, flags: flags)
+            }
+            rest = rest.dropping(part.count)
+        }
+    }
+}

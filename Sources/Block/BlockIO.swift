@@ -1,0 +1,156 @@
+import Bytes
+
+/// The walker of one node: takes requests on the node, asks its driver where bytes are, and moves them.
+///
+/// The only place that walks, splits, aligns, bounces and checks, so "data first, then the table" holds in one place,
+/// and reads, writes, block status, copy and commit are all the same walk. Immutable in its driver and children: a
+/// change of the graph makes new walkers and swaps them in while the part is drained; a format's state lives on in the
+/// driver.
+public final class BlockIO: Storage {
+    /// What stands behind a node.
+    public enum Driver {
+        case storage(any Storage)
+        case format(any ImageFormat)
+    }
+
+    /// What to do with a write whose bytes are all zero (the node option `detect-zeroes`).
+    public enum DetectZeroes: Sendable { case off, on, unmap }
+
+    public struct Options: Sendable {
+        public var detectZeroes: DetectZeroes
+        /// Whether discards are honoured (`discard=unmap`); `ignore` succeeds without doing anything.
+        public var honoursDiscard: Bool
+        /// Whether places that a format freed are punched in its `file` child (`pass-discard-*`).
+        public var punchesFreed: Bool
+        public var isReadOnly: Bool
+
+        public init(
+            detectZeroes: DetectZeroes = .off, honoursDiscard: Bool = true, punchesFreed: Bool = true,
+            isReadOnly: Bool = false
+        ) {
+            self.detectZeroes = detectZeroes
+            self.honoursDiscard = honoursDiscard
+            self.punchesFreed = punchesFreed
+            self.isReadOnly = isReadOnly
+        }
+    }
+
+    let context: any IOContext
+    let driver: Driver
+    /// The child that holds a format's bytes.
+    let file: (any Storage)?
+    /// The child that decides what a format does not.
+    let backing: (any Storage)?
+    public let options: Options
+
+    let flushes = FlushQueue()
+    /// Apart from each other: requests that were widened to the alignment of the storage, and whatever overlaps them.
+    let widened = RangeLock()
+    private var epochTimer: TimerID?
+
+    /// How long a change of a format may wait for its commit, in milliseconds.
+    static let epochMs: UInt64 = 1000
+
+    public init(
+        context: any IOContext, driver: Driver, file: (any Storage)? = nil, backing: (any Storage)? = nil,
+        options: Options = Options()
+    ) {
+        self.context = context
+        self.driver = driver
+        self.file = file
+        self.backing = backing
+        self.options = options
+    }
+
+    public var length: UInt64 {
+        switch driver {
+        case .storage(let storage): storage.length
+        case .format(let format): format.length
+        }
+    }
+
+    /// Any alignment is accepted here; the storage's own stays visible as the preferred one.
+    public var limits: StorageLimits {
+        switch driver {
+        case .storage(let storage):
+            var limits = storage.limits
+            limits.preferredTransfer = max(limits.preferredTransfer, limits.requestAlignment)
+            limits.requestAlignment = 1
+            limits.memoryAlignment = 1
+            return limits
+        case .format(let format): return format.limits
+        }
+    }
+
+    /// Makes all that completed before durable: for a format its changes in the order of its rules, then for any
+    /// storage its flush.
+    public func flush() async throws(BlockError) {
+        try await flushes.run { () async throws(BlockError) in
+            switch self.driver {
+            case .storage(let storage): try await storage.flush()
+            case .format(let format):
+                self.cancelEpoch()
+                if self.options.isReadOnly { return }
+                defer { self.scheduleCommit(format) }
+                let freed = try await format.commit()
+                await self.punch(freed)
+                format.release(freed)
+            }
+        }
+    }
+
+    /// Gives back to the host what nothing uses any more. A failure is no failure of the flush: the space stays taken.
+    private func punch(_ freed: [ByteRange]) async {
+        guard options.punchesFreed, let file else { return }
+        for range in freed { try? await file.discard(range) }
+    }
+
+    public func resize(to length: UInt64) async throws(BlockError) {
+        if options.isReadOnly { throw .readOnly }
+        switch driver {
+        case .storage(let storage): try await storage.resize(to: length)
+        case .format(let format):
+            let old = format.length
+            try await format.resize(to: length)
+            scheduleCommit(format)
+            try await zeroGrown(from: old, of: format)
+        }
+    }
+
+    /// What a disk gains reads as zeros: where a longer backing file would show through, and in the rest of the cluster that
+    /// held the old end.
+    private func zeroGrown(from old: UInt64, of format: any ImageFormat) async throws(BlockError) {
+        guard !format.mapsStraight, format.length > old else { return }
+        let cluster = max(format.limits.discardAlignment, 1)
+        let end = min(format.length, max(backing?.length ?? 0, old.roundedUp(to: cluster) ?? old))
+        guard end > old else { return }
+        try await zero(ByteRange(from: old, to: end), flags: .mayUnmap)
+    }
+
+    /// Ends the walker's own timers; called when it is swapped out or its node closes.
+    public func retire() { cancelEpoch() }
+
+    /// Sees to it that the format's changes are committed within a second.
+    func scheduleCommit(_ format: any ImageFormat) {
+        guard epochTimer == nil, case .soon = format.commitUrgency else { return }
+        epochTimer = context.schedule(afterMs: Self.epochMs) { [weak self] in
+            guard let self else { return }
+            self.epochTimer = nil
+            // The failure stays with the format, which is fenced; the next request learns of it.
+            self.context.spawn { try? await self.flush() }
+        }
+    }
+
+    private func cancelEpoch() {
+        guard let timer = epochTimer else { return }
+        context.cancel(timer)
+        epochTimer = nil
+    }
+
+    /// Checks a request against the device's end.
+    func check(_ range: ByteRange?, growable: Bool) throws(BlockError) -> ByteRange {
+        guard let range else { throw .outOfRange }
+        guard growable || range.end <= length else { throw .outOfRange }
+        return range
+    }
+}

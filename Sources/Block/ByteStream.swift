@@ -1,0 +1,22 @@
+import Bytes
+
+/// A connection that carries bytes both ways: a socket, a pipe pair, a simulated wire. One task receives and one sends
+/// at a time; both may be under way at once.
+public protocol ByteStream: AnyObject {
+    /// Waits for bytes and stores what there is, at most the buffer's length. Answers how many; 0 is the end of the
+    /// stream. `closed` after `close`.
+    func receive(into buffer: inout MutableRawSpan) async throws(BlockError) -> Int
+    /// Sends all of `bytes`. Throws `closed` where the peer is gone.
+    func send(_ bytes: RawSpan) async throws(BlockError)
+    /// Sends `first`, then `second`, gathered into one call where the stream can.
+    func send(_ first: RawSpan, _ second: RawSpan) async throws(BlockError)
+    /// Ends the connection: what waits in `receive` or `send` fails with `closed`. Idempotent.
+    func close()
+}
+
+extension ByteStream {
+    public func send(_ first: RawSpan, _ second: RawSpan) async throws(BlockError) {
+        try await send(first)
+        try await send(second)
+    }
+}

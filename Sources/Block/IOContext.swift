@@ -1,0 +1,48 @@
+/// The thread that owns a graph, as the graph sees it: a place where tasks run one at a time, with a clock.
+///
+/// `IOThread` (HostIO) is the real one, `SimulatedContext` (BlockTestKit) the deterministic one. Everything of the block
+/// layers that belongs to a context is a plain class, not Sendable: it is only touched by tasks spawned here. State
+/// changes in functions that are not `async`, so each change is atomic; what was checked before an `await` is checked
+/// again after it.
+public protocol IOContext: AnyObject, Sendable {
+    /// Runs the jobs of this context's tasks, one at a time.
+    var taskExecutor: any TaskExecutor { get }
+    /// Whether the caller runs on this context.
+    var isCurrent: Bool { get }
+    /// Monotonic time in nanoseconds.
+    var nowNs: UInt64 { get }
+    /// Runs `body` once on this context, at the earliest `afterMs` milliseconds from now, unless cancelled before.
+    func schedule(afterMs: UInt64, _ body: @escaping () -> Void) -> TimerID
+    /// A timer that has fired, or was cancelled before, is left alone.
+    func cancel(_ timer: TimerID)
+}
+
+/// Names one timer of one context; never reused.
+public struct TimerID: Hashable, Sendable {
+    public let number: UInt64
+    public init(number: UInt64) { self.number = number }
+}
+
+extension IOContext {
+    /// Starts a task of this context. The only way from synchronous code of the context into asynchronous code.
+    public func spawn(_ body: @escaping () async -> Void) {
+        precondition(isCurrent, "spawn is called on the context it spawns to")
+        // Proof: the caller runs on this context (checked above) and the task runs nowhere else, so what the closure
+        // holds never leaves the thread it lives on.
+        nonisolated(unsafe) let body = body
+        Task(executorPreference: taskExecutor) { unsafe await body() }
+    }
+
+    /// Runs `body` on this context from anywhere and answers its result. Entry from outside: the program's start,
+    /// tests.
+    public func run<Result: Sendable>(_ body: @escaping @Sendable () async -> Result) async -> Result {
+        await Task(executorPreference: taskExecutor) { await body() }.value
+    }
+
+    /// Parks the running task for `ms` milliseconds.
+    public func sleep(ms: UInt64) async {
+        await suspend { (suspension: Suspension<Void>) in
+            _ = schedule(afterMs: ms) { suspension.resume() }
+        }
+    }
+}

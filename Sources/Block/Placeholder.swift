@@ -1,1 +1,0 @@
-// Block: see docs/architecture.md.

@@ -1,0 +1,290 @@
+import Bytes
+
+/// A second opinion on a qcow2 image: its own reading of the specification over a plain array of bytes, sharing nothing
+/// with the `Qcow2` room. It counts what is referenced, compares it with the refcounts, and checks flags, alignment,
+/// reserved bits and overlaps.
+public struct MiniCheck {
+    /// What is wrong: anything here may lose data.
+    public private(set) var errors: [String] = []
+    /// Clusters whose refcount is too high.
+    public private(set) var leaks = 0
+    public private(set) var isDirty = false
+    public private(set) var isCorrupt = false
+    /// Clusters of the guest's disk that have a place of their own, by guest cluster number: its file offset.
+    public private(set) var mapped: [UInt64: UInt64] = [:]
+    /// Guest clusters that are marked as zeros.
+    public private(set) var zeros: Set<UInt64> = []
+    public private(set) var size: UInt64 = 0
+    public private(set) var clusterSize: UInt64 = 0
+
+    private enum Use: String { case header, refcountTable, refcountBlock, l1, l2, snapshots, bitmaps, data }
+
+    private let image: SparseBytes
+    private var version: UInt64 = 0
+    private var refcountBits: UInt64 = 0
+    /// References counted, by cluster number.
+    private var references: [UInt64: UInt64] = [:]
+    /// What a cluster of metadata is; nothing else may be there.
+    private var owners: [UInt64: Use] = [:]
+    private var refcounts: [UInt64: UInt64] = [:]
+    private var copied: [(cluster: UInt64, flag: Bool, what: String)] = []
+
+    /// Whether nothing at all is wrong.
+    public var isClean: Bool { errors.isEmpty && leaks == 0 }
+
+    public init(_ image: SparseBytes) {
+        self.image = image
+        run()
+    }
+
+    private mutating func run() {
+        guard image.length >= 72, number(at: 0, bytes: 4) == 0x5146_49FB else { return complain("no qcow2 magic") }
+        version = number(at: 4, bytes: 4)
+        let clusterBits = number(at: 20, bytes: 4)
+        guard version == 2 || version == 3, (9...21).contains(clusterBits) else {
+            return complain("version \(version), cluster bits \(clusterBits)")
+        }
+        clusterSize = 1 << clusterBits
+        size = number(at: 24, bytes: 8)
+        refcountBits = 16
+        if version == 3 {
+            let incompatible = number(at: 72, bytes: 8)
+            isDirty = incompatible & 1 != 0
+            isCorrupt = incompatible & 2 != 0
+            if incompatible & ~0b1011 != 0 { complain("unknown incompatible features \(incompatible)") }
+            let order = number(at: 96, bytes: 4)
+            guard order <= 6 else { return complain("refcount order \(order)") }
+            refcountBits = 1 << order
+        }
+        use(.header, at: 0, bytes: clusterSize)
+        walkRefcounts()
+        let l1Entries = number(at: 36, bytes: 4)
+        if l1Entries * (clusterSize / 8) * clusterSize < size { complain("the L1 table is too short for the disk") }
+        walkL1(at: number(at: 40, bytes: 8), entries: l1Entries, isActive: true)
+        walkSnapshots()
+        walkBitmaps()
+        compare()
+    }
+
+    private mutating func complain(_ what: String) {
+        if errors.count < 50 { errors.append(what) }
+    }
+
+    private func number(at offset: UInt64, bytes count: Int) -> UInt64 {
+        var value: UInt64 = 0
+        for byte in image.bytes(ByteRange(at: offset, count: UInt64(count))) { value = value << 8 | UInt64(byte) }
+        return value
+    }
+
+    private static let zeros = [UInt8](repeating: 0, count: 4096)
+
+    /// The pieces of at most 4 KiB of a range that are not all zero, with their offsets inside the range.
+    private func pieces(at offset: UInt64, count: UInt64) -> [(offset: UInt64, bytes: [UInt8])] {
+        var result: [(UInt64, [UInt8])] = []
+        var done: UInt64 = 0
+        while done < count {
+            let part = ByteRange(at: offset + done, count: min(4096, count - done))
+            if image.holds(part) {
+                let bytes = image.bytes(part)
+                if !bytes.rawBytes.isSame(as: Self.zeros.rawBytes.extracting(0..<bytes.count)) {
+                    result.append((done, bytes))
+                }
+            }
+            done += part.count
+        }
+        return result
+    }
+
+    /// The entries of a table of 8-byte numbers that are not zero, with their indices.
+    private func entries(at offset: UInt64, count: UInt64) -> [(UInt64, UInt64)] {
+        var result: [(UInt64, UInt64)] = []
+        for piece in pieces(at: offset, count: count * 8) {
+            for index in 0..<piece.bytes.count / 8 {
+                let entry = piece.bytes.rawBytes.bigEndian(UInt64.self, at: index * 8)
+                if entry != 0 { result.append((piece.offset / 8 + UInt64(index), entry)) }
+            }
+        }
+        return result
+    }
+
+    /// Metadata occupies these clusters, alone.
+    private mutating func use(_ use: Use, at offset: UInt64, bytes: UInt64, shared: Bool = false) {
+        guard bytes > 0 else { return }
+        guard offset % clusterSize == 0 else { return complain("\(use) at \(offset) is not aligned") }
+        guard offset < image.length else { return complain("\(use) at \(offset) lies past the file's end") }
+        for cluster in offset / clusterSize...(offset + bytes - 1) / clusterSize {
+            references[cluster, default: 0] += 1
+            let (old, isNew) = (owners[cluster], owners[cluster] == nil)
+            if !isNew, !(shared && old == use) {
+                complain("cluster \(cluster) is \(use) and \(old.map(\.rawValue) ?? "")")
+            }
+            owners[cluster] = use
+        }
+    }
+
+    private mutating func walkRefcounts() {
+        let (table, clusters) = (number(at: 48, bytes: 8), number(at: 56, bytes: 4))
+        guard clusters > 0, table != 0, table % clusterSize == 0 else { return complain("no refcount table") }
+        use(.refcountTable, at: table, bytes: clusters * clusterSize)
+        let perBlock = clusterSize * 8 / refcountBits
+        for (index, entry) in entries(at: table, count: clusters * clusterSize / 8) {
+            if entry & 0x1FF != 0 { complain("refcount table entry \(index) has reserved bits set: \(entry)") }
+            let block = entry & ~0x1FF
+            use(.refcountBlock, at: block, bytes: clusterSize)
+            guard block % clusterSize == 0 else { continue }
+            for piece in pieces(at: block, count: clusterSize) {
+                readCounts(piece.bytes, first: index * perBlock + piece.offset * 8 / refcountBits)
+            }
+        }
+    }
+
+    private mutating func readCounts(_ bytes: [UInt8], first: UInt64) {
+        for index in 0..<bytes.count * 8 / Int(refcountBits) {
+            var value: UInt64 = 0
+            if refcountBits >= 8 {
+                let width = Int(refcountBits / 8)
+                for byte in bytes[index * width..<(index + 1) * width] { value = value << 8 | UInt64(byte) }
+            } else {
+                let perByte = Int(8 / refcountBits)
+                let shift = UInt64(index % perByte) * refcountBits
+                value = UInt64(bytes[index / perByte]) >> shift & ((1 << refcountBits) - 1)
+            }
+            if value != 0 { refcounts[first + UInt64(index)] = value }
+        }
+    }
+
+    private mutating func walkL1(at offset: UInt64, entries count: UInt64, isActive: Bool) {
+        guard count > 0 else { return }
+        guard count <= 4 << 20 else { return complain("an L1 table of \(count) entries") }
+        use(.l1, at: offset, bytes: count * 8)
+        for (index, entry) in entries(at: offset, count: count) {
+            if entry & 0x7F00_0000_0000_01FF != 0 { complain("L1 entry \(index) has reserved bits set: \(entry)") }
+            let table = entry & 0x00FF_FFFF_FFFF_FE00
+            guard table != 0 else { continue }
+            use(.l2, at: table, bytes: clusterSize, shared: true)
+            guard table % clusterSize == 0 else { continue }
+            if isActive { copied.append((table / clusterSize, entry >> 63 == 1, "L1 entry \(index)")) }
+            walkL2(at: table, first: index * clusterSize / 8, isActive: isActive)
+        }
+    }
+
+    private mutating func walkL2(at table: UInt64, first: UInt64, isActive: Bool) {
+        for (index, entry) in entries(at: table, count: clusterSize / 8) {
+            let guest = first + index
+            if entry >> 62 & 1 == 1 {
+                walkCompressed(entry)
+                continue
+            }
+            let reserved: UInt64 = version == 3 ? 0x3F00_0000_0000_01FE : 0x3F00_0000_0000_01FF
+            if entry & reserved != 0 { complain("L2 entry of cluster \(guest) has reserved bits set: \(entry)") }
+            let place = entry & 0x00FF_FFFF_FFFF_FE00
+            let isZero = version == 3 && entry & 1 == 1
+            if isActive, isZero { zeros.insert(guest) }
+            guard place != 0 else {
+                if entry >> 63 == 1 { complain("cluster \(guest) is marked COPIED without a place") }
+                continue
+            }
+            guard place % clusterSize == 0 else {
+                complain("cluster \(guest) lies at \(place), not aligned")
+                continue
+            }
+            let cluster = place / clusterSize
+            references[cluster, default: 0] += 1
+            if isActive {
+                if !isZero { mapped[guest] = place }
+                copied.append((cluster, entry >> 63 == 1, "L2 entry of cluster \(guest)"))
+            }
+        }
+    }
+
+    private mutating func walkCompressed(_ entry: UInt64) {
+        let shift = 62 - (UInt64(clusterSize.trailingZeroBitCount) - 8)
+        let place = entry & ((1 << shift) - 1)
+        let sectors = (entry & ~(1 << 62) & ~(1 << 63)) >> shift + 1
+        if entry >> 63 == 1 { complain("a compressed cluster is marked COPIED") }
+        let end = (place & ~511) + sectors * 512
+        for cluster in place / clusterSize...(end - 1) / clusterSize { references[cluster, default: 0] += 1 }
+    }
+
+    private mutating func walkSnapshots() {
+        let (count, start) = (number(at: 60, bytes: 4), number(at: 64, bytes: 8))
+        guard count > 0 else { return }
+        var offset = start
+        for _ in 0..<min(count, 65536) {
+            let (l1, entries) = (number(at: offset, bytes: 8), number(at: offset + 8, bytes: 4))
+            let names = number(at: offset + 12, bytes: 2) + number(at: offset + 14, bytes: 2)
+            let extra = number(at: offset + 36, bytes: 4)
+            walkL1(at: l1, entries: entries, isActive: false)
+            offset = (offset + 40 + extra + names + 7) & ~7
+        }
+        use(.snapshots, at: start, bytes: offset - start)
+    }
+
+    /// The bitmaps extension: its directory, and each bitmap's table and data.
+    private mutating func walkBitmaps() {
+        guard version == 3, number(at: 88, bytes: 8) & 1 == 1 else { return }
+        var offset = number(at: 100, bytes: 4)
+        while offset + 8 <= clusterSize {
+            let (type, length) = (number(at: offset, bytes: 4), number(at: offset + 4, bytes: 4))
+            if type == 0 { return }
+            if type == 0x2385_2875 {
+                let bytes = number(at: offset + 16, bytes: 8)
+                walkBitmapDirectory(at: number(at: offset + 24, bytes: 8), bytes: bytes)
+            }
+            offset += 8 + (length + 7) & ~7
+        }
+    }
+
+    private mutating func walkBitmapDirectory(at start: UInt64, bytes: UInt64) {
+        use(.bitmaps, at: start, bytes: bytes)
+        var offset = start
+        while offset + 24 <= start + bytes {
+            let (table, count) = (number(at: offset, bytes: 8), number(at: offset + 8, bytes: 4))
+            use(.bitmaps, at: table, bytes: count * 8)
+            for (_, entry) in entries(at: table, count: count) where entry & 0x00FF_FFFF_FFFF_FE00 != 0 {
+                use(.bitmaps, at: entry & 0x00FF_FFFF_FFFF_FE00, bytes: clusterSize)
+            }
+            let names = number(at: offset + 18, bytes: 2) + number(at: offset + 20, bytes: 4)
+            offset = (offset + 24 + names + 7) & ~7
+        }
+    }
+
+    private mutating func compare() {
+        for (cluster, count) in references.sorted(by: { $0.key < $1.key }) {
+            let refcount = refcounts[cluster] ?? 0
+            if refcount < count { complain("cluster \(cluster): refcount \(refcount), references \(count)") }
+            if owners[cluster] == .l2 || owners[cluster] == nil { continue }
+            if count > 1 { complain("cluster \(cluster), \(owners[cluster] ?? .data), has \(count) references") }
+        }
+        for (cluster, refcount) in refcounts where refcount > references[cluster] ?? 0 { leaks += 1 }
+        for place in mapped.values where owners[place / clusterSize] != nil {
+            complain("cluster \(place / clusterSize) is data and \(owners[place / clusterSize] ?? .data)")
+        }
+        for (cluster, flag, what) in copied where flag != ((refcounts[cluster] ?? 0) == 1) {
+            complain("\(what): COPIED is \(flag), the refcount of cluster \(cluster) \(refcounts[cluster] ?? 0)")
+        }
+    }
+
+    /// The active disk's bytes as the tables tell them, for images without compressed clusters; what is unallocated
+    /// comes from `backing`.
+    public func contents(over backing: SparseBytes? = nil) -> SparseBytes {
+        var result = SparseBytes(length: size)
+        if let backing {
+            let count = min(size, backing.length)
+            var offset: UInt64 = 0
+            while offset < count {
+                let run = backing.run(ByteRange(from: offset, to: count))
+                if run.allocated {
+                    result.write(backing.bytes(ByteRange(at: offset, count: run.count)).rawBytes, at: offset)
+                }
+                offset += run.count
+            }
+        }
+        for guest in zeros { result.zero(ByteRange(at: guest * clusterSize, count: clusterSize)) }
+        for (guest, place) in mapped where guest * clusterSize < size {
+            let count = min(clusterSize, size - guest * clusterSize)
+            result.write(image.bytes(ByteRange(at: place, count: count)).rawBytes, at: guest * clusterSize)
+        }
+        return result
+    }
+}

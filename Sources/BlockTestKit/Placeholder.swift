@@ -1,1 +1,0 @@
-// BlockTestKit: see docs/architecture.md.

@@ -1,0 +1,104 @@
+import Bytes
+
+/// Puts an internal snapshot into the bytes of a closed qcow2 image, by its own reading of the specification: the active
+/// tables are shared from then on, refcounts count both, no cluster is COPIED.
+public struct SnapshotForge {
+    private var image: SparseBytes
+    private let clusterSize: UInt64
+    private let refcountBits: UInt64
+    private let refcountTable: UInt64
+    private let refcountTableEntries: UInt64
+
+    /// The image with one snapshot, or nil where its refcounts have no room for what the snapshot needs.
+    public static func adding(to image: SparseBytes) -> SparseBytes? {
+        var forge = SnapshotForge(image)
+        return forge.run() ? forge.image : nil
+    }
+
+    /// The image as it was at its snapshot: its active table is the snapshot's. For reading only.
+    public static func reverting(_ image: SparseBytes) -> SparseBytes {
+        var forge = SnapshotForge(image)
+        let entry = forge.number(at: 64, bytes: 8)
+        forge.store(forge.number(at: entry, bytes: 8), at: 40, bytes: 8)
+        forge.store(forge.number(at: entry + 8, bytes: 4), at: 36, bytes: 4)
+        forge.store(forge.number(at: entry + 48, bytes: 8), at: 24, bytes: 8)
+        return forge.image
+    }
+
+    private init(_ image: SparseBytes) {
+        self.image = image
+        func number(at offset: UInt64, bytes count: UInt64) -> UInt64 {
+            image.bytes(ByteRange(at: offset, count: count)).reduce(0) { $0 << 8 | UInt64($1) }
+        }
+        clusterSize = 1 << number(at: 20, bytes: 4)
+        refcountBits = number(at: 4, bytes: 4) == 2 ? 16 : 1 << number(at: 96, bytes: 4)
+        refcountTable = number(at: 48, bytes: 8)
+        refcountTableEntries = number(at: 56, bytes: 4) * clusterSize / 8
+    }
+
+    private func number(at offset: UInt64, bytes count: UInt64) -> UInt64 {
+        image.bytes(ByteRange(at: offset, count: count)).reduce(0) { $0 << 8 | UInt64($1) }
+    }
+
+    private mutating func store(_ value: UInt64, at offset: UInt64, bytes count: UInt64) {
+        let bytes = (0..<count).map { UInt8(truncatingIfNeeded: value >> ((count - 1 - $0) * 8)) }
+        image.write(bytes.rawBytes, at: offset)
+    }
+
+    private mutating func run() -> Bool {
+        let (l1, entries) = (number(at: 40, bytes: 8), number(at: 36, bytes: 4))
+        guard refcountBits > 1, entries > 0, number(at: 60, bytes: 4) == 0 else { return false }
+        // New clusters go behind the file's end: the copied L1 table, then the snapshot table.
+        let first = (image.length + clusterSize - 1) / clusterSize
+        let l1Clusters = (entries * 8 + clusterSize - 1) / clusterSize
+        image.resize(to: (first + l1Clusters + 1) * clusterSize)
+        for cluster in first...first + l1Clusters where !count(cluster) { return false }
+        for index in 0..<entries {
+            let entry = number(at: l1 + index * 8, bytes: 8) & ~(1 << 63)
+            store(entry, at: (first * clusterSize) + index * 8, bytes: 8)
+            store(entry, at: l1 + index * 8, bytes: 8)
+            guard entry != 0 else { continue }
+            guard count(entry / clusterSize), share(table: entry) else { return false }
+        }
+        let table = (first + l1Clusters) * clusterSize
+        store(first * clusterSize, at: table, bytes: 8)
+        store(entries, at: table + 8, bytes: 4)
+        store(1, at: table + 12, bytes: 2)
+        store(1, at: table + 14, bytes: 2)
+        store(16, at: table + 36, bytes: 4)
+        store(number(at: 24, bytes: 8), at: table + 48, bytes: 8)
+        image.write([UInt8(ascii: "1"), UInt8(ascii: "s")].rawBytes, at: table + 56)
+        store(1, at: 60, bytes: 4)
+        store(table, at: 64, bytes: 8)
+        return true
+    }
+
+    private mutating func share(table: UInt64) -> Bool {
+        for index in 0..<clusterSize / 8 {
+            let entry = number(at: table + index * 8, bytes: 8)
+            let place = entry & 0x00FF_FFFF_FFFF_FE00
+            guard entry >> 62 & 1 == 0, place != 0 else { continue }
+            store(entry & ~(1 << 63), at: table + index * 8, bytes: 8)
+            guard count(place / clusterSize) else { return false }
+        }
+        return true
+    }
+
+    /// Adds one to a cluster's refcount; false where no block describes it.
+    private mutating func count(_ cluster: UInt64) -> Bool {
+        let perBlock = clusterSize * 8 / refcountBits
+        guard cluster / perBlock < refcountTableEntries else { return false }
+        let block = number(at: refcountTable + cluster / perBlock * 8, bytes: 8)
+        guard block != 0 else { return false }
+        let index = cluster % perBlock
+        if refcountBits >= 8 {
+            let (offset, width) = (block + index * refcountBits / 8, refcountBits / 8)
+            store(number(at: offset, bytes: width) + 1, at: offset, bytes: width)
+        } else {
+            let offset = block + index * refcountBits / 8
+            let byte = number(at: offset, bytes: 1) + 1 << (index * refcountBits % 8)
+            store(byte, at: offset, bytes: 1)
+        }
+        return true
+    }
+}

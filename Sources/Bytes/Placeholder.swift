@@ -1,1 +1,0 @@
-// Bytes: see docs/architecture.md.

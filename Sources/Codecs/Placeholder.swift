@@ -1,1 +1,0 @@
-// Codecs: see docs/architecture.md.

@@ -1,0 +1,53 @@
+import Block
+import HostIO
+import QMPTypes
+import Synchronization
+
+/// The daemon: one I/O thread, and on it the graph, the NBD server and the monitors. The only place where all parts
+/// meet.
+public enum Daemon {
+    /// Starts the I/O thread, carries the options out in order, calls `ready` (pid files, parents that wait, greetings),
+    /// and serves until `quit` over QMP or SIGINT, SIGTERM or SIGHUP; then closes in order: exports, nodes from the
+    /// top, caches flushed. Blocks the calling thread. `ready` runs once, after the options and before a monitor's
+    /// client is answered.
+    ///
+    /// Throws where an option cannot be carried out, with everything closed again.
+    public static func serve(
+        _ options: [DaemonOption], configuration: DaemonConfiguration,
+        ready: @escaping @Sendable () throws(DaemonStartError) -> Void
+    ) throws(DaemonStartError) {
+        IOThread.blockSignals()
+        let thread = IOThread()
+        thread.start()
+        let outcome = thread.block { () async -> DaemonStartError? in
+            let service = Service(thread, configuration)
+            do throws(DaemonStartError) {
+                try await service.begin(options)
+                try ready()
+            } catch {
+                await service.close()
+                return error
+            }
+            service.open()
+            await service.waitForQuit()
+            await service.close()
+            return nil
+        }
+        thread.stop()
+        if let outcome { throw outcome }
+    }
+}
+
+extension Service {
+    fileprivate func begin(_ options: [DaemonOption]) async throws(DaemonStartError) {
+        thread.onTermination { [weak self] in self?.beginQuit() }
+        for option in options {
+            do { try await carryOut(option) } catch {
+                throw DaemonStartError(option: option, message: error.message)
+            }
+        }
+    }
+
+    /// Answers the monitors' clients from now on.
+    fileprivate func open() { for start in starts { start() } }
+}

@@ -1,0 +1,55 @@
+import Block
+import Bytes
+import FoundationEssentials
+import Graph
+import HostIO
+import HostStorage
+import Qcow2
+
+/// Opens and makes host files for the graph.
+final class HostOpener: StorageOpener, ImageCreator {
+    private let thread: IOThread
+    let workingFolder: String
+
+    init(_ thread: IOThread) {
+        self.thread = thread
+        workingFolder = FileManager.default.currentDirectoryPath
+    }
+
+    func open(_ spec: FileSpec) async throws(OpenError) -> any HostFile {
+        if let folders = spec.within, !contains(spec.filename, in: folders) {
+            throw OpenError("Could not open '\(spec.filename)': it lies outside the folders that are allowed")
+        }
+        return try FileStorage(FileOptions(spec), on: thread)
+    }
+
+    /// Symbolic links are resolved on both sides; what does not exist lies nowhere.
+    func contains(_ path: String, in folders: [String]) -> Bool {
+        guard let real = hostRealPath(path) else { return false }
+        return folders.contains { folder in
+            guard let base = hostRealPath(folder) else { return false }
+            return base == "/" || real == base || real.hasPrefix(base + "/")
+        }
+    }
+
+    func isDevice(_ path: String) -> Bool { FileStorage.isDevice(path) }
+
+    func create(_ request: CreationRequest) async throws(OpenError) {
+        guard request.format == "qcow2" else { throw OpenError("Unknown file format '\(request.format)'") }
+        if !request.mayReplace, let size = FileStorage.existingSize(request.filename), size > 0 {
+            throw OpenError(
+                "Could not create '\(request.filename)': it exists and is not empty (\"force\": true overwrites it)")
+        }
+        try FileStorage.makeFile(request.filename)
+        let storage = try FileStorage(FileOptions(filename: request.filename), on: thread)
+        defer { storage.closeFile() }
+        try storage.acquirePermissions(
+            used: LockPermissions([.write, .resize]), shared: LockPermissions([.consistentRead, .writeUnchanged]))
+        let walker = BlockIO(context: thread, driver: .storage(storage))
+        defer { walker.retire() }
+        var options = CreateOptions(size: request.size)
+        options.backingFile = request.backingFile
+        options.backingFormat = request.backingFormat
+        try await Qcow2Create.create(on: walker, options)
+    }
+}

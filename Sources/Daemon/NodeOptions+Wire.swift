@@ -1,0 +1,121 @@
+import Block
+import Filters
+import Graph
+import QMPTypes
+
+// The wire's description of a node as the graph takes it.
+
+extension NodeOptions {
+    init(_ options: BlockdevOptions) throws(QMPError) {
+        var common = CommonOptions(
+            isReadOnly: options.readOnly, autoReadOnly: options.autoReadOnly, forceShare: options.forceShare,
+            direct: options.cache?.direct, noFlush: options.cache?.noFlush)
+        common.discard = options.discard.map { $0 == .unmap ? .unmap : .ignore }
+        common.detectZeroes = options.detectZeroes.flatMap { .init(rawValue: $0.rawValue) }
+        self.init(try DriverOptions(options), nodeName: options.nodeName, common: common)
+    }
+}
+
+extension DriverOptions {
+    fileprivate init(_ options: BlockdevOptions) throws(QMPError) {
+        switch options.variant {
+        case .file(let file): self = .file(FileDriverOptions(file))
+        case .hostDevice(let file): self = .hostDevice(FileDriverOptions(file))
+        case .nullCo(let null):
+            self = .nullCo(
+                NullOptions(
+                    size: try null.size.map { size throws(QMPError) in try unsigned(size, "size") },
+                    latencyNs: null.latencyNs, readZeroes: null.readZeroes))
+        case .raw(let raw):
+            self = .raw(
+                RawOptions(
+                    file: try ChildReference(raw.file),
+                    offset: try raw.offset.map { offset throws(QMPError) in try unsigned(offset, "offset") },
+                    size: try raw.size.map { size throws(QMPError) in try unsigned(size, "size") }))
+        case .qcow2(let qcow2): self = .qcow2(try Qcow2Options(qcow2))
+        case .blkdebug(let blkdebug): self = .blkdebug(try BlkdebugOptions(blkdebug))
+        case .nothing: throw QMPError("Unknown driver '\(options.driver.rawValue)'")
+        }
+    }
+}
+
+private func unsigned(_ value: Int64, _ name: String) throws(QMPError) -> UInt64 {
+    guard let value = UInt64(exactly: value) else { throw QMPError("Parameter '\(name)' expects a size") }
+    return value
+}
+
+extension FileDriverOptions {
+    fileprivate init(_ options: BlockdevOptionsFile) {
+        self.init(
+            filename: options.filename, aio: options.aio.flatMap { AIO(rawValue: $0.rawValue) },
+            locking: options.locking.flatMap { Locking(rawValue: $0.rawValue) })
+    }
+}
+
+extension ChildReference {
+    fileprivate init(_ reference: BlockdevRef) throws(QMPError) {
+        switch reference {
+        case .reference(let name): self = .node(name)
+        case .definition(let options): self = .options(try NodeOptions(options))
+        }
+    }
+}
+
+extension Qcow2Options {
+    fileprivate init(_ options: BlockdevOptionsQcow2) throws(QMPError) {
+        self.init(file: try ChildReference(options.file))
+        switch options.backing {
+        case .null: backing = BackingReference.none
+        case .reference(""): backing = .empty
+        case .reference(let name): backing = .child(.node(name))
+        case .definition(let options): backing = .child(.options(try NodeOptions(options)))
+        case nil: break
+        }
+        lazyRefcounts = options.lazyRefcounts
+        passDiscardRequest = options.passDiscardRequest
+        passDiscardSnapshot = options.passDiscardSnapshot
+        passDiscardOther = options.passDiscardOther
+        cacheSize = try options.cacheSize.map { size throws(QMPError) in try unsigned(size, "cache-size") }
+        l2CacheSize = try options.l2CacheSize.map { size throws(QMPError) in try unsigned(size, "l2-cache-size") }
+        l2CacheEntrySize = try options.l2CacheEntrySize.map { size throws(QMPError) in
+            try unsigned(size, "l2-cache-entry-size")
+        }
+        refcountCacheSize = try options.refcountCacheSize.map { size throws(QMPError) in
+            try unsigned(size, "refcount-cache-size")
+        }
+        cacheCleanInterval = try options.cacheCleanInterval.map { seconds throws(QMPError) in
+            try unsigned(seconds, "cache-clean-interval")
+        }
+    }
+}
+
+extension BlkdebugOptions {
+    fileprivate init(_ options: BlockdevOptionsBlkdebug) throws(QMPError) {
+        self.init(image: try ChildReference(options.image))
+        // Events that only happen inside QEMU's formats are accepted; their rules never come into force.
+        for rule in options.injectError ?? [] {
+            guard let event = FaultEvent(rawValue: rule.event.rawValue) else { continue }
+            var fault = FaultRule(event: event)
+            fault.state = Int(clamping: rule.state ?? 0)
+            fault.kinds = rule.iotype.flatMap { FaultKinds(name: $0.rawValue) } ?? .standard
+            fault.errno = Int32(clamping: rule.errno ?? 5)
+            fault.sector = try rule.sector.flatMap { sector throws(QMPError) in
+                sector == -1 ? nil : try unsigned(sector, "sector")
+            }
+            fault.once = rule.once ?? false
+            fault.immediately = rule.immediately ?? false
+            errors.append(fault)
+        }
+        for rule in options.setState ?? [] {
+            guard let event = FaultEvent(rawValue: rule.event.rawValue) else { continue }
+            transitions.append(
+                StateRule(event: event, state: Int(clamping: rule.state ?? 0), newState: Int(clamping: rule.newState)))
+        }
+        align = try options.align.map { align throws(QMPError) in try unsigned(align, "align") }
+    }
+}
+
+extension QMPError {
+    /// A sentence of the graph, as the monitor gives it.
+    init(_ error: OpenError) { self.init(error.message) }
+}

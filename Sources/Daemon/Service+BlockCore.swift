@@ -1,0 +1,42 @@
+import Block
+import Graph
+import QMPTypes
+
+// The commands of Schema/block-core.json.
+extension Service {
+    func blockdevAdd(_ arguments: BlockdevOptions) async throws(QMPError) {
+        let options = try NodeOptions(arguments)
+        do { try await graph.add(options) } catch { throw QMPError(error) }
+    }
+
+    func blockdevReopen(_ arguments: BlockdevReopenArguments) async throws(QMPError) {
+        var list: [NodeOptions] = []
+        for options in arguments.options { list.append(try NodeOptions(options)) }
+        do { try await graph.reopen(list) } catch { throw QMPError(error) }
+    }
+
+    func blockdevDel(_ arguments: BlockdevDelArguments) async throws(QMPError) {
+        do { try await graph.delete(arguments.nodeName) } catch { throw QMPError(error) }
+    }
+
+    func blockdevSnapshot(_ arguments: BlockdevSnapshotArguments) async throws(QMPError) {
+        do { try await graph.snapshot(node: arguments.node, overlay: arguments.overlay) } catch {
+            throw QMPError(error)
+        }
+    }
+
+    func blockdevSnapshotSync(_ arguments: BlockdevSnapshotSyncArguments) async throws(QMPError) {
+        let request = SnapshotSyncRequest(
+            device: arguments.device, nodeName: arguments.nodeName, snapshotFile: arguments.snapshotFile,
+            snapshotNodeName: arguments.snapshotNodeName, format: arguments.format,
+            mode: arguments.mode == .existing ? .existing : .absolutePaths,
+            mayReplace: arguments.force ?? configuration.actsAsQEMU)
+        do { try await graph.snapshotSync(request) } catch { throw QMPError(error) }
+    }
+
+    func blockResize(_ arguments: BlockResizeArguments) async throws(QMPError) {
+        do {
+            try await graph.resize(device: arguments.device, nodeName: arguments.nodeName, to: arguments.size)
+        } catch { throw QMPError(error) }
+    }
+}

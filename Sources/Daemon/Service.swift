@@ -1,0 +1,96 @@
+import Block
+import Glibc
+import Graph
+import HostIO
+import Logging
+import Monitor
+import NBDServer
+import Qcow2
+import QMPTypes
+
+/// What a running daemon consists of, on its I/O thread; answers the commands of the schema, one file of methods for
+/// each of its files.
+final class Service: QMPCommands {
+    let thread: IOThread
+    let configuration: DaemonConfiguration
+    let log = Logger(label: "nacre")
+    let version: Monitor.Version
+    private(set) var graph: Graph!
+    private(set) var monitor: Monitor!
+    var chardevs: [String: Chardev] = [:]
+    /// Monitors listen once all options have been carried out.
+    var starts: [() -> Void] = []
+    var listeners: [SocketListener] = []
+
+    var nbd: NBDServer?
+    var nbdListener: SocketListener?
+    var exports: [Export] = []
+
+    private(set) var isQuitting = false
+    private let quitting = WaitQueue()
+
+    init(_ thread: IOThread, _ configuration: DaemonConfiguration) {
+        self.thread = thread
+        self.configuration = configuration
+        version = Monitor.Version(package: "nacre \(configuration.version)")
+        let opener = HostOpener(thread)
+        graph = Graph(
+            context: thread,
+            Graph.Configuration(
+                opener: opener, creator: opener, backing: BackingPolicy(configuration.backing),
+                actsAsQEMU: configuration.actsAsQEMU, observer: observer()))
+        monitor = Monitor(context: thread, handler: self, version: version)
+    }
+
+    /// Sends an event to every monitor, with the wall clock's time.
+    func tell(_ event: QMPEvent) {
+        var time = timespec()
+        // Proof: one local structure.
+        unsafe clock_gettime(CLOCK_REALTIME, &time)
+        monitor.broadcast(event, timeUs: UInt64(time.tv_sec) * 1_000_000 + UInt64(time.tv_nsec) / 1000)
+    }
+
+    private func observer() -> GraphObserver {
+        GraphObserver(
+            onCorruption: { [weak self] node, report in
+                self?.log.error("\(node): \(report.message)")
+                self?.tell(.blockImageCorrupted(BlockImageCorruptedEvent(node, report)))
+            },
+            onFence: { [weak self] node, error in
+                self?.log.error("\(node): a metadata write or a flush failed (\(error)); the image takes no more writes")
+            },
+            onIOError: { [weak self] report in self?.tell(.blockIoError(BlockIoErrorEvent(report))) },
+            onBackingOpened: { [weak self] path, image in
+                self?.log.notice("\(image): its backing file \(path) is opened")
+            },
+            onWarning: { [weak self] text in self?.log.warning("\(text)") })
+    }
+
+    // MARK: The end
+
+    func beginQuit() {
+        isQuitting = true
+        quitting.wakeAll()
+    }
+
+    func waitForQuit() async { while !isQuitting { await quitting.wait() } }
+
+    /// Closes in order: exports, nodes from the top with their caches flushed, then the monitors.
+    func close() async {
+        for listener in listeners { listener.close() }
+        await stopNBD()
+        await graph.close()
+        await monitor.stop()
+    }
+}
+
+extension BackingPolicy {
+    init(_ backing: DaemonConfiguration.Backing) {
+        switch backing {
+        case .sealed: self = .sealed
+        case .ownFolder: self = .ownFolder
+        case .allowed(let folders): self = .allowed(folders)
+        case .qemu: self = .qemu
+        }
+    }
+}

@@ -1,1 +1,0 @@
-// Filters: see docs/architecture.md.

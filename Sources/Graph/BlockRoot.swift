@@ -1,0 +1,148 @@
+public import Block
+public import Bytes
+
+/// A user's handle on a node: an export, or whoever else sends requests from outside. Follows the node when an overlay
+/// is put on it.
+///
+/// Every request passes here, so draining a root is enough to bring the nodes below it to rest: new requests wait, and
+/// those under way are awaited.
+public final class BlockRoot: Storage {
+    /// The user's name, for messages and events.
+    public let name: String
+    let id: RootID
+    private var target: any Storage
+    /// The node's name, which changes when the root moves to an overlay.
+    public private(set) var nodeName: String
+    public let used: Permissions
+    public let shared: Permissions
+
+    private var inFlight = 0
+    private var drains = 0
+    private var isClosed = false
+    private let idle = WaitQueue()
+    private let resumed = WaitQueue()
+    private let observer: GraphObserver
+
+    init(
+        _ id: RootID, name: String, nodeName: String, target: any Storage, used: Permissions, shared: Permissions,
+        observer: GraphObserver
+    ) {
+        self.id = id
+        self.name = name
+        self.nodeName = nodeName
+        self.target = target
+        self.used = used
+        self.shared = shared
+        self.observer = observer
+    }
+
+    public var length: UInt64 { target.length }
+    public var limits: StorageLimits { target.limits }
+
+    /// Requests that are under way.
+    public var inFlightCount: Int { inFlight }
+    public var isDrained: Bool { drains > 0 && inFlight == 0 }
+
+    // MARK: Draining
+
+    /// Holds new requests back, and waits for those under way. Calls nest.
+    public func drain() async {
+        beginDrain()
+        await settle()
+    }
+
+    /// Holds new requests back.
+    func beginDrain() { drains += 1 }
+
+    /// Waits for the requests under way.
+    func settle() async { while inFlight > 0 { await idle.wait() } }
+
+    /// Ends one `drain`.
+    public func resume() {
+        precondition(drains > 0, "a root is resumed that was not drained")
+        drains -= 1
+        if drains == 0 { resumed.wakeAll() }
+    }
+
+    /// Sends requests another way. Only while drained.
+    func retarget(_ target: any Storage, nodeName: String) {
+        precondition(inFlight == 0, "a root moves while requests are under way")
+        self.target = target
+        self.nodeName = nodeName
+    }
+
+    /// Every request from now on is refused; those that wait are, too.
+    func close() {
+        isClosed = true
+        resumed.wakeAll()
+    }
+
+    private func enter() async throws(BlockError) {
+        while drains > 0, !isClosed { await resumed.wait() }
+        if isClosed { throw .closed }
+        inFlight += 1
+    }
+
+    private func leave() {
+        inFlight -= 1
+        if inFlight == 0, !idle.isEmpty { idle.wakeAll() }
+    }
+
+    private func report(_ error: BlockError, _ operation: IOErrorReport.Operation) -> BlockError {
+        switch error {
+        case .readOnly, .outOfRange, .invalid, .unsupported, .closed, .noMedium: break
+        default:
+            observer.onIOError(IOErrorReport(user: name, nodeName: nodeName, operation: operation, error: error))
+        }
+        return error
+    }
+
+    // MARK: Requests
+
+    public func read(at offset: UInt64, into buffer: inout MutableRawSpan) async throws(BlockError) {
+        try await enter()
+        defer { leave() }
+        do { try await target.read(at: offset, into: &buffer) } catch { throw report(error, .read) }
+    }
+
+    public func write(at offset: UInt64, from bytes: RawSpan, flags: WriteFlags) async throws(BlockError) {
+        guard used.contains(.write) else { throw .readOnly }
+        try await enter()
+        defer { leave() }
+        do { try await target.write(at: offset, from: bytes, flags: flags) } catch { throw report(error, .write) }
+    }
+
+    public func zero(_ range: ByteRange, flags: ZeroFlags) async throws(BlockError) {
+        guard used.contains(.write) else { throw .readOnly }
+        try await enter()
+        defer { leave() }
+        do { try await target.zero(range, flags: flags) } catch { throw report(error, .write) }
+    }
+
+    public func discard(_ range: ByteRange) async throws(BlockError) {
+        guard used.contains(.write) else { throw .readOnly }
+        try await enter()
+        defer { leave() }
+        do { try await target.discard(range) } catch { throw report(error, .write) }
+    }
+
+    public func flush() async throws(BlockError) {
+        try await enter()
+        defer { leave() }
+        do { try await target.flush() } catch { throw report(error, .write) }
+    }
+
+    public func status(of range: ByteRange) async throws(BlockError) -> BlockStatus {
+        try await enter()
+        defer { leave() }
+        do { return try await target.status(of: range) } catch { throw report(error, .read) }
+    }
+
+    /// The graph resizes nodes (`Graph.resize`); a user of one needs the permission.
+    public func resize(to length: UInt64) async throws(BlockError) {
+        guard used.contains(.resize) else { throw .permission }
+        try await enter()
+        defer { leave() }
+        try await target.resize(to: length)
+    }
+}

@@ -1,0 +1,109 @@
+import Block
+import Bytes
+import Qcow2
+
+extension Change {
+    /// What the image itself says lies below it, as far as the policy lets it be opened; nil where it says nothing. Sets
+    /// where in the file system it must lie.
+    func ownBacking(of id: NodeID, _ image: Qcow2Image, _ place: inout OpenPlace) async throws(OpenError) -> NodeOptions? {
+        guard let bytes = image.header.backingFileName, let recorded = image.header.backingFile, !bytes.isEmpty else {
+            return nil
+        }
+        guard Array(recorded.utf8) == bytes, !bytes.contains(0) else {
+            throw OpenError("the image's name for it is not text")
+        }
+        guard let imagePath = value.dataFilename(of: id) else {
+            throw OpenError("'\(recorded)' cannot be found: the image that names it has no plain file name")
+        }
+        let path = try plainPath(recorded, in: imagePath)
+        place.isImplicit = true
+        place.within = try folders(for: path, namedBy: imagePath)
+        let format = try await statedFormat(image, path, imagePath, place)
+        let options = try backingOptions(path, format: format)
+        graph.observer.onBackingOpened(path, imagePath)
+        return options
+    }
+
+    /// The path that a name inside an image means. It is never read as a protocol or as JSON, whatever it looks like.
+    private func plainPath(_ name: String, in imagePath: String) throws(OpenError) -> String {
+        var name = name
+        if let word = PathText.protocolName(name) {
+            guard graph.configuration.backing == .qemu else {
+                throw OpenError("'\(name)', which '\(imagePath)' names, is not a plain file name")
+            }
+            guard word == "file" else { throw OpenError("Unknown protocol '\(word)'") }
+            name.removeFirst("file:".count)
+        }
+        return PathText.combine(imagePath, name)
+    }
+
+    /// The folders that the policy confines the file to; nil: none.
+    private func folders(for path: String, namedBy imagePath: String) throws(OpenError) -> [String]? {
+        let opener = graph.configuration.opener
+        let allowed: [String]
+        switch graph.configuration.backing {
+        case .qemu: return nil
+        case .sealed:
+            throw OpenError(
+                "'\(imagePath)' names '\(path)', and nothing allows it to be opened; name it in 'backing', or give "
+                    + "\"backing\": null to open the image without it")
+        case .ownFolder:
+            let folder = PathText.folder(of: imagePath)
+            allowed = [folder.isEmpty ? "." : folder]
+        case .allowed(let folders): allowed = folders
+        }
+        guard opener.contains(path, in: allowed) else {
+            if graph.configuration.backing == .ownFolder {
+                throw OpenError("'\(path)', which '\(imagePath)' names, does not lie in the image's folder or below")
+            }
+            throw OpenError(
+                "'\(imagePath)' names '\(path)', which lies in no allowed folder; name it in 'backing', or allow its "
+                    + "folder with --allow-path")
+        }
+        return allowed
+    }
+
+    /// The format as the image states it. Only QEMU's rules guess one, from the content.
+    private func statedFormat(_ image: Qcow2Image, _ path: String, _ imagePath: String, _ place: OpenPlace)
+        async throws(OpenError) -> String
+    {
+        if let format = image.header.backingFormat, !format.isEmpty { return format }
+        guard graph.configuration.backing == .qemu else {
+            throw OpenError(
+                "'\(imagePath)' does not state the format of '\(path)', and it is not guessed; name it in 'backing', or "
+                    + "record it with qemu-img rebase -u -F")
+        }
+        var flags = NodeFlags()
+        flags.isReadOnly = true
+        flags.forceShare = true
+        let spec = FileSpec(
+            FileDriverOptions(filename: path), isDevice: graph.configuration.opener.isDevice(path), flags,
+            within: place.within)
+        let file = try await graph.configuration.opener.open(spec)
+        let walker = BlockIO(context: graph.context, driver: .storage(file), options: .init(isReadOnly: true))
+        var buffer = AlignedBuffer(byteCount: Int(min(file.length, 512)))
+        var failure: BlockError?
+        do {
+            var span = buffer.mutableBytes
+            if span.byteCount > 0 { try await walker.read(at: 0, into: &span) }
+        } catch { failure = error }
+        await file.close()
+        if let failure {
+            throw OpenError("Could not read image for determining its format: \(failure.sentence)", cause: failure)
+        }
+        return buffer.byteCount >= 4 && buffer.bytes.bigEndian(UInt32.self, at: 0) == Header.magic ? "qcow2" : "raw"
+    }
+
+    private func backingOptions(_ path: String, format: String) throws(OpenError) -> NodeOptions {
+        let own = FileDriverOptions(filename: path)
+        let isDevice = graph.configuration.opener.isDevice(path)
+        let file = ChildReference.options(NodeOptions(isDevice ? .hostDevice(own) : .file(own)))
+        switch format {
+        case "qcow2": return NodeOptions(.qcow2(Qcow2Options(file: file)))
+        case "raw": return NodeOptions(.raw(RawOptions(file: file)))
+        case "file": return NodeOptions(.file(own))
+        case "host_device": return NodeOptions(.hostDevice(own))
+        default: throw OpenError("Unknown driver '\(format)'")
+        }
+    }
+}

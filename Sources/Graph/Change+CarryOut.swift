@@ -1,0 +1,203 @@
+import Block
+import Qcow2
+
+/// What a change does to the nodes that stay: worked out before anything is touched.
+private struct Swap {
+    /// Existing nodes that differ, children first.
+    var changed: [NodeID] = []
+    /// Those, the new ones, and all above them, children first: they get new walkers.
+    var affected: [NodeID] = []
+    /// Nodes that nobody holds any more, parents first.
+    var released: [NodeID] = []
+    /// Users that must wait meanwhile.
+    var drained: [BlockRoot] = []
+    var reopens: [(id: NodeID, file: any HostFile, reopen: any HostFileReopen)] = []
+    var drivers: [NodeID: LiveNode.Driver] = [:]
+    var walkers: [NodeID: BlockIO] = [:]
+    /// Ways back, last first.
+    var undo: [() async -> Void] = []
+}
+
+extension Graph {
+    /// Prepares, swaps and releases. Throws with the graph as it was.
+    func carryOut(_ change: Change) async throws(OpenError) {
+        change.value.dropUnused()
+        try change.value.checkDepth()
+        try change.lockFiles()
+        var swap = survey(change)
+        for root in swap.drained { root.beginDrain() }
+        for root in swap.drained { await root.settle() }
+        do throws(OpenError) {
+            try await prepare(change, &swap)
+        } catch {
+            for step in swap.undo.reversed() { await step() }
+            for root in swap.drained { root.resume() }
+            throw error
+        }
+        let released = carryOut(change, swap)
+        for root in swap.drained { root.resume() }
+        for (name, node) in released { await close(node, name) }
+        releaseLocks()
+    }
+
+    /// Compares the value as planned with the graph as it is.
+    private func survey(_ change: Change) -> Swap {
+        var swap = Swap()
+        let planned = change.value
+        var changed = Set<NodeID>()
+        for (id, node) in planned.nodes {
+            guard let old = value.nodes[id] else { continue }
+            if old.edges != node.edges || old.driver != node.driver || value.flags(of: id) != planned.flags(of: id) {
+                changed.insert(id)
+            }
+        }
+        let seeds = changed.union(change.opened.keys.filter { planned.nodes[$0] != nil })
+        let above = planned.ancestors(of: seeds)
+        let childrenFirst = Array(planned.topDown().reversed())
+        swap.changed = childrenFirst.filter { changed.contains($0) }
+        swap.affected = childrenFirst.filter { above.contains($0) }
+        // Opened and unused again: an overlay that nothing holds.
+        for id in change.before.topDown() where planned.nodes[id] == nil { swap.released.append(id) }
+        for id in roots.keys.sorted() {
+            guard let root = roots[id], let old = value.roots[id] else { continue }
+            if above.contains(old.node) || planned.roots[id]?.node != old.node { swap.drained.append(root) }
+        }
+        return swap
+    }
+
+    /// Everything that can fail: changed nodes are flushed, files and images reopened, walkers made.
+    private func prepare(_ change: Change, _ swap: inout Swap) async throws(OpenError) {
+        for id in swap.changed where !value.flags(of: id).isReadOnly {
+            do { try await live[id]?.walker.flush() } catch {
+                guard let text = change.flushFailure else { continue }
+                throw OpenError(text, cause: error)
+            }
+        }
+        for id in swap.changed { try await prepareFile(id, change, &swap) }
+        for id in swap.changed { try await quiesceImage(id, change, &swap) }
+        for (id, file, reopen) in swap.reopens {
+            reopen.commit()
+            let spec = fileSpec(of: id, in: value)
+            let observer = self.observer
+            swap.undo.append {
+                do throws(OpenError) {
+                    guard let spec else { return }
+                    try await file.prepareReopen(spec).commit()
+                } catch { observer.onWarning(error.message) }
+            }
+        }
+        for id in swap.affected { try await prepareWalker(id, change, &swap) }
+    }
+
+    private func prepareFile(_ id: NodeID, _ change: Change, _ swap: inout Swap) async throws(OpenError) {
+        guard let file = live[id]?.host, let spec = fileSpec(of: id, in: change.value),
+            spec != fileSpec(of: id, in: value)
+        else { return }
+        do {
+            let reopen = try await file.prepareReopen(spec)
+            swap.undo.append { reopen.cancel() }
+            swap.reopens.append((id, file, reopen))
+        } catch {
+            if change.toleratesWritableFiles, spec.isReadOnly { return }
+            throw error
+        }
+    }
+
+    /// Images that shall be read-only, or are opened anew, write back what they have.
+    private func quiesceImage(_ id: NodeID, _ change: Change, _ swap: inout Swap) async throws(OpenError) {
+        guard let image = live[id]?.image, !image.isReadOnly else { return }
+        guard change.value.flags(of: id).isReadOnly || needsNewImage(id, change) else { return }
+        do {
+            try await image.setReadOnly(true)
+        } catch {
+            throw OpenError(change.flushFailure ?? error.message, cause: error.cause)
+        }
+        let observer = self.observer
+        let name = value.name(of: id)
+        swap.undo.append {
+            do throws(OpenError) { try await image.setReadOnly(false) } catch {
+                observer.onWarning("\(name): \(error.message)")
+            }
+        }
+    }
+
+    /// Whether a changed image is opened anew: to be written, with other options, or on another file.
+    private func needsNewImage(_ id: NodeID, _ change: Change) -> Bool {
+        guard let old = value.nodes[id], let new = change.value.nodes[id] else { return false }
+        if old.edge("file") != new.edge("file") { return true }
+        if case .qcow2(let before) = old.driver, case .qcow2(let after) = new.driver {
+            let readOnly = change.value.flags(of: id).isReadOnly
+            if !before.hasSameImageOptions(as: after) { return true }
+            return value.flags(of: id).isReadOnly && !readOnly
+        }
+        return old.driver != new.driver
+    }
+
+    /// Makes a node's new walker, and its new image where it needs one.
+    private func prepareWalker(_ id: NodeID, _ change: Change, _ swap: inout Swap) async throws(OpenError) {
+        guard let node = change.value.nodes[id], let current = change.live(id) else { return }
+        let flags = change.value.flags(of: id)
+        var driver = current.driver
+        if value.nodes[id] != nil, needsNewImage(id, change) {
+            guard let file = node.edge("file").flatMap({ swap.walkers[$0.child] ?? change.live($0.child)?.walker })
+            else { throw OpenError("Node '\(node.name)' has no file") }
+            switch node.driver {
+            case .raw(let options): driver = .raw(try RawFormat(options, on: file))
+            case .qcow2(let options):
+                let image = try await Qcow2Image.open(
+                    file: file, options: options.imageOptions(isReadOnly: flags.isReadOnly),
+                    observer: imageObserver(for: node.name))
+                swap.undo.append { try? await image.close() }
+                driver = .qcow2(image)
+            case .file, .hostDevice, .nullCo, .nullAio, .blkdebug: break
+            }
+        }
+        let walkers = swap.walkers
+        swap.drivers[id] = driver
+        swap.walkers[id] = makeWalker(driver, node, flags) { walkers[$0] ?? change.live($0)?.walker }
+    }
+
+    /// The swap itself: nothing here waits or fails. Answers what nobody uses any more.
+    private func carryOut(_ change: Change, _ swap: Swap) -> [(String, LiveNode)] {
+        var released: [(String, LiveNode)] = []
+        for id in swap.released {
+            if let node = live.removeValue(forKey: id) { released.append((value.name(of: id), node)) }
+        }
+        // Opened, but nothing of the planned value holds it.
+        let stray = change.opened.filter { change.value.nodes[$0.key] == nil }.sorted { $0.key > $1.key }
+        released.append(contentsOf: stray.map { ($0.value.name, $0.value) })
+        for (id, node) in change.opened where change.value.nodes[id] != nil { live[id] = node }
+        for id in swap.affected {
+            guard let node = live[id], let walker = swap.walkers[id], let driver = swap.drivers[id] else { continue }
+            node.walker.retire()
+            node.walker = walker
+            node.driver = driver
+        }
+        value = change.value
+        granted = change.permissions
+        for id in swap.affected {
+            guard let node = live[id], let planned = value.nodes[id] else { continue }
+            rebind(node.driver, planned) { self.live[$0]?.walker }
+        }
+        for (id, root) in change.newRoots { roots[id] = root }
+        for id in Array(roots.keys) {
+            guard let planned = value.roots[id] else {
+                roots[id] = nil
+                continue
+            }
+            guard let root = roots[id], let walker = live[planned.node]?.walker else { continue }
+            if swap.drained.contains(where: { $0 === root }) || change.newRoots[id] != nil {
+                root.retarget(walker, nodeName: value.name(of: planned.node))
+            }
+        }
+        return released
+    }
+}
+
+extension Qcow2Options {
+    /// Whether an open image serves both.
+    func hasSameImageOptions(as other: Qcow2Options) -> Bool {
+        cacheSize == other.cacheSize && l2CacheSize == other.l2CacheSize
+            && l2CacheEntrySize == other.l2CacheEntrySize && refcountCacheSize == other.refcountCacheSize
+    }
+}

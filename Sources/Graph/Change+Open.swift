@@ -1,0 +1,227 @@
+import Block
+import Filters
+import Qcow2
+
+/// Where a node is opened: inside which parent, and below which images.
+struct OpenPlace {
+    var above: (flags: NodeFlags, role: ChildRole, isFormat: Bool)?
+    /// The files of the images above, whose chain the node would be part of.
+    var chain: Set<HostFileIdentity> = []
+    /// Whether only an image names the node, and the folders that its file must lie in.
+    var isImplicit = false
+    var within: [String]?
+
+    static let root = OpenPlace()
+
+    func child(_ flags: NodeFlags, _ role: ChildRole, isFormat: Bool) -> OpenPlace {
+        OpenPlace(above: (flags, role, isFormat), chain: chain, isImplicit: isImplicit, within: within)
+    }
+}
+
+extension Change {
+    /// Opens a node with all that is defined inside it, children first, and adds it to the value. Nobody holds it yet.
+    func open(_ options: NodeOptions, _ place: OpenPlace = .root) async throws(OpenError) -> NodeID {
+        if let name = options.nodeName { try value.checkNewName(name) }
+        let flags = NodeFlags(options.common, above: place.above)
+        try flags.check()
+        switch options.driver {
+        case .file(let own): return try await openFile(own, isDevice: false, options, flags, place)
+        case .hostDevice(let own): return try await openFile(own, isDevice: true, options, flags, place)
+        case .nullCo(let own), .nullAio(let own):
+            let id = try add(options, place)
+            register(id, .null(NullStorage(own, on: graph.context)), flags)
+            return id
+        case .raw(let own): return try await openRaw(own, options, flags, place)
+        case .qcow2(let own): return try await openQcow2(own, options, flags, place)
+        case .blkdebug(let own): return try await openFilter(own, options, flags, place)
+        }
+    }
+
+    // MARK: Adding to the value
+
+    private func add(_ options: NodeOptions, _ place: OpenPlace) throws(OpenError) -> NodeID {
+        // The name may have been taken by a child since it was checked.
+        if let name = options.nodeName { try value.checkNewName(name) }
+        let name = options.nodeName ?? value.automaticName()
+        var node = NodeValue(name: name, driver: options.driver, common: options.common)
+        node.isImplicit = place.isImplicit
+        node.within = place.within
+        return value.addNode(node)
+    }
+
+    /// Notes what stands behind a node of the value.
+    private func register(_ id: NodeID, _ driver: LiveNode.Driver, _ flags: NodeFlags) {
+        guard let node = value.nodes[id] else { return }
+        let walker = graph.makeWalker(driver, node, flags) { self.live($0)?.walker }
+        opened[id] = LiveNode(driver, walker: walker, name: node.name)
+    }
+
+    /// Opens a child, or finds it.
+    private func child(_ reference: ChildReference, _ place: OpenPlace) async throws(OpenError)
+        -> (id: NodeID, isInline: Bool)
+    {
+        switch reference {
+        case .node(let name): return (try value.lookUp(device: name, nodeName: name), false)
+        case .options(let options): return (try await open(options, place), true)
+        }
+    }
+
+    private func attach(_ child: (id: NodeID, isInline: Bool), to parent: NodeID, as name: String, _ role: ChildRole) {
+        value.attach(child.id, to: parent, as: name, role)
+        guard child.isInline else { return }
+        value.nodes[child.id]?.inheritsFrom = parent
+        value.nodes[child.id]?.inheritedRole = role
+    }
+
+    // MARK: Drivers
+
+    private func openFile(
+        _ own: FileDriverOptions, isDevice: Bool, _ options: NodeOptions, _ flags: NodeFlags, _ place: OpenPlace
+    ) async throws(OpenError) -> NodeID {
+        let spec = FileSpec(own, isDevice: isDevice, flags, within: place.within)
+        if own.aio == .native, !flags.direct {
+            throw OpenError("aio=native was specified, but it requires cache.direct=on, which was not specified.")
+        }
+        let host = try await graph.configuration.opener.open(spec)
+        if place.isImplicit, place.chain.contains(host.identity) {
+            await host.close()
+            throw OpenError("'\(own.filename)' stands on itself: the backing chain is a loop")
+        }
+        let id: NodeID
+        do throws(OpenError) { id = try add(options, place) } catch {
+            await host.close()
+            throw error
+        }
+        value.nodes[id]?.fellBack = host.isReadOnly && !flags.isReadOnly
+        register(id, .file(host), value.flags(of: id, as: flags))
+        return id
+    }
+
+    private func openRaw(_ own: RawOptions, _ options: NodeOptions, _ flags: NodeFlags, _ place: OpenPlace)
+        async throws(OpenError) -> NodeID
+    {
+        let role: ChildRole = own.offset != nil || own.size != nil ? .data : .filtered
+        let file = try await child(own.file, place.child(flags, role, isFormat: true))
+        let id = try add(options, place)
+        attach(file, to: id, as: "file", role)
+        try lockFiles()
+        guard let walker = live(file.id)?.walker else { throw OpenError("Node '\(value.name(of: file.id))' is closed") }
+        register(id, .raw(try RawFormat(own, on: walker)), flags)
+        return id
+    }
+
+    private func openFilter(_ own: BlkdebugOptions, _ options: NodeOptions, _ flags: NodeFlags, _ place: OpenPlace)
+        async throws(OpenError) -> NodeID
+    {
+        if let align = own.align, align == 0 || align & (align - 1) != 0 || align >= 1 << 31 {
+            throw OpenError("Cannot meet constraints with align \(align)")
+        }
+        let image = try await child(own.image, place.child(flags, .filtered, isFormat: false))
+        let id = try add(options, place)
+        attach(image, to: id, as: "image", .filtered)
+        try lockFiles()
+        register(id, .faults(FaultPlanner(errors: own.errors, transitions: own.transitions)), flags)
+        return id
+    }
+
+    private func openQcow2(_ own: Qcow2Options, _ options: NodeOptions, _ flags: NodeFlags, _ place: OpenPlace)
+        async throws(OpenError) -> NodeID
+    {
+        let file = try await child(own.file, place.child(flags, .image, isFormat: true))
+        let id = try add(options, place)
+        attach(file, to: id, as: "file", .image)
+        if flags.autoReadOnly, value.flags(of: file.id).isReadOnly { value.nodes[id]?.fellBack = true }
+        let flags = value.flags(of: id, as: flags)
+        try lockFiles()
+        guard let walker = live(file.id)?.walker else { throw OpenError("Node '\(value.name(of: file.id))' is closed") }
+        let image = try await Qcow2Image.open(
+            file: walker, options: own.imageOptions(isReadOnly: flags.isReadOnly),
+            observer: graph.imageObserver(for: value.name(of: id)))
+        register(id, .qcow2(image), flags)
+        if own.lazyRefcounts == true, image.header.version < 3 {
+            throw OpenError("Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level")
+        }
+        value.nodes[id]?.recordedBacking = image.header.backingFile
+        try await openBacking(of: id, image, own.backing, flags, place)
+        return id
+    }
+
+    // MARK: Backing files
+
+    private func openBacking(
+        of id: NodeID, _ image: Qcow2Image, _ reference: BackingReference?, _ flags: NodeFlags, _ place: OpenPlace
+    ) async throws(OpenError) {
+        var place = place.child(flags, .backing, isFormat: true)
+        place.chain.formUnion(identities(below: id))
+        let backing: (id: NodeID, isInline: Bool)
+        do throws(OpenError) {
+            switch reference {
+            case .some(.none): return
+            case .some(.empty):
+                graph.observer.onWarning(
+                    "warning: Use of \"backing\": \"\" is deprecated; use \"backing\": null instead")
+                return
+            case .some(.child(let reference)):
+                place.isImplicit = false
+                place.within = nil
+                backing = try await child(reference, place)
+            case nil:
+                guard let own = try await ownBacking(of: id, image, &place) else { return }
+                backing = (try await open(own, place), true)
+            }
+        } catch {
+            throw OpenError("Could not open backing file: \(error.message)", cause: error.cause)
+        }
+        attach(backing, to: id, as: "backing", .backing)
+        try value.checkDepth()
+        try lockFiles()
+        if reference == nil {
+            let filename = value.filename(of: backing.id)
+            value.nodes[id]?.openedBacking = filename
+        }
+        guard let node = value.nodes[id], let now = opened[id] else { return }
+        graph.rebind(now.driver, node) { self.live($0)?.walker }
+    }
+
+    /// The files of a node's own data: not those of its backing files.
+    private func identities(below id: NodeID) -> Set<HostFileIdentity> {
+        var found = Set<HostFileIdentity>()
+        var pending = [id]
+        while let next = pending.popLast() {
+            if let host = live(next)?.host { found.insert(host.identity) }
+            for edge in value.nodes[next]?.edges ?? [] where edge.role != .backing { pending.append(edge.child) }
+        }
+        return found
+    }
+}
+
+extension GraphValue {
+    /// A new node's options: as worked out, and read-only where its file turned out to be.
+    func flags(of id: NodeID, as flags: NodeFlags) -> NodeFlags {
+        var flags = flags
+        if nodes[id]?.fellBack == true { flags.isReadOnly = true }
+        return flags
+    }
+}
+
+extension FileSpec {
+    init(_ own: FileDriverOptions, isDevice: Bool, _ flags: NodeFlags, within: [String]?) {
+        self.init(
+            filename: own.filename, isDevice: isDevice, aio: own.aio ?? .ioUring, locking: own.locking ?? .auto,
+            isReadOnly: flags.isReadOnly, autoReadOnly: flags.autoReadOnly, direct: flags.direct,
+            noFlush: flags.noFlush, within: within)
+    }
+}
+
+extension Graph {
+    /// How a value wants a node's host file to be open.
+    func fileSpec(of id: NodeID, in value: GraphValue) -> FileSpec? {
+        guard let node = value.nodes[id] else { return nil }
+        let flags = value.flags(of: id)
+        switch node.driver {
+        case .file(let own): return FileSpec(own, isDevice: false, flags, within: node.within)
+        case .hostDevice(let own): return FileSpec(own, isDevice: true, flags, within: node.within)
+        case .nullCo, .nullAio, .raw, .qcow2, .blkdebug: return nil
+        }
+    }
+}

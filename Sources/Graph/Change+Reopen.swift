@@ -1,0 +1,102 @@
+import Block
+
+extension Change {
+    /// Plans one entry of `blockdev-reopen`.
+    func planReopen(_ options: NodeOptions) throws(OpenError) {
+        guard let name = options.nodeName else { throw OpenError("node-name not specified") }
+        guard let id = value.find(name) else { throw OpenError("Failed to find node with node-name='\(name)'") }
+        flushFailure = "Error flushing drive"
+        try planReopen(id, options)
+        for id in value.inOrder where before.nodes[id] != nil { try value.flags(of: id).check() }
+    }
+
+    private func planReopen(_ id: NodeID, _ options: NodeOptions) throws(OpenError) {
+        guard let old = value.nodes[id] else { return }
+        if options.driver.name != old.driver.name { throw OpenError("Cannot change the option 'driver'") }
+        if let name = options.nodeName, name != old.name { throw OpenError("Cannot change the option 'node-name'") }
+        try compare("force-share", old.common.forceShare, options.common.forceShare)
+        switch (old.driver, options.driver) {
+        case (.file(let before), .file(let after)), (.hostDevice(let before), .hostDevice(let after)):
+            try compare("filename", before.filename, after.filename)
+            try compare("aio", before.aio, after.aio)
+            try compare("locking", before.locking, after.locking)
+        case (.nullCo(let before), .nullCo(let after)), (.nullAio(let before), .nullAio(let after)):
+            try compare("size", before.size, after.size)
+            try compare("latency-ns", before.latencyNs, after.latencyNs)
+            try compare("read-zeroes", before.readZeroes, after.readZeroes)
+        case (.raw, .raw(let after)):
+            let role: ChildRole = after.offset != nil || after.size != nil ? .data : .filtered
+            try planChild("file", of: id, after.file, role)
+        case (.qcow2, .qcow2(let after)):
+            try planChild("file", of: id, after.file, .image)
+            try planBacking(of: id, after.backing)
+        case (.blkdebug(let before), .blkdebug(let after)):
+            try planFilter(id, before, after)
+        default: break
+        }
+        value.nodes[id]?.driver = options.driver
+        value.nodes[id]?.common = options.common
+        value.nodes[id]?.fellBack = false
+    }
+
+    /// An option that a reopen cannot change: it is as it was, or the change is refused.
+    private func compare<Value: Equatable>(_ name: String, _ old: Value?, _ new: Value?) throws(OpenError) {
+        if old == new { return }
+        throw new == nil
+            ? OpenError("Option '\(name)' cannot be reset to its default value")
+            : OpenError("Cannot change the option '\(name)'")
+    }
+
+    /// Keeps, reopens or replaces a child.
+    private func planChild(_ name: String, of id: NodeID, _ reference: ChildReference, _ role: ChildRole)
+        throws(OpenError)
+    {
+        let old = value.nodes[id]?.edge(name)
+        switch reference {
+        case .node(let childName):
+            let child = try value.lookUp(device: nil, nodeName: childName)
+            try value.checkNoCycle(child: child, as: name, of: id)
+            if old?.child == child, old?.role == role { return }
+            let inherits = old?.child == child && value.nodes[child]?.inheritsFrom == id
+            value.detach(name, from: id)
+            value.attach(child, to: id, as: name, role)
+            if inherits { value.nodes[child]?.inheritsFrom = id }
+        case .options(let options):
+            // Only what was defined inside the parent is reopened with it.
+            guard let old, value.nodes[old.child]?.inheritsFrom == id else {
+                throw OpenError("Cannot change the option '\(name).driver'")
+            }
+            if old.role != role {
+                value.detach(name, from: id)
+                value.attach(old.child, to: id, as: name, role)
+                value.nodes[old.child]?.inheritsFrom = id
+                value.nodes[old.child]?.inheritedRole = role
+            }
+            try planReopen(old.child, options)
+        }
+    }
+
+    private func planBacking(of id: NodeID, _ reference: BackingReference?) throws(OpenError) {
+        switch reference {
+        case nil:
+            guard let node = value.nodes[id], node.backing != nil || node.recordedBacking != nil else { return }
+            throw OpenError("backing is missing for '\(node.name)'")
+        case .some(.none): value.detach("backing", from: id)
+        case .some(.empty): _ = try value.lookUp(device: nil, nodeName: nil)
+        case .some(.child(let child)): try planChild("backing", of: id, child, .backing)
+        }
+    }
+
+    /// A filter keeps its child and its rules.
+    private func planFilter(_ id: NodeID, _ before: BlkdebugOptions, _ after: BlkdebugOptions) throws(OpenError) {
+        try compare("inject-error", before.errors, after.errors)
+        try compare("set-state", before.transitions, after.transitions)
+        try compare("align", before.align, after.align)
+        guard let old = value.nodes[id]?.edge("image") else { return }
+        switch after.image {
+        case .node(let name):
+            guard value.name(of: old.child) == name else { throw OpenError("Cannot change the option 'image'") }
+        case .options: try planChild("image", of: id, after.image, .filtered)
+        }
+    }
+}

@@ -1,0 +1,80 @@
+import Block
+import Qcow2
+
+/// One change under way: the value that it plans, and what it has opened for that so far.
+///
+/// Until it is committed nothing of the graph has changed but that some files hold more locks than they need.
+final class Change {
+    let graph: Graph
+    let before: GraphValue
+    /// The graph as it shall be.
+    var value: GraphValue
+    /// What stands behind the new nodes.
+    var opened: [NodeID: LiveNode] = [:]
+    var newRoots: [RootID: BlockRoot] = [:]
+    /// What each node of `value` is used for, as far as it was checked.
+    var permissions: [NodeID: NodePermissions] = [:]
+    /// How a failed flush of a changed node is told; nil: the change goes on.
+    var flushFailure: String?
+    /// Whether files that cannot be reopened read-only stay as they are.
+    var toleratesWritableFiles = false
+
+    init(_ graph: Graph) {
+        self.graph = graph
+        before = graph.value
+        value = graph.value
+    }
+
+    func live(_ id: NodeID) -> LiveNode? { opened[id] ?? graph.live[id] }
+
+    /// Checks the permissions of the value as planned so far, and takes the image locks that they need.
+    func lockFiles() throws(OpenError) {
+        permissions = try value.permissions(before: before)
+        for id in value.inOrder {
+            guard let host = live(id)?.host, let needed = permissions[id] else { continue }
+            try host.acquirePermissions(used: needed.used, shared: needed.shared)
+        }
+    }
+}
+
+extension Graph {
+    /// Runs one change: plans it, carries it out, or drops it.
+    func change(_ plan: (Change) async throws(OpenError) -> Void) async throws(OpenError) {
+        await changing.lock()
+        defer { changing.unlock() }
+        let change = Change(self)
+        do throws(OpenError) {
+            try await plan(change)
+            try await carryOut(change)
+        } catch {
+            await drop(change)
+            throw error
+        }
+    }
+
+    /// Closes what the change opened, and gives back the locks that it took.
+    private func drop(_ change: Change) async {
+        for id in change.value.topDown() {
+            guard let node = change.opened[id] else { continue }
+            await close(node, change.value.name(of: id))
+        }
+        releaseLocks()
+    }
+
+    /// Gives up the locks that the graph as it is does not need.
+    func releaseLocks() {
+        for (id, node) in live {
+            guard let host = node.host else { continue }
+            let needed = granted[id] ?? NodePermissions()
+            host.releasePermissions(used: needed.used, shared: needed.shared)
+        }
+    }
+
+    func close(_ node: LiveNode, _ name: String) async {
+        do throws(BlockError) {
+            try await node.close()
+        } catch {
+            observer.onWarning("\(name): closing failed: \(error.sentence)")
+        }
+    }
+}

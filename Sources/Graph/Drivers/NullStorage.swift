@@ -1,0 +1,58 @@
+import Block
+import Bytes
+
+/// A storage that keeps nothing (`null-co`, `null-aio`): writes vanish, reads leave the buffer or fill it with zeros.
+final class NullStorage: Storage {
+    /// The size where none is given: 1 GiB.
+    static let defaultSize: UInt64 = 1 << 30
+
+    let length: UInt64
+    private let context: any IOContext
+    private let latencyNs: UInt64
+    private let readsZeroes: Bool
+
+    init(_ options: NullOptions, on context: any IOContext) {
+        length = options.size ?? Self.defaultSize
+        latencyNs = options.latencyNs ?? 0
+        readsZeroes = options.readZeroes ?? false
+        self.context = context
+    }
+
+    var limits: StorageLimits { StorageLimits(zeroesFast: true, discards: true) }
+
+    private func wait() async {
+        guard latencyNs > 0 else { return }
+        await context.sleep(ms: max(latencyNs / 1_000_000, 1))
+    }
+
+    private func check(_ range: ByteRange?) throws(BlockError) {
+        guard let range, range.end <= length else { throw .outOfRange }
+    }
+
+    func read(at offset: UInt64, into buffer: inout MutableRawSpan) async throws(BlockError) {
+        try check(ByteRange(checked: offset, count: UInt64(buffer.byteCount)))
+        await wait()
+        // Buffers of this program are zeroed when they are made, and never show what others left.
+        if readsZeroes { buffer.fill() }
+    }
+
+    func write(at offset: UInt64, from bytes: RawSpan, flags: WriteFlags) async throws(BlockError) {
+        try check(ByteRange(checked: offset, count: UInt64(bytes.byteCount)))
+        await wait()
+    }
+
+    func zero(_ range: ByteRange, flags: ZeroFlags) async throws(BlockError) {
+        try check(range)
+        await wait()
+    }
+
+    func discard(_ range: ByteRange) async throws(BlockError) { try check(range) }
+    func flush() async throws(BlockError) { await wait() }
+
+    func status(of range: ByteRange) async throws(BlockError) -> BlockStatus {
+        let flags: BlockStatus.Flags = readsZeroes ? [.zero, .allocated] : [.data, .allocated]
+        return BlockStatus(count: range.count, flags: flags, offset: range.start, holder: self)
+    }
+
+    func resize(to length: UInt64) async throws(BlockError) { throw .unsupported }
+}

@@ -1,0 +1,96 @@
+import Block
+import Filters
+import Qcow2
+
+extension Graph {
+    /// Makes a walker for a node as planned, over its children's walkers, and binds its format to them.
+    func makeWalker(
+        _ driver: LiveNode.Driver, _ node: NodeValue, _ flags: NodeFlags, child: (NodeID) -> BlockIO?
+    ) -> BlockIO {
+        var options = BlockIO.Options(
+            detectZeroes: flags.detectZeroes.walkerValue, honoursDiscard: flags.discard == .unmap,
+            isReadOnly: flags.isReadOnly)
+        let file = (node.edge("file") ?? node.edge("image")).flatMap { child($0.child) }
+        switch driver {
+        case .file(let file): return BlockIO(context: context, driver: .storage(file), options: options)
+        case .null(let storage): return BlockIO(context: context, driver: .storage(storage), options: options)
+        case .faults(let planner):
+            guard let file, case .blkdebug(let debug) = node.driver else {
+                preconditionFailure("a filter has one child")
+            }
+            let filter = FaultFilter(file, planner, on: context, align: debug.align)
+            // What the filter honours is its child's to say.
+            options.honoursDiscard = true
+            return BlockIO(context: context, driver: .storage(filter), options: options)
+        case .raw(let format):
+            guard let file else { preconditionFailure("a format has a file") }
+            return BlockIO(context: context, driver: .format(format), file: file, options: options)
+        case .qcow2(let image):
+            guard let file else { preconditionFailure("a format has a file") }
+            if case .qcow2(let own) = node.driver {
+                options.punchesFreed = own.passDiscardRequest ?? (flags.discard == .unmap)
+            }
+            return BlockIO(
+                context: context, driver: .format(image), file: file, backing: node.backing.flatMap(child),
+                options: options)
+        }
+    }
+
+    /// Lets a node's format work on the child that its new walker has.
+    func rebind(_ driver: LiveNode.Driver, _ node: NodeValue, child: (NodeID) -> BlockIO?) {
+        guard let file = node.edge("file").flatMap({ child($0.child) }) else { return }
+        switch driver {
+        case .raw(let format): format.rebind(file: file)
+        case .qcow2(let image):
+            image.rebind(file: file)
+            image.hasBacking = node.backing != nil || image.header.backingFileName != nil
+        case .file, .null, .faults: break
+        }
+    }
+
+    /// What an image's reports are sent on as.
+    func imageObserver(for name: String) -> Observer {
+        let observer = self.observer
+        return Observer(
+            onCorruption: { observer.onCorruption(name, $0) }, onFence: { observer.onFence(name, $0) })
+    }
+}
+
+extension CommonOptions.DetectZeroes {
+    var walkerValue: BlockIO.DetectZeroes {
+        switch self {
+        case .off: .off
+        case .on: .on
+        case .unmap: .unmap
+        }
+    }
+}
+
+extension Qcow2Options {
+    /// The options as the format takes them.
+    func imageOptions(isReadOnly: Bool) -> Qcow2.Options {
+        Qcow2.Options(
+            isReadOnly: isReadOnly, l2CacheSize: l2CacheSize, refcountCacheSize: refcountCacheSize,
+            cacheSize: cacheSize, l2CacheEntrySize: l2CacheEntrySize)
+    }
+}
+
+extension BlockError {
+    /// As the C library words its errno, which is how QEMU tells it.
+    var sentence: String {
+        switch self {
+        case .io, .corrupt, .fenced: "Input/output error"
+        case .noSpace: "No space left on device"
+        case .readOnly: "Read-only file system"
+        case .outOfRange, .invalid: "Invalid argument"
+        case .unsupported: "Operation not supported"
+        case .noMedium: "No medium found"
+        case .permission: "Permission denied"
+        case .busy: "Resource temporarily unavailable"
+        case .closed: "Cannot send after transport endpoint shutdown"
+        case .limit: "Cannot allocate memory"
+        case .system(27): "File too large"
+        case .system(let code): "error \(code)"
+        }
+    }
+}

@@ -1,0 +1,202 @@
+public import Block
+
+/// The block graph of one I/O context: named nodes, the edges between them, and the users on top.
+///
+/// What the graph looks like is a value (`GraphValue`). A change plans another value, which can fail without side
+/// effects; then what it needs is opened and locked, the users above the affected part are drained, the new value and
+/// its walkers are swapped in, and what is no longer used is closed. One change runs at a time; others wait their turn.
+///
+/// Confined to its context. Every error text is QEMU 7.2's where QEMU has one; its class is always GenericError.
+public final class Graph {
+    /// What a graph is made with.
+    public struct Configuration {
+        public var opener: any StorageOpener
+        /// Makes the files of `snapshotSync`; without one it is refused.
+        public var creator: (any ImageCreator)?
+        public var backing: BackingPolicy
+        /// Whether QEMU's behaviour holds where ours differs on purpose (called by a `qemu-*` name).
+        public var actsAsQEMU: Bool
+        public var observer: GraphObserver
+
+        public init(
+            opener: any StorageOpener, creator: (any ImageCreator)? = nil, backing: BackingPolicy = .sealed,
+            actsAsQEMU: Bool = false, observer: GraphObserver = GraphObserver()
+        ) {
+            self.opener = opener
+            self.creator = creator
+            self.backing = backing
+            self.actsAsQEMU = actsAsQEMU
+            self.observer = observer
+        }
+    }
+
+    let context: any IOContext
+    let configuration: Configuration
+    /// The graph as it is.
+    var value = GraphValue()
+    /// What stands behind each node of the value.
+    var live: [NodeID: LiveNode] = [:]
+    var roots: [RootID: BlockRoot] = [:]
+    /// Held by the change under way.
+    /// What each node is used for, as its locks stand.
+    var granted: [NodeID: NodePermissions] = [:]
+    let changing = AsyncLock()
+
+    public init(context: any IOContext, _ configuration: Configuration) {
+        self.context = context
+        self.configuration = configuration
+    }
+
+    var observer: GraphObserver { configuration.observer }
+
+    // MARK: Commands
+
+    /// `blockdev-add`: makes a node, with all its children, that the monitor owns. On failure nothing remains.
+    public func add(_ options: NodeOptions) async throws(OpenError) {
+        guard options.nodeName != nil else { throw OpenError("'node-name' must be specified for the root node") }
+        try await change { (change: Change) async throws(OpenError) in
+            let id = try await change.open(options)
+            change.value.nodes[id]?.isMonitorOwned = true
+        }
+    }
+
+    /// Adds a node as `add` does, and gives it a name where it has none. Answers the name. For programs that open
+    /// images themselves.
+    public func open(_ options: NodeOptions) async throws(OpenError) -> String {
+        var name = ""
+        try await change { (change: Change) async throws(OpenError) in
+            let id = try await change.open(options)
+            change.value.nodes[id]?.isMonitorOwned = true
+            name = change.value.name(of: id)
+        }
+        return name
+    }
+
+    /// `blockdev-del`.
+    public func delete(_ name: String) async throws(OpenError) {
+        try await change { (change: Change) async throws(OpenError) in
+            let id = try change.value.deletable(name)
+            change.value.nodes[id]?.isMonitorOwned = false
+        }
+    }
+
+    /// `blockdev-reopen`: all of the list, or nothing. Every option that is not given returns to its default.
+    public func reopen(_ list: [NodeOptions]) async throws(OpenError) {
+        try await change { (change: Change) async throws(OpenError) in
+            for options in list { try change.planReopen(options) }
+        }
+    }
+
+    /// `blockdev-snapshot`: puts the node `overlay`, which is open without a backing file, on `node`.
+    public func snapshot(node: String, overlay: String) async throws(OpenError) {
+        try await change { (change: Change) async throws(OpenError) in
+            let base = try change.value.lookUp(device: node, nodeName: node)
+            try change.value.checkNotBlocked(base)
+            try await self.flushForSnapshot(base)
+            let top = try change.value.lookUp(device: overlay, nodeName: overlay)
+            try change.planSnapshot(of: base, overlay: top)
+        }
+    }
+
+    /// `blockdev-snapshot-sync`: makes or opens an overlay file, and puts it on a node.
+    public func snapshotSync(_ request: SnapshotSyncRequest) async throws(OpenError) {
+        try await change { (change: Change) async throws(OpenError) in
+            try await self.plan(request, in: change)
+        }
+    }
+
+    /// `block_resize`, in bytes.
+    public func resize(device: String?, nodeName: String?, to size: Int64) async throws(OpenError) {
+        await changing.lock()
+        defer { changing.unlock() }
+        try await resizeLocked(device: device, nodeName: nodeName, to: size)
+    }
+
+    // MARK: Users
+
+    /// Makes a user of a node: what an export sends its requests to. It holds the node until it is released.
+    public func attach(
+        _ name: String, to nodeName: String, used: Permissions, shared: Permissions = .all
+    ) async throws(OpenError) -> BlockRoot {
+        var made: BlockRoot?
+        try await change { (change: Change) async throws(OpenError) in
+            let node = try change.value.lookUp(device: nil, nodeName: nodeName)
+            let id = change.value.addRoot(on: node, used: used, shared: shared)
+            guard let walker = self.live[node]?.walker else { throw OpenError("Node '\(nodeName)' is not open") }
+            let root = BlockRoot(
+                id, name: name, nodeName: nodeName, target: walker, used: used, shared: shared,
+                observer: self.observer)
+            change.newRoots[id] = root
+            made = root
+        }
+        guard let made else { throw OpenError("Node '\(nodeName)' is not open") }
+        return made
+    }
+
+    /// Ends a user: waits for its requests, and closes what nothing else holds.
+    public func detach(_ root: BlockRoot) async {
+        root.close()
+        await root.settle()
+        do throws(OpenError) {
+            try await change { (change: Change) throws(OpenError) in change.value.roots[root.id] = nil }
+        } catch {
+            observer.onWarning("\(root.name): \(error.message)")
+        }
+    }
+
+    // MARK: Whole graph
+
+    /// Makes everything durable, from the top. Answers the first failure with its node's name; the others are flushed
+    /// all the same.
+    public func flushAll() async throws(OpenError) {
+        await changing.lock()
+        defer { changing.unlock() }
+        var failure: OpenError?
+        for id in value.topDown() {
+            guard let node = live[id], !value.flags(of: id).isReadOnly else { continue }
+            do { try await node.walker.flush() } catch {
+                failure = failure ?? OpenError("\(value.name(of: id)): \(error.sentence)", cause: error)
+            }
+        }
+        if let failure { throw failure }
+    }
+
+    /// Ends all users, then closes all nodes from the top, caches flushed.
+    public func close() async {
+        for root in Array(roots.values).sorted(by: { $0.id < $1.id }) { await detach(root) }
+        do throws(OpenError) {
+            try await change { (change: Change) throws(OpenError) in
+                for id in change.value.nodes.keys { change.value.nodes[id]?.isMonitorOwned = false }
+            }
+        } catch {
+            observer.onWarning(error.message)
+        }
+    }
+}
+
+/// The arguments of `blockdev-snapshot-sync`.
+public struct SnapshotSyncRequest: Equatable, Sendable {
+    public enum Mode: String, Sendable { case absolutePaths = "absolute-paths", existing }
+    public var device: String?
+    public var nodeName: String?
+    public var snapshotFile: String
+    public var snapshotNodeName: String?
+    /// `qcow2` where not given.
+    public var format: String?
+    public var mode: Mode
+    /// Whether a file that is not empty may be overwritten, as QEMU does without asking.
+    public var mayReplace: Bool
+
+    public init(
+        device: String? = nil, nodeName: String? = nil, snapshotFile: String, snapshotNodeName: String? = nil,
+        format: String? = nil, mode: Mode = .absolutePaths, mayReplace: Bool = false
+    ) {
+        self.device = device
+        self.nodeName = nodeName
+        self.snapshotFile = snapshotFile
+        self.snapshotNodeName = snapshotNodeName
+        self.format = format
+        self.mode = mode
+        self.mayReplace = mayReplace
+    }
+}

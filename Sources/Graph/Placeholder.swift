@@ -1,1 +1,0 @@
-// Graph: see docs/architecture.md.

@@ -1,1 +1,0 @@
-// HostIO: see docs/architecture.md.

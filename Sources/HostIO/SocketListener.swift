@@ -1,0 +1,146 @@
+public import Block
+import CLinux
+import Glibc
+
+/// A socket that takes connections, on an I/O thread. A unix socket is made with mode 0600 and its file removed when
+/// the listener closes.
+public final class SocketListener {
+    public let address: SocketAddress
+    private let thread: IOThread
+    private let descriptor: Int32
+    private var isClosed = false
+    private var isReleased = false
+    private var accepting: UInt64?
+
+    /// Listens at `address`. A unix socket file that nobody answers any more is replaced.
+    public init(_ address: SocketAddress, on thread: IOThread) throws(OpenError) {
+        self.address = address
+        self.thread = thread
+        switch address {
+        case .unix(let path): descriptor = try Self.listenUnix(path)
+        case .inet(let host, let port): descriptor = try Self.listenInet(host, port)
+        case .descriptor(let number): descriptor = number
+        }
+        guard listen(descriptor, 128) == 0 else {
+            let reason = errnoText(nacre_errno())
+            Glibc.close(descriptor)
+            throw OpenError("Failed to listen on socket: \(reason)")
+        }
+        _ = nacre_set_nonblocking(descriptor)
+    }
+
+    deinit { release() }
+
+    /// The port of an inet listener, also where it was asked for as 0; nil for others.
+    public var port: UInt16? {
+        guard case .inet = address else { return nil }
+        let port = nacre_local_port(descriptor)
+        return port < 0 ? nil : UInt16(truncatingIfNeeded: port)
+    }
+
+    /// Waits for a connection. Throws `closed` once the listener is.
+    public func accept() async throws(BlockError) -> Socket {
+        while true {
+            if isClosed { throw .closed }
+            let connection = nacre_accept(descriptor)
+            if connection >= 0 { return Socket(connection, on: thread) }
+            switch nacre_errno() {
+            case EAGAIN, EINTR, ECONNABORTED:
+                await thread.ready(descriptor, for: .readable) { accepting = $0 }
+            case EMFILE, ENFILE, ENOBUFS, ENOMEM:
+                // Out of descriptors: those who are connected go on, and the next one waits for room.
+                await thread.sleep(ms: 100)
+            case let code: throw BlockError(errno: code)
+            }
+        }
+    }
+
+    public func close() {
+        guard !isClosed else { return }
+        isClosed = true
+        if let accepting { thread.engine.cancelPoll(descriptor, id: accepting) }
+        release()
+    }
+
+    private func release() {
+        guard !isReleased else { return }
+        isReleased = true
+        Glibc.close(descriptor)
+        if case .unix(let path) = address {
+            // Proof: the string is lent as a C string for the call, here and below.
+            _ = unsafe unlink(path)
+        }
+    }
+
+    private static func listenUnix(_ path: String) throws(OpenError) -> Int32 {
+        let descriptor = nacre_socket(AF_UNIX)
+        guard descriptor >= 0 else { throw OpenError("Failed to create Unix socket: \(errnoText(nacre_errno()))") }
+        // The mode is narrowed before the file appears, so that nobody can connect in between.
+        let mask = umask(0o177)
+        defer { umask(mask) }
+        if unsafe nacre_bind_unix(descriptor, path) == 0 { return descriptor }
+        var code = nacre_errno()
+        if code == EADDRINUSE, isAbandoned(path) {
+            _ = unsafe unlink(path)
+            if unsafe nacre_bind_unix(descriptor, path) == 0 { return descriptor }
+            code = nacre_errno()
+        }
+        Glibc.close(descriptor)
+        if code == ENAMETOOLONG { throw OpenError("UNIX socket path '\(path)' is too long") }
+        throw OpenError("Failed to bind socket to \(path): \(errnoText(code))")
+    }
+
+    /// Whether the file is a socket that refuses connections: its server ended without removing it.
+    private static func isAbandoned(_ path: String) -> Bool {
+        let trial = nacre_socket(AF_UNIX)
+        guard trial >= 0 else { return false }
+        defer { Glibc.close(trial) }
+        return unsafe nacre_connect_unix(trial, path) != 0 && nacre_errno() == ECONNREFUSED
+    }
+
+    private static func listenInet(_ host: String, _ port: String) throws(OpenError) -> Int32 {
+        var code: Int32 = 0
+        // Proof: one local integer.
+        let descriptor = unsafe nacre_inet(host, port, 1, &code)
+        if descriptor >= 0 { return descriptor }
+        if code < 0 { throw OpenError("address resolution failed for \(host):\(port): \(resolverText(code))") }
+        throw OpenError("Failed to find an available port: \(errnoText(code))")
+    }
+}
+
+extension Socket {
+    /// Connects to a server; blocks until the connection stands.
+    public static func connect(to address: SocketAddress, on thread: IOThread) throws(OpenError) -> Socket {
+        switch address {
+        case .unix(let path):
+            let descriptor = nacre_socket(AF_UNIX)
+            guard descriptor >= 0 else { throw OpenError("Failed to create Unix socket: \(errnoText(nacre_errno()))") }
+            guard unsafe nacre_connect_unix(descriptor, path) == 0 else {
+                let reason = errnoText(nacre_errno())
+                Glibc.close(descriptor)
+                throw OpenError("Failed to connect to '\(path)': \(reason)")
+            }
+            return Socket(descriptor, on: thread)
+        case .inet(let host, let port):
+            var code: Int32 = 0
+            // Proof: one local integer.
+            let descriptor = unsafe nacre_inet(host, port, 0, &code)
+            if descriptor >= 0 { return Socket(descriptor, on: thread) }
+            let reason = code < 0 ? resolverText(code) : errnoText(code)
+            throw OpenError("Failed to connect to '\(address)': \(reason)")
+        case .descriptor(let number):
+            return Socket(number, on: thread)
+        }
+    }
+}
+
+/// The host's words for an errno, as strerror gives them.
+public func errnoText(_ code: Int32) -> String {
+    // Proof: strerror answers a NUL-terminated string, copied at once.
+    unsafe String(cString: strerror(code))
+}
+
+private func resolverText(_ code: Int32) -> String {
+    // Proof: as above.
+    unsafe String(cString: gai_strerror(code))
+}

@@ -1,0 +1,37 @@
+import HostIO
+
+/// How a host file is opened: the options of the drivers `file` and `host_device`.
+public struct FileOptions: Equatable, Sendable {
+    /// Which way requests go; `native` goes the ring's way.
+    public enum AIO: String, Sendable { case threads, native, ioUring = "io_uring" }
+    /// Whether QEMU's image locks are taken; `auto`: where the host has them.
+    public enum Locking: String, Sendable { case auto, on, off }
+
+    public var filename: String
+    public var isDevice: Bool
+    public var aio: AIO
+    public var isReadOnly: Bool
+    /// Falls back to read-only where writing is not permitted.
+    public var autoReadOnly: Bool
+    /// Past the page cache (O_DIRECT).
+    public var direct: Bool
+    /// Flushes are not passed to the host.
+    public var noFlush: Bool
+    public var locking: Locking
+
+    public init(
+        filename: String, isDevice: Bool = false, aio: AIO = .ioUring, isReadOnly: Bool = false,
+        autoReadOnly: Bool = false, direct: Bool = false, noFlush: Bool = false, locking: Locking = .auto
+    ) {
+        self.filename = filename
+        self.isDevice = isDevice
+        self.aio = aio
+        self.isReadOnly = isReadOnly
+        self.autoReadOnly = autoReadOnly
+        self.direct = direct
+        self.noFlush = noFlush
+        self.locking = locking
+    }
+
+    var engine: FileEngine { aio == .threads ? .threads : .ring }
+}

@@ -1,0 +1,41 @@
+public import Block
+import HostIO
+
+extension FileStorage {
+    /// Takes the image locks for the permissions; what was held is kept until `releasePermissions`. Throws
+    /// `Failed to get "write" lock` and its like, with nothing changed.
+    public func acquirePermissions(used: LockPermissions, shared: LockPermissions) throws(OpenError) {
+        guard file.options.locking != .off else { return }
+        try file.lock.acquire(used: used, shared: shared)
+    }
+
+    /// Gives up the locks that these permissions no longer need.
+    public func releasePermissions(used: LockPermissions, shared: LockPermissions) {
+        guard file.options.locking != .off else { return }
+        file.lock.release(used: used, shared: shared)
+    }
+
+    /// A file opened with other options, ready to take this one's place: it holds the same locks.
+    public final class Reopened {
+        let file: OpenedFile
+        public var isReadOnly: Bool { file.isReadOnly }
+        init(_ file: OpenedFile) { self.file = file }
+    }
+
+    /// Opens the same file with other options. The filename must be the same. Nothing changes until `commit`; dropping
+    /// the result gives up.
+    public func prepareReopen(_ options: FileOptions) throws(OpenError) -> Reopened {
+        let opened = try OpenedFile(options)
+        guard opened.identity == fileIdentity else {
+            throw OpenError("Could not reopen '\(filename)': it is another file now")
+        }
+        if options.locking != .off {
+            // The new descriptor's locks stand beside the old one's: taken without asking whether they conflict.
+            opened.lock.adopt(file.lock)
+        }
+        return Reopened(opened)
+    }
+
+    /// Requests have been drained; from here on they go to the reopened file.
+    public func commit(_ reopened: Reopened) { replace(reopened.file) }
+}

@@ -1,0 +1,188 @@
+public import Block
+public import Bytes
+import CLinux
+import Glibc
+public import HostIO
+import Logging
+
+/// A host file or block device as storage: the drivers `file` and `host_device`.
+///
+/// A file grows by writes past its end and reads as zeros there. Flushes are sticky: after one failed, the page cache
+/// may have dropped what was written, and every later flush fails until the file is opened again (rule D7).
+public final class FileStorage: Storage {
+    let thread: IOThread
+    var file: OpenedFile
+    private var current: UInt64
+    /// The end of the furthest write since the file was opened, in bytes.
+    public private(set) var highestWrite: UInt64 = 0
+    /// The failure that no later flush may hide.
+    private var flushFailure: BlockError?
+    /// What the host refused once is not asked again.
+    private var canZeroRange = true
+    private var canPunch = true
+    private let log = Logger(label: "nacre.file")
+
+    /// Opens the file; blocks the thread for the time of the system calls.
+    public init(_ options: FileOptions, on thread: IOThread) throws(OpenError) {
+        self.thread = thread
+        file = try OpenedFile(options)
+        current = file.length
+        if options.aio == .ioUring, !thread.hasRing {
+            log.notice("\(options.filename): io_uring is refused here, requests use the thread pool")
+        }
+    }
+
+    public var filename: String { file.options.filename }
+    public var fileIdentity: FileIdentity { file.identity }
+    public var isReadOnly: Bool { file.isReadOnly }
+    public var options: FileOptions { file.options }
+    public var length: UInt64 { current }
+
+    public var limits: StorageLimits {
+        StorageLimits(
+            requestAlignment: file.requestAlignment, memoryAlignment: file.memoryAlignment,
+            maxTransfer: 1 << 30, discardAlignment: file.isDevice ? file.requestAlignment : 0,
+            preferredTransfer: max(4096, file.requestAlignment), zeroesFast: canZeroRange || canPunch,
+            discards: canPunch, growable: !file.isDevice)
+    }
+
+    private var engine: FileEngine { file.options.engine }
+
+    /// Reads of at most this many bytes are first tried in the page cache, in place: cheaper than a trip through the
+    /// ring where they hit, and nearly free where they miss.
+    private static let cachedReadLimit = 64 << 10
+
+    public func read(at offset: UInt64, into buffer: inout MutableRawSpan) async throws(BlockError) {
+        if engine == .ring, thread.hasRing, !file.options.direct, buffer.byteCount <= Self.cachedReadLimit,
+            thread.readCached(file.descriptor, at: offset, into: &buffer)
+        {
+            return
+        }
+        try await thread.read(file.descriptor, at: offset, into: &buffer, engine: engine)
+    }
+
+    public func write(at offset: UInt64, from bytes: RawSpan, flags: WriteFlags) async throws(BlockError) {
+        if isReadOnly { throw .readOnly }
+        let dsync = flags.contains(.fua) && !file.options.noFlush
+        if dsync, let flushFailure { throw flushFailure }
+        try await thread.write(file.descriptor, at: offset, from: bytes, dsync: dsync, engine: engine)
+        grow(to: offset + UInt64(bytes.byteCount))
+    }
+
+    public func zero(_ range: ByteRange, flags: ZeroFlags) async throws(BlockError) {
+        if isReadOnly { throw .readOnly }
+        guard !range.isEmpty else { return }
+        try await zeroNow(range, mayUnmap: flags.contains(.mayUnmap))
+        grow(to: range.end)
+        if flags.contains(.fua) { try await flush() }
+    }
+
+    private func zeroNow(_ range: ByteRange, mayUnmap: Bool) async throws(BlockError) {
+        // A hole reads as zeros; past the end there is nothing to punch, and KEEP_SIZE would not grow the file.
+        if mayUnmap, canPunch, range.end <= current {
+            do {
+                return try await fallocate(nacre_punch_hole(), range)
+            } catch {
+                guard error == .unsupported else { throw error }
+                canPunch = false
+            }
+        }
+        guard canZeroRange else { throw .unsupported }
+        do {
+            try await fallocate(nacre_zero_range(), range)
+        } catch {
+            guard error == .unsupported || error == .invalid else { throw error }
+            canZeroRange = false
+            throw .unsupported
+        }
+    }
+
+    public func discard(_ range: ByteRange) async throws(BlockError) {
+        if isReadOnly { throw .readOnly }
+        let inside = range.intersection(ByteRange(at: 0, count: current))
+        guard canPunch, !inside.isEmpty else { return }
+        do throws(BlockError) {
+            if file.isDevice {
+                let descriptor = file.descriptor
+                let code = await thread.offload {
+                    nacre_device_discard(descriptor, inside.start, inside.count) == 0 ? 0 : -nacre_errno()
+                }
+                if code < 0 { throw BlockError(errno: -code) }
+            } else {
+                try await fallocate(nacre_punch_hole(), inside)
+            }
+        } catch {
+            // Advice that the host cannot take is no failure.
+            guard error == .unsupported else { throw error }
+            canPunch = false
+        }
+    }
+
+    public func flush() async throws(BlockError) {
+        if let flushFailure { throw flushFailure }
+        if file.options.noFlush || isReadOnly { return }
+        do {
+            try await thread.fdatasync(file.descriptor, engine: engine)
+        } catch {
+            flushFailure = error
+            log.error("\(filename): a flush failed (\(error)); no later one is trusted until the file is opened again")
+            throw error
+        }
+        // One that began before another failed may end after it.
+        if let flushFailure { throw flushFailure }
+    }
+
+    public func status(of range: ByteRange) async throws(BlockError) -> BlockStatus {
+        let inside = range.intersection(ByteRange(at: 0, count: current))
+        if inside.isEmpty { return BlockStatus(count: range.count, flags: [.zero, .allocated]) }
+        if file.isDevice {
+            return BlockStatus(count: inside.count, flags: [.data, .allocated], offset: inside.start, holder: self)
+        }
+        let descriptor = file.descriptor
+        let data = lseek(descriptor, off_t(clamping: inside.start), nacre_seek_data())
+        if data < 0 {
+            // Nothing but hole up to the end; any other error tells nothing, which is "data".
+            let flags: BlockStatus.Flags = nacre_errno() == ENXIO ? [.zero, .allocated] : [.data, .allocated]
+            return BlockStatus(count: inside.count, flags: flags, offset: inside.start, holder: self)
+        }
+        if UInt64(data) > inside.start {
+            let count = min(UInt64(data), inside.end) - inside.start
+            return BlockStatus(count: count, flags: [.zero, .allocated], offset: inside.start, holder: self)
+        }
+        let hole = lseek(descriptor, off_t(clamping: inside.start), nacre_seek_hole())
+        let end = hole <= data ? inside.end : min(UInt64(hole), inside.end)
+        return BlockStatus(count: end - inside.start, flags: [.data, .allocated], offset: inside.start, holder: self)
+    }
+
+    public func resize(to length: UInt64) async throws(BlockError) {
+        if isReadOnly { throw .readOnly }
+        guard !file.isDevice else {
+            guard length <= current else { throw .unsupported }
+            return
+        }
+        guard let size = off_t(exactly: length) else { throw .outOfRange }
+        let descriptor = file.descriptor
+        let code = await thread.offload { ftruncate(descriptor, size) == 0 ? 0 : -nacre_errno() }
+        if code < 0 { throw BlockError(errno: -code) }
+        current = length
+    }
+
+    private func grow(to end: UInt64) {
+        if end > current { current = end }
+        if end > highestWrite { highestWrite = end }
+    }
+
+    private func fallocate(_ mode: Int32, _ range: ByteRange) async throws(BlockError) {
+        try await thread.fallocate(file.descriptor, mode: mode, at: range.start, count: range.count, engine: engine)
+    }
+
+    /// Closes the file; its locks go with it. No request is under way, and none will come.
+    public func closeFile() { file.close() }
+
+    /// A file that is opened again has no failed flush behind it.
+    func replace(_ file: OpenedFile) {
+        self.file = file
+        current = file.length
+        flushFailure = nil
+    }
+}

@@ -1,0 +1,110 @@
+import Block
+import CLinux
+import Glibc
+import HostIO
+
+/// One open descriptor of a host file with its locks and what was learnt about it; closed when dropped.
+final class OpenedFile {
+    /// -1 once closed.
+    private(set) var descriptor: Int32
+    let options: FileOptions
+    /// Whether it is open for reading only, by wish or by fall-back.
+    let isReadOnly: Bool
+    let isDevice: Bool
+    let identity: FileIdentity
+    /// Its length when it was opened.
+    let length: UInt64
+    /// What direct I/O asks of offsets and memory; 1 through the page cache.
+    let requestAlignment: UInt64
+    let memoryAlignment: Int
+    var lock: ImageLock
+
+    /// Opens a host file. Errors read as QEMU's.
+    init(_ options: FileOptions) throws(OpenError) {
+        if options.aio == .native, !options.direct {
+            throw OpenError("aio=native was specified, but it requires cache.direct=on, which was not specified.")
+        }
+        self.options = options
+        (descriptor, isReadOnly) = try Self.open(options)
+        lock = ImageLock(descriptor: descriptor)
+        var info = stat()
+        // Proof: one local structure.
+        guard unsafe fstat(descriptor, &info) == 0 else { throw Self.failure(options, nacre_errno()) }
+        identity = FileIdentity(device: UInt64(info.st_dev), inode: UInt64(info.st_ino))
+        let kind = info.st_mode & S_IFMT
+        isDevice = kind == S_IFBLK || kind == S_IFCHR
+        if options.isDevice, !isDevice {
+            Glibc.close(descriptor)
+            throw OpenError(
+                "'host_device' driver requires '\(options.filename)' to be either a character or block device")
+        }
+        if !options.isDevice, kind != S_IFREG {
+            Glibc.close(descriptor)
+            throw OpenError("'file' driver requires '\(options.filename)' to be a regular file")
+        }
+        length = isDevice ? Self.deviceLength(descriptor) : UInt64(clamping: info.st_size)
+        (requestAlignment, memoryAlignment) = Self.alignment(descriptor, direct: options.direct, isDevice: isDevice)
+    }
+
+    deinit { close() }
+
+    /// Closes the descriptor, and with it its locks. No request is under way. Idempotent.
+    func close() {
+        guard descriptor >= 0 else { return }
+        Glibc.close(descriptor)
+        descriptor = -1
+    }
+
+    private static func open(_ options: FileOptions) throws(OpenError) -> (Int32, isReadOnly: Bool) {
+        let direct = options.direct ? nacre_o_direct() : 0
+        // Proof: the path is lent as a C string for the call.
+        if options.isReadOnly {
+            let descriptor = unsafe nacre_open(options.filename, O_RDONLY | direct, 0)
+            guard descriptor >= 0 else { throw failure(options, nacre_errno()) }
+            return (descriptor, true)
+        }
+        let descriptor = unsafe nacre_open(options.filename, O_RDWR | direct, 0)
+        if descriptor >= 0 { return (descriptor, false) }
+        let code = nacre_errno()
+        guard options.autoReadOnly, code == EACCES || code == EROFS || code == EPERM else { throw failure(options, code) }
+        let reading = unsafe nacre_open(options.filename, O_RDONLY | direct, 0)
+        guard reading >= 0 else { throw failure(options, nacre_errno()) }
+        return (reading, true)
+    }
+
+    private static func failure(_ options: FileOptions, _ code: Int32) -> OpenError {
+        OpenError("Could not open '\(options.filename)': \(errnoText(code))", cause: BlockError(errno: code))
+    }
+
+    private static func deviceLength(_ descriptor: Int32) -> UInt64 {
+        var bytes: UInt64 = 0
+        // Proof: one local integer.
+        if unsafe nacre_device_size(descriptor, &bytes) == 0 { return bytes }
+        let end = lseek(descriptor, 0, SEEK_END)
+        return end < 0 ? 0 : UInt64(end)
+    }
+
+    /// What the kernel says direct I/O needs, else the device's sector, else 4 KiB, which every host takes.
+    private static func alignment(_ descriptor: Int32, direct: Bool, isDevice: Bool) -> (UInt64, Int) {
+        guard direct else { return (1, 1) }
+        var memory: UInt32 = 0
+        var offset: UInt32 = 0
+        // Proof: two local integers.
+        if unsafe nacre_direct_alignment(descriptor, &memory, &offset) == 0,
+            offset.nonzeroBitCount == 1, offset <= 65536, memory.nonzeroBitCount == 1, memory <= 65536
+        {
+            return (UInt64(offset), Int(memory))
+        }
+        var sector: Int32 = 0
+        if isDevice, unsafe nacre_device_sector(descriptor, &sector) == 0, sector > 0, sector.nonzeroBitCount == 1 {
+            return (UInt64(sector), Int(sector))
+        }
+        return (4096, 4096)
+    }
+}
+
+/// What tells one host file from another, whatever its name: loop checks compare these.
+public struct FileIdentity: Hashable, Sendable {
+    public let device: UInt64
+    public let inode: UInt64
+}

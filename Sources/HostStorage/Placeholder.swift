@@ -1,1 +1,0 @@
-// HostStorage: see docs/architecture.md.

@@ -1,0 +1,20 @@
+import Block
+
+extension BlockError {
+    /// The error as the C library words it.
+    var sentence: String {
+        switch self {
+        case .io, .corrupt, .fenced: "Input/output error"
+        case .noSpace: "No space left on device"
+        case .readOnly: "Read-only file system"
+        case .outOfRange, .invalid: "Invalid argument"
+        case .unsupported: "Operation not supported"
+        case .noMedium: "No medium found"
+        case .permission: "Permission denied"
+        case .busy: "Resource temporarily unavailable"
+        case .closed: "Cannot send after transport endpoint shutdown"
+        case .limit: "Cannot allocate memory"
+        case .system(let code): "error \(code)"
+        }
+    }
+}

@@ -1,0 +1,54 @@
+public import Block
+
+/// The host's files, as the image tool reaches them. The program gives the real ones, tests those they make up.
+public protocol ImageFiles: AnyObject {
+    /// Opens `path` (a file or a block device). Fails with the host's words: `Could not open 'F': No such file or
+    /// directory`.
+    func open(_ path: String, _ use: FileUse) async throws(OpenError) -> ImageFile
+    /// Makes `path`, empty, or empties it, and opens it for writing.
+    func create(_ path: String) async throws(OpenError) -> ImageFile
+}
+
+/// How a file is opened.
+public struct FileUse: Equatable, Sendable {
+    public var isWritable: Bool
+    /// Whether others may write meanwhile (`-U`).
+    public var forceShare: Bool
+    /// The path must lie in this folder or below it, links followed; nil where it was named by the user.
+    public var below: String?
+
+    public init(isWritable: Bool = false, forceShare: Bool = false, below: String? = nil) {
+        self.isWritable = isWritable
+        self.forceShare = forceShare
+        self.below = below
+    }
+}
+
+/// One open file of the image tool.
+public struct ImageFile {
+    /// Takes requests of any alignment.
+    public let storage: any Storage
+    /// Bytes that the file takes on the host, where that is known.
+    public let allocatedBytes: UInt64?
+    /// The same for two openings of one file, and for nothing else.
+    public let identity: String
+    /// Ends its use; what was written is flushed by whoever wrote it.
+    public let close: () async -> Void
+
+    public init(
+        storage: any Storage, allocatedBytes: UInt64?, identity: String, close: @escaping () async -> Void = {}
+    ) {
+        self.storage = storage
+        self.allocatedBytes = allocatedBytes
+        self.identity = identity
+        self.close = close
+    }
+}
+
+/// Which backing files are opened that only an image names. A name in an image is a plain file name in any case.
+public enum BackingRule: Sendable {
+    /// In the image's own folder or below it.
+    case ownFolder
+    /// Whatever the image names, as QEMU does.
+    case any
+}

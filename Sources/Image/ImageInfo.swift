@@ -1,0 +1,94 @@
+public import Block
+public import Qcow2
+
+/// What `info` tells of one image. Made from the one file that was named; nothing that the image names is opened.
+public struct ImageInfo: Equatable, Sendable {
+    /// As the user wrote it.
+    public var filename: String
+    /// `qcow2` or `raw`.
+    public var format: String
+    /// The virtual disk's size in bytes.
+    public var virtualSize: UInt64
+    /// Bytes that the file takes on the host.
+    public var actualSize: UInt64?
+    public var clusterSize: UInt64?
+    /// Whether the image was not closed well.
+    public var isDirty = false
+    public var isEncrypted = false
+    /// Word for word as the image states it.
+    public var backingFilename: String?
+    /// The same, seen from here; told where the image states a name.
+    public var fullBackingFilename: String?
+    public var backingFormat: String?
+    public var snapshots: [Snapshot] = []
+    /// What only qcow2 has.
+    public var qcow2: Qcow2Info?
+
+    init(filename: String, format: String, virtualSize: UInt64, actualSize: UInt64?) {
+        self.filename = filename
+        self.format = format
+        self.virtualSize = virtualSize
+        self.actualSize = actualSize
+    }
+}
+
+/// What `info` tells of qcow2 alone.
+public struct Qcow2Info: Equatable, Sendable {
+    /// `0.10` or `1.1`.
+    public var compat: String
+    public var compressionType: String
+    public var refcountBits: UInt32
+    /// The following are told from version 3 on.
+    public var lazyRefcounts: Bool?
+    public var isCorrupt: Bool?
+    public var extendedL2: Bool?
+    /// Where guest data lies in another file: its name, word for word, and whether it can be read as raw.
+    public var dataFile: String?
+    public var dataFileIsRaw: Bool?
+
+    init(_ header: Header) {
+        compat = header.compat
+        compressionType = header.compressionType.name
+        refcountBits = header.geometry.refcountBits
+        guard header.version >= 3 else { return }
+        lazyRefcounts = header.compatible.contains(.lazyRefcounts)
+        isCorrupt = header.incompatible.contains(.corrupt)
+        extendedL2 = header.incompatible.contains(.extendedL2)
+        guard header.incompatible.contains(.externalDataFile) else { return }
+        for case .other(HeaderExtension.dataFileType, let data) in header.extensions {
+            dataFile = String(decoding: data, as: UTF8.self)
+        }
+        dataFileIsRaw = header.autoclear.contains(.rawExternalData)
+    }
+}
+
+extension ImageInfo {
+    /// Reads what an image says of itself. `format` nil means: qcow2 where the magic says so, else raw; nothing is
+    /// written, so a wrong guess harms nobody.
+    public static func read(_ file: ImageFile, filename: String, format: String?) async throws(OpenError) -> ImageInfo {
+        var known = format
+        if known == nil { known = try await FormatProbe.format(of: file.storage) }
+        switch known ?? "" {
+        case "qcow2": return try await qcow2(file, filename)
+        case "raw":
+            guard let size = file.storage.length.roundedUpToSector else { throw OpenError("Image is too big") }
+            return ImageInfo(filename: filename, format: "raw", virtualSize: size, actualSize: file.allocatedBytes)
+        case let other: throw OpenError("Unknown driver '\(other)'")
+        }
+    }
+
+    private static func qcow2(_ file: ImageFile, _ filename: String) async throws(OpenError) -> ImageInfo {
+        let header = try await Qcow2Image.readHeader(file.storage).header
+        var info = ImageInfo(
+            filename: filename, format: "qcow2", virtualSize: header.size, actualSize: file.allocatedBytes)
+        info.clusterSize = header.geometry.clusterSize
+        info.isDirty = header.incompatible.contains(.dirty)
+        info.isEncrypted = header.cryptMethod != 0
+        info.backingFilename = header.backingFile
+        info.fullBackingFilename = header.backingFile.map { PathText.combine(filename, $0) }
+        info.backingFormat = header.backingFormat
+        info.qcow2 = Qcow2Info(header)
+        info.snapshots = try await Snapshot.list(header, file.storage)
+        return info
+    }
+}

@@ -1,0 +1,73 @@
+import Block
+import Qcow2
+
+extension ImageTool {
+    /// What a check may repair.
+    public enum Repair: Sendable {
+        case none, leaks, all
+
+        var qcow2: Qcow2Check.Repair {
+            switch self {
+            case .none: .none
+            case .leaks: .leaks
+            case .all: .all
+            }
+        }
+    }
+
+    /// `check`: compares the image's references with its refcounts, and repairs what `repair` allows. Answers the exit
+    /// code.
+    public func check(
+        _ path: String, format: String?, form: Form, repair: Repair, quiet: Bool, forceShare: Bool
+    ) async throws(ImageError) -> Int32 {
+        let file: ImageFile
+        do {
+            file = try await files.open(path, FileUse(isWritable: repair != .none, forceShare: forceShare))
+        } catch { throw ImageError.couldNotOpen(path, error) }
+        var failure: ImageError?
+        var code: Int32 = 1
+        do throws(ImageError) {
+            code = try await check(file, path, format, form, repair, quiet)
+        } catch { failure = error }
+        await file.close()
+        if let failure { throw failure }
+        return code
+    }
+
+    private func check(
+        _ file: ImageFile, _ path: String, _ format: String?, _ form: Form, _ repair: Repair, _ quiet: Bool
+    ) async throws(ImageError) -> Int32 {
+        var known = format
+        if known == nil {
+            do { known = try await FormatProbe.format(of: file.storage) } catch { throw .couldNotOpen(path, error) }
+        }
+        switch known ?? "" {
+        case "qcow2": break
+        case "raw":
+            throw ImageError("This image format does not support checks", exitCode: ImageCheck.unsupportedExitCode)
+        case let other: throw ImageError("Could not open '\(path)': Unknown driver '\(other)'")
+        }
+        var check = ImageCheck(filename: path, format: "qcow2", result: try await run(file, path, repair))
+        if check.hasRepaired {
+            if form == .human, !quiet { output(check.repairedText) }
+            let fixed = check.result
+            check.result = try await run(file, path, .none)
+            check.result.leaksFixed = fixed.leaksFixed
+            check.result.corruptionsFixed = fixed.corruptionsFixed
+        }
+        switch form {
+        case .human: if !quiet { output(check.text) }
+        case .json: output(check.json + "\n")
+        }
+        return check.exitCode
+    }
+
+    private func run(_ file: ImageFile, _ path: String, _ repair: Repair) async throws(ImageError)
+        -> Qcow2Check.Result
+    {
+        do { return try await Qcow2Check.check(file.storage, repair: repair.qcow2, report: report) } catch {
+            // A check that began and failed says so itself; before that, the image could not be opened.
+            throw error.message.hasPrefix("Check failed") ? ImageError(error.message) : .couldNotOpen(path, error)
+        }
+    }
+}

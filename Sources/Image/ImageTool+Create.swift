@@ -1,0 +1,101 @@
+import Block
+import Bytes
+import Qcow2
+
+extension ImageTool {
+    /// `create`: makes an image. All that can be wrong with the options is found before a file is touched.
+    public func create(_ request: CreateRequest, quiet: Bool) async throws(ImageError) {
+        let path = request.path
+        var size = request.size
+        if let backing = request.backingFile, request.checksBacking {
+            let backingSize = try await sizeOfBacking(backing, request)
+            guard request.backingFormat != nil else {
+                throw ImageError(
+                    """
+                    \(path): Backing file specified without backing format
+                    Detected format of \(backingSize.format).
+                    """)
+            }
+            if size == nil { size = backingSize.bytes }
+        }
+        guard let size else { throw ImageError("\(path): Image creation needs a size parameter") }
+        if !quiet { output(request.formattingLine(size: size) + "\n") }
+        switch request.kind {
+        case .raw: try await createRaw(request, size: size)
+        case .qcow2: try await createQcow2(request, size: size)
+        }
+    }
+
+    /// The user named the backing file, so it is opened wherever it lies; what it names itself is not looked at.
+    private func sizeOfBacking(_ name: String, _ request: CreateRequest) async throws(ImageError)
+        -> (bytes: UInt64, format: String)
+    {
+        do throws(OpenError) {
+            guard !PathText.hasProtocol(name) else { throw OpenError("'\(name)' is not a plain file name") }
+            let path = PathText.combine(request.path, name)
+            let file = try await files.open(path, FileUse())
+            do throws(OpenError) {
+                let info = try await ImageInfo.read(file, filename: path, format: request.backingFormat)
+                await file.close()
+                return (info.virtualSize, info.format)
+            } catch {
+                await file.close()
+                throw error
+            }
+        } catch {
+            throw ImageError("\(request.path): \(error.message)\nCould not open backing image.")
+        }
+    }
+
+    private func createQcow2(_ request: CreateRequest, size: UInt64) async throws(ImageError) {
+        let options = try request.qcow2Options(size: size)
+        do throws(OpenError) {
+            try options.validate()
+            let file = try await files.create(request.path)
+            do throws(OpenError) {
+                try await Qcow2Create.create(on: file.storage, options)
+                await file.close()
+            } catch {
+                await file.close()
+                throw error
+            }
+        } catch {
+            throw ImageError("\(request.path): \(error.message)")
+        }
+    }
+
+    private func createRaw(_ request: CreateRequest, size: UInt64) async throws(ImageError) {
+        guard let size = size.roundedUpToSector else {
+            throw ImageError("Invalid image size specified. Must be between 0 and \(Int64.max).")
+        }
+        let preallocation = request.options["preallocation"] ?? "off"
+        guard ["off", "falloc", "full"].contains(preallocation) else {
+            throw ImageError("\(request.path): invalid parameter value: \(preallocation)")
+        }
+        let file: ImageFile
+        do { file = try await files.create(request.path) } catch {
+            throw ImageError("\(request.path): \(error.message)")
+        }
+        var failure: BlockError?
+        do throws(BlockError) {
+            try await file.storage.resize(to: size)
+            if preallocation == "falloc" { try await file.storage.zero(ByteRange(at: 0, count: size), flags: []) }
+            if preallocation == "full" { try await fill(file.storage, size) }
+            try await file.storage.flush()
+        } catch { failure = error }
+        await file.close()
+        if let failure {
+            throw ImageError("\(request.path): Could not resize file: \(failure.sentence)")
+        }
+    }
+
+    private func fill(_ file: any Storage, _ size: UInt64) async throws(BlockError) {
+        let zeros = AlignedBuffer(byteCount: 1 << 20)
+        var rest = ByteRange(at: 0, count: size)
+        while !rest.isEmpty {
+            let part = rest.prefix(UInt64(zeros.byteCount))
+            try await file.write(at: part.start, from: zeros.bytes.extracting(0..<Int(part.count)), flags: [])
+            rest = rest.dropping(part.count)
+        }
+    }
+}

@@ -1,1 +1,0 @@
-// Image: see docs/architecture.md.

@@ -1,0 +1,70 @@
+public import Block
+import Bytes
+public import NBDWire
+
+/// A disk under a name that clients connect to.
+public final class NBDExport {
+    /// The name in the management protocol.
+    public let id: String
+    /// The name on the wire.
+    public let name: String
+    public let description: String?
+    public let storage: any Storage
+    public let isWritable: Bool
+    /// Every write is durable before it is answered (`writethrough`).
+    public let isWritethrough: Bool
+    /// Whether several connections see each other's flushed writes.
+    public let isMultiConn: Bool
+    public let offersDepth: Bool
+    /// Told of each failed request: what was asked, and why it failed.
+    public var onFailure: ((_ isWrite: Bool, _ error: BlockError) -> Void)?
+
+    public init(
+        id: String, name: String, description: String? = nil, storage: any Storage, isWritable: Bool,
+        isWritethrough: Bool = false, isMultiConn: Bool = true, offersDepth: Bool = false
+    ) {
+        self.id = id
+        self.name = name
+        self.description = description
+        self.storage = storage
+        self.isWritable = isWritable
+        self.isWritethrough = isWritethrough
+        self.isMultiConn = isMultiConn
+        self.offersDepth = offersDepth
+    }
+
+    public static let allocationContext = "base:allocation"
+    public static let depthContext = "qemu:allocation-depth"
+
+    /// What a client is told while it negotiates.
+    public var info: NBDExportInfo {
+        var flags: NBDTransmissionFlags = [.hasFlags, .sendFlush, .sendFUA, .sendDF, .sendCache]
+        if isWritable {
+            flags.formUnion([.sendTrim, .sendWriteZeroes, .sendFastZero])
+        } else {
+            flags.insert(.readOnly)
+        }
+        if isMultiConn { flags.insert(.canMultiConn) }
+        let limits = storage.limits
+        return NBDExportInfo(
+            name: name, description: description, size: storage.length, flags: flags,
+            minimumBlock: UInt32(clamping: limits.requestAlignment),
+            preferredBlock: UInt32(clamping: max(4096, limits.preferredTransfer)),
+            contexts: offersDepth ? [Self.allocationContext, Self.depthContext] : [Self.allocationContext])
+    }
+}
+
+extension NBDError {
+    /// The wire's error for one of ours: the one table.
+    init(_ error: BlockError) {
+        switch error {
+        case .noSpace: self = .noSpace
+        case .readOnly, .permission: self = .permission
+        case .outOfRange, .invalid: self = .invalid
+        case .unsupported: self = .unsupported
+        case .limit: self = .noMemory
+        case .closed: self = .shutdown
+        case .io, .corrupt, .fenced, .noMedium, .busy, .system: self = .io
+        }
+    }
+}

@@ -1,0 +1,78 @@
+public import Block
+import Logging
+
+/// The NBD server: exports by name, and the sessions of those who are connected. Where connections come from is the
+/// caller's business.
+public final class NBDServer {
+    public struct Limits: Sendable {
+        /// Connections at once; the oldest that has not chosen an export makes room.
+        public var connections = 1024
+        /// How long a client may take to choose an export; 0: for ever.
+        public var handshakeMs: UInt64 = 5000
+        /// Requests of one client under way.
+        public var requests = 128
+        /// Bytes of one client's requests under way.
+        public var bytes = 64 << 20
+
+        public init() {}
+    }
+
+    let context: any IOContext
+    public let limits: Limits
+    public private(set) var exports: [NBDExport] = []
+    private var sessions: [NBDSession] = []
+    private let ended = WaitQueue()
+    private var isStopping = false
+    let log = Logger(label: "nacre.nbd")
+
+    public init(context: any IOContext, limits: Limits = Limits()) {
+        self.context = context
+        self.limits = limits
+    }
+
+    public func export(named name: String) -> NBDExport? { exports.first { $0.name == name } }
+
+    /// Makes the export visible. Precondition: its name is free.
+    public func add(_ export: NBDExport) {
+        precondition(self.export(named: export.name) == nil)
+        exports.append(export)
+    }
+
+    /// How many clients use the export.
+    public func clients(of export: NBDExport) -> Int { sessions.count { $0.export === export } }
+
+    public var connections: Int { sessions.count }
+
+    /// Hides the export, ends its sessions and waits until their requests have ended.
+    public func remove(_ export: NBDExport) async {
+        exports.removeAll { $0 === export }
+        for session in sessions where session.export === export { session.close() }
+        while clients(of: export) > 0 { await ended.wait() }
+    }
+
+    /// Ends all sessions and waits for their requests; no session begins any more.
+    public func stop() async {
+        isStopping = true
+        for session in sessions { session.close() }
+        while !sessions.isEmpty { await ended.wait() }
+    }
+
+    /// Serves one connection to its end.
+    public func serve(_ stream: any ByteStream) async {
+        guard !isStopping, makeRoom() else { return stream.close() }
+        let session = NBDSession(self, stream)
+        sessions.append(session)
+        await session.run()
+        stream.close()
+        sessions.removeAll { $0 === session }
+        ended.wakeAll()
+    }
+
+    /// Whether one more connection fits. Those who wait without having chosen an export give way first.
+    private func makeRoom() -> Bool {
+        if sessions.count < limits.connections { return true }
+        guard let idle = sessions.first(where: { $0.export == nil && !$0.isClosing }) else { return false }
+        idle.close()
+        return true
+    }
+}

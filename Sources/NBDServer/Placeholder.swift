@@ -1,1 +1,0 @@
-// NBDServer: see docs/architecture.md.

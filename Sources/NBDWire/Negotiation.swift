@@ -1,0 +1,294 @@
+import Bytes
+
+/// What negotiation needs to know of one export.
+public struct NBDExportInfo: Equatable, Sendable {
+    public var name: String
+    public var description: String?
+    /// Bytes.
+    public var size: UInt64
+    public var flags: NBDTransmissionFlags
+    public var minimumBlock: UInt32
+    public var preferredBlock: UInt32
+    public var maximumBlock: UInt32
+    /// Names of the meta contexts it has, in the order of their ids.
+    public var contexts: [String]
+
+    public init(
+        name: String, description: String? = nil, size: UInt64, flags: NBDTransmissionFlags, minimumBlock: UInt32 = 1,
+        preferredBlock: UInt32 = 4096, maximumBlock: UInt32 = UInt32(NBDLimits.payload), contexts: [String] = []
+    ) {
+        self.name = name
+        self.description = description
+        self.size = size
+        self.flags = flags
+        self.minimumBlock = minimumBlock
+        self.preferredBlock = preferredBlock
+        self.maximumBlock = maximumBlock
+        self.contexts = contexts
+    }
+}
+
+/// The server's side of the handshake as a value: bytes in, bytes and decisions out. Fixed newstyle only.
+///
+/// It keeps no bytes: `receive` is shown all that came and was not yet consumed, and says how much it took.
+public struct NBDNegotiation: Sendable {
+    public enum State: Equatable, Sendable {
+        case clientFlags
+        case options
+        /// The client chose this export.
+        case transmission(export: String)
+        /// The connection ends, after what is to be sent.
+        case ended
+    }
+
+    public private(set) var state: State = .clientFlags
+    /// Whether the client asked for structured replies.
+    public private(set) var hasStructuredReplies = false
+    /// Ids into the chosen export's `contexts`, of those the client asked for.
+    public private(set) var contexts: [Int] = []
+    /// What `contexts` were asked of.
+    private var contextExport: String?
+    private var clientHasNoZeroes = false
+
+    /// Bytes of an option's head: magic, option, length.
+    private static let optionHead = 16
+
+    public init() {}
+
+    /// The first bytes that a client gets.
+    public static var greeting: [UInt8] {
+        var bytes: [UInt8] = []
+        bytes.appendBigEndian(NBDMagic.greeting)
+        bytes.appendBigEndian(NBDMagic.option)
+        bytes.appendBigEndian(([.fixedNewstyle, .noZeroes] as NBDHandshakeFlags).rawValue)
+        return bytes
+    }
+
+    /// Takes one whole message from the front of `bytes`, if it is there. Answers how many bytes it took (0: more are
+    /// needed) and what to send.
+    public mutating func receive(_ bytes: RawSpan, exports: [NBDExportInfo]) -> (consumed: Int, reply: [UInt8]) {
+        switch state {
+        case .clientFlags:
+            guard bytes.byteCount >= 4 else { return (0, []) }
+            let flags = bytes.bigEndian(UInt32.self, at: 0)
+            // A client that does not speak fixed newstyle, or says what we do not know, cannot be understood.
+            if flags & 1 == 0 || flags > 3 { state = .ended } else { state = .options }
+            clientHasNoZeroes = flags & 2 != 0
+            return (4, [])
+        case .options:
+            return option(bytes, exports)
+        case .transmission, .ended:
+            return (0, [])
+        }
+    }
+
+    private mutating func option(_ bytes: RawSpan, _ exports: [NBDExportInfo]) -> (consumed: Int, reply: [UInt8]) {
+        guard bytes.byteCount >= Self.optionHead else { return (0, []) }
+        let number = bytes.bigEndian(UInt32.self, at: 8)
+        let length = Int(bytes.bigEndian(UInt32.self, at: 12))
+        guard bytes.bigEndian(UInt64.self, at: 0) == NBDMagic.option, length <= NBDLimits.optionLength else {
+            state = .ended
+            return (bytes.byteCount, [])
+        }
+        guard bytes.byteCount - Self.optionHead >= length else { return (0, []) }
+        let data = bytes.extracting(Self.optionHead..<Self.optionHead + length)
+        let reply = answer(number, data, exports)
+        return (Self.optionHead + length, reply)
+    }
+
+    private mutating func answer(_ number: UInt32, _ data: RawSpan, _ exports: [NBDExportInfo]) -> [UInt8] {
+        switch NBDOption(rawValue: number) {
+        case .exportName: return exportName(data, exports)
+        case .abort:
+            state = .ended
+            return Self.reply(number, NBDOptionReply.ack)
+        case .list: return list(number, data, exports)
+        case .info, .go: return infoOrGo(number, data, exports)
+        case .structuredReply:
+            guard data.byteCount == 0 else { return Self.refuse(number, NBDOptionReply.invalid, "option has no data") }
+            hasStructuredReplies = true
+            return Self.reply(number, NBDOptionReply.ack)
+        case .listMetaContext, .setMetaContext: return metaContext(number, data, exports)
+        case .startTLS: return Self.refuse(number, NBDOptionReply.policy, "TLS not configured")
+        case nil: return Self.refuse(number, NBDOptionReply.unsupported, "Unsupported option \(number)")
+        }
+    }
+
+    private mutating func exportName(_ data: RawSpan, _ exports: [NBDExportInfo]) -> [UInt8] {
+        // This option knows no error reply: a wrong name ends the connection.
+        guard data.byteCount <= NBDLimits.stringLength, let name = data.string,
+            let export = exports.first(where: { $0.name == name })
+        else {
+            state = .ended
+            return []
+        }
+        choose(export)
+        var bytes: [UInt8] = []
+        bytes.appendBigEndian(export.size)
+        bytes.appendBigEndian(export.flags.rawValue)
+        if !clientHasNoZeroes { bytes.append(contentsOf: [UInt8](repeating: 0, count: 124)) }
+        return bytes
+    }
+
+    private mutating func choose(_ export: NBDExportInfo) {
+        // Contexts asked of another export do not carry over.
+        if contextExport != export.name { contexts = [] }
+        state = .transmission(export: export.name)
+    }
+
+    private func list(_ number: UInt32, _ data: RawSpan, _ exports: [NBDExportInfo]) -> [UInt8] {
+        guard data.byteCount == 0 else { return Self.refuse(number, NBDOptionReply.invalid, "option has no data") }
+        var bytes: [UInt8] = []
+        for export in exports {
+            var entry: [UInt8] = []
+            let name = export.name.utf8.prefix(NBDLimits.stringLength)
+            entry.appendBigEndian(UInt32(name.count))
+            entry.append(contentsOf: name)
+            if let description = export.description {
+                entry.append(contentsOf: description.utf8.prefix(NBDLimits.stringLength))
+            }
+            bytes += Self.reply(number, NBDOptionReply.server, entry)
+        }
+        return bytes + Self.reply(number, NBDOptionReply.ack)
+    }
+
+    private mutating func infoOrGo(_ number: UInt32, _ data: RawSpan, _ exports: [NBDExportInfo]) -> [UInt8] {
+        var reader = OptionReader(data)
+        guard let name = reader.string(), let count = reader.integer(UInt16.self) else {
+            return Self.refuse(number, NBDOptionReply.invalid, "malformed export name")
+        }
+        var wanted: [UInt16] = []
+        for _ in 0..<count {
+            guard let kind = reader.integer(UInt16.self) else {
+                return Self.refuse(number, NBDOptionReply.invalid, "fewer information requests than told")
+            }
+            wanted.append(kind)
+        }
+        guard reader.isAtEnd else { return Self.refuse(number, NBDOptionReply.invalid, "data behind the requests") }
+        guard let export = exports.first(where: { $0.name == name }) else {
+            return Self.refuse(number, NBDOptionReply.unknown, "export '\(name.prefix(64))' not present")
+        }
+        var bytes: [UInt8] = []
+        if wanted.contains(NBDInfo.name) {
+            bytes += Self.info(number, NBDInfo.name) { $0.append(contentsOf: name.utf8) }
+        }
+        if wanted.contains(NBDInfo.description), let description = export.description {
+            bytes += Self.info(number, NBDInfo.description) {
+                $0.append(contentsOf: description.utf8.prefix(NBDLimits.stringLength))
+            }
+        }
+        let asksBlockSize = wanted.contains(NBDInfo.blockSize)
+        bytes += Self.info(number, NBDInfo.blockSize) {
+            // A client that does not ask may send any size, as the export does take.
+            $0.appendBigEndian(asksBlockSize ? export.minimumBlock : 1)
+            $0.appendBigEndian(export.preferredBlock)
+            $0.appendBigEndian(export.maximumBlock)
+        }
+        bytes += Self.info(number, NBDInfo.export) {
+            $0.appendBigEndian(export.size)
+            $0.appendBigEndian(export.flags.rawValue)
+        }
+        if number == NBDOption.go.rawValue { choose(export) }
+        return bytes + Self.reply(number, NBDOptionReply.ack)
+    }
+
+    private mutating func metaContext(_ number: UInt32, _ data: RawSpan, _ exports: [NBDExportInfo]) -> [UInt8] {
+        let sets = number == NBDOption.setMetaContext.rawValue
+        guard hasStructuredReplies || !sets else {
+            return Self.refuse(
+                number, NBDOptionReply.invalid, "request option '\(Self.name(number))' when structured reply is not negotiated")
+        }
+        var reader = OptionReader(data)
+        guard let name = reader.string(), let count = reader.integer(UInt32.self), count <= NBDLimits.queries else {
+            return Self.refuse(number, NBDOptionReply.invalid, "malformed meta context queries")
+        }
+        var queries: [String] = []
+        for _ in 0..<count {
+            guard let query = reader.string() else {
+                return Self.refuse(number, NBDOptionReply.invalid, "malformed meta context query")
+            }
+            queries.append(query)
+        }
+        guard reader.isAtEnd else { return Self.refuse(number, NBDOptionReply.invalid, "data behind the queries") }
+        guard let export = exports.first(where: { $0.name == name }) else {
+            return Self.refuse(number, NBDOptionReply.unknown, "export '\(name.prefix(64))' not present")
+        }
+        let found = export.contexts.indices.filter { index in
+            let context = export.contexts[index]
+            if queries.isEmpty { return !sets }
+            // While listing, a query that ends in a colon asks for the whole name space below it.
+            return queries.contains { $0 == context || (!sets && $0.hasSuffix(":") && context.hasPrefix($0)) }
+        }
+        if sets {
+            contexts = Array(found)
+            contextExport = export.name
+        }
+        var bytes: [UInt8] = []
+        for index in found {
+            var entry: [UInt8] = []
+            entry.appendBigEndian(sets ? UInt32(index) : 0)
+            entry.append(contentsOf: export.contexts[index].utf8)
+            bytes += Self.reply(number, NBDOptionReply.metaContext, entry)
+        }
+        return bytes + Self.reply(number, NBDOptionReply.ack)
+    }
+
+    private static func name(_ number: UInt32) -> String {
+        number == NBDOption.setMetaContext.rawValue ? "set meta context" : "list meta context"
+    }
+
+    private static func info(_ number: UInt32, _ kind: UInt16, _ fill: (inout [UInt8]) -> Void) -> [UInt8] {
+        var data: [UInt8] = []
+        data.appendBigEndian(kind)
+        fill(&data)
+        return reply(number, NBDOptionReply.info, data)
+    }
+
+    private static func refuse(_ number: UInt32, _ code: UInt32, _ message: String) -> [UInt8] {
+        reply(number, code, Array(message.utf8.prefix(NBDLimits.stringLength)))
+    }
+
+    private static func reply(_ number: UInt32, _ code: UInt32, _ data: [UInt8] = []) -> [UInt8] {
+        var bytes: [UInt8] = []
+        bytes.appendBigEndian(NBDMagic.optionReply)
+        bytes.appendBigEndian(number)
+        bytes.appendBigEndian(code)
+        bytes.appendBigEndian(UInt32(data.count))
+        return bytes + data
+    }
+}
+
+/// Reads an option's data front to back; it owns what remains, so that lengths that disagree end in nil.
+struct OptionReader: ~Escapable {
+    private let bytes: RawSpan
+    private var position = 0
+
+    @_lifetime(copy bytes)
+    init(_ bytes: RawSpan) { self.bytes = bytes }
+
+    var isAtEnd: Bool { position == bytes.byteCount }
+
+    mutating func integer<T: FixedWidthInteger & BitwiseCopyable>(_ type: T.Type) -> T? {
+        let size = MemoryLayout<T>.size
+        guard bytes.byteCount - position >= size else { return nil }
+        defer { position += size }
+        return bytes.bigEndian(T.self, at: position)
+    }
+
+    /// A string with its 32-bit length before it: valid UTF-8, at most 4096 bytes.
+    mutating func string() -> String? {
+        guard let length = integer(UInt32.self), length <= NBDLimits.stringLength,
+            bytes.byteCount - position >= Int(length)
+        else { return nil }
+        defer { position += Int(length) }
+        return bytes.extracting(position..<position + Int(length)).string
+    }
+}
+
+extension RawSpan {
+    /// The bytes as UTF-8 text; nil where they are not, or hold a NUL.
+    var string: String? {
+        let bytes = array
+        return bytes.contains(0) ? nil : String(validating: bytes, as: UTF8.self)
+    }
+}

@@ -1,1 +1,0 @@
-// NBDWire: see docs/architecture.md.

@@ -1,0 +1,87 @@
+import Block
+import Bytes
+
+extension Qcow2Check {
+    /// Tables are read in pieces of at most this many bytes.
+    static var piece: UInt64 { 1 << 20 }
+
+    /// Reads a piece of metadata; what lies in a hole or past the file's end is zeros, told by nil where all is.
+    func read(_ range: ByteRange) async throws(BlockError) -> AlignedBuffer? {
+        let inside = range.intersection(ByteRange(at: 0, count: file.length))
+        guard !inside.isEmpty else { return nil }
+        let status = try await file.status(of: inside)
+        if status.flags.contains(.zero), status.count >= inside.count { return nil }
+        var buffer = AlignedBuffer(byteCount: Int(range.count))
+        var whole = buffer.mutableBytes
+        var part = whole._mutatingExtracting(0..<Int(inside.count))
+        try await file.read(at: inside.start, into: &part)
+        return buffer
+    }
+
+    func write(_ value: UInt64, at offset: UInt64) async throws(BlockError) {
+        var buffer = AlignedBuffer(byteCount: 8)
+        var span = buffer.mutableBytes
+        span.storeBigEndian(value, at: 0)
+        try await file.write(at: offset, from: buffer.bytes, flags: [])
+    }
+
+    /// Calls `body` with the entries (index and value) of a table of 64-bit numbers that are not zero.
+    func forEachEntry(
+        at offset: UInt64, count: UInt64, _ body: (UInt64, UInt64) async throws(BlockError) -> Void
+    ) async throws(BlockError) {
+        var first: UInt64 = 0
+        while first < count {
+            let part = min(count - first, Self.piece / 8)
+            if let range = ByteRange(checked: offset + first * 8, count: part * 8), let table = try await read(range) {
+                for index in 0..<part {
+                    let entry = table.bytes.bigEndian(UInt64.self, at: Int(index) * 8)
+                    if entry != 0 { try await body(first + index, entry) }
+                }
+            }
+            first += part
+        }
+    }
+
+    // MARK: what a walk finds
+
+    /// Reports damage; `rebuilds`: damage of the refcounts' own structure, which a rebuild ends.
+    func corruption(_ message: @autoclosure () -> String, rebuilds: Bool = false) {
+        guard isFirstWalk else { return }
+        result.corruptions += 1
+        if rebuilds { needsRebuild = true } else { unrepairable += 1 }
+        report(message())
+    }
+
+    /// Notes that a part could not be read; then nothing is repaired, for what it references is unknown.
+    func unreadable(_ what: String) {
+        guard isFirstWalk else { return }
+        result.checkErrors += 1
+        report(what)
+    }
+
+    /// Counts one more reference to each cluster that the bytes touch.
+    func reference(_ offset: UInt64, _ size: UInt64) {
+        guard size > 0 else { return }
+        let end = offset.addingReportingOverflow(size)
+        guard !end.overflow, end.partialValue < file.length || end.partialValue - file.length < geometry.clusterSize
+        else {
+            return corruption(
+                "ERROR: counting reference for region exceeding the end of the file by one cluster or more: "
+                    + "offset 0x\(hex(offset)) size 0x\(hex(size))")
+        }
+        let bits = UInt64(geometry.clusterBits)
+        for cluster in offset >> bits...(end.partialValue - 1) >> bits {
+            references.add(cluster)
+            if isFirstWalk { touch(cluster >> UInt64(geometry.refcountBlockBits)) }
+        }
+    }
+
+    private func touch(_ block: UInt64) {
+        guard block != lastTouched else { return }
+        lastTouched = block
+        // No refcount table can hold more; a rebuild finds that out.
+        if touchedBlocks.count <= Limits.refcountTableBytes / 8 { touchedBlocks.insert(block) }
+    }
+
+    func hex(_ value: UInt64) -> String { String(value, radix: 16) }
+}

@@ -1,0 +1,159 @@
+public import Block
+import Bytes
+
+/// Makes new qcow2 images.
+///
+/// The sector with the header is written last, after a flush of all the rest: until then there is no image at all, and a
+/// crash leaves none that is half made (O7, O11).
+public struct Qcow2Create {
+    private let file: any Storage
+    private let options: CreateOptions
+    private let layout: CreateLayout
+
+    /// Tables are written in pieces of at most this many bytes.
+    private static let piece: UInt64 = 1 << 20
+
+    /// Makes an image on `file`, whose contents are lost. `file` takes requests of any alignment (a walker does).
+    public static func create(on file: any Storage, _ options: CreateOptions) async throws(OpenError) {
+        try options.validate()
+        let layout = try CreateLayout(options)
+        let header = try options.headerCluster(layout)
+        let creation = Qcow2Create(file: file, options: options, layout: layout)
+        do throws(BlockError) {
+            try await creation.write(header)
+        } catch {
+            throw OpenError("Could not create qcow2 image: \(error.sentence)", cause: error)
+        }
+    }
+
+    private init(file: any Storage, options: CreateOptions, layout: CreateLayout) {
+        self.file = file
+        self.options = options
+        self.layout = layout
+    }
+
+    private func write(_ header: [UInt8]) async throws(BlockError) {
+        try await makeRoom()
+        try await writeRefcountTable()
+        try await writeRefcountBlocks()
+        if options.preallocation != .off {
+            try await writeEntries(at: layout.l1Offset, count: layout.l1Entries, first: layout.firstL2Offset)
+            try await writeEntries(
+                at: layout.firstL2Offset, count: layout.dataClusters, first: layout.dataOffset)
+            try await preallocate()
+        }
+        let whole = buffer(header)
+        try await file.write(at: 512, from: whole.bytes.extracting(512..<header.count), flags: [])
+        try await file.flush()
+        try await file.write(at: 0, from: whole.bytes.extracting(0..<512), flags: [])
+        try await file.flush()
+    }
+
+    /// Empties the file and gives it the length of the image; a device is only cleared where metadata will lie.
+    private func makeRoom() async throws(BlockError) {
+        if file.limits.growable {
+            try await file.resize(to: 0)
+            return try await file.resize(to: layout.totalClusters * layout.clusterSize)
+        }
+        guard layout.data.end <= file.length else { throw .noSpace }
+        let sector = AlignedBuffer(byteCount: 512)
+        try await file.write(at: 0, from: sector.bytes, flags: .fua)
+        try await file.zero(layout.metadata, flags: [])
+    }
+
+    private func writeRefcountTable() async throws(BlockError) {
+        try await writeTable(at: layout.refcountTableOffset, count: layout.refcountBlocks) { index in
+            layout.firstBlockOffset + index * layout.clusterSize
+        }
+    }
+
+    /// L1 or L2 entries that name consecutive clusters used once.
+    private func writeEntries(at offset: UInt64, count: UInt64, first: UInt64) async throws(BlockError) {
+        try await writeTable(at: offset, count: count) { index in 1 << 63 | (first + index * layout.clusterSize) }
+    }
+
+    private func writeTable(at offset: UInt64, count: UInt64, _ entry: (UInt64) -> UInt64) async throws(BlockError) {
+        var next: UInt64 = 0
+        while next < count {
+            let entries = min(count - next, Self.piece / 8)
+            var table = AlignedBuffer(byteCount: Int(entries) * 8)
+            var span = table.mutableBytes
+            for index in 0..<entries { span.storeBigEndian(entry(next + index), at: Int(index) * 8) }
+            try await file.write(at: offset + next * 8, from: table.bytes, flags: [])
+            next += entries
+        }
+    }
+
+    /// Every cluster of the image is used once.
+    private func writeRefcountBlocks() async throws(BlockError) {
+        let bits = UInt64(options.refcountBits)
+        let total = layout.totalClusters
+        let byteCount = (total * bits).dividedRoundingUp(by: 8)
+        var offset: UInt64 = 0
+        while offset < byteCount {
+            let count = min(Self.piece, byteCount - offset)
+            var block = AlignedBuffer(byteCount: Int(count))
+            var span = block.mutableBytes
+            let first = offset * 8 / bits
+            for index in first..<min(total, first + count * 8 / bits) {
+                // Big-endian from a byte on; within a byte, from the least significant bit up.
+                let bit = (index - first) * bits
+                let byte = Int(bit / 8) + max(options.refcountBits / 8 - 1, 0)
+                let old = span.bytes.byte(at: byte)
+                span.storeBytes(of: old | 1 << UInt8(bit % 8), toByteOffset: byte, as: UInt8.self)
+            }
+            try await file.write(at: layout.firstBlockOffset + offset, from: block.bytes, flags: [])
+            offset += count
+        }
+    }
+
+    private func preallocate() async throws(BlockError) {
+        switch options.preallocation {
+        case .off, .metadata: return
+        case .falloc: try await file.zero(layout.data, flags: [])
+        case .full:
+            let zeros = AlignedBuffer(byteCount: Int(Self.piece))
+            var rest = layout.data
+            while !rest.isEmpty {
+                let part = rest.prefix(Self.piece)
+                try await file.write(at: part.start, from: zeros.bytes.extracting(0..<Int(part.count)), flags: [])
+                rest = rest.dropping(part.count)
+            }
+        }
+    }
+
+    private func buffer(_ bytes: [UInt8]) -> AlignedBuffer {
+        var bytes = bytes
+        var buffer = AlignedBuffer(byteCount: bytes.count)
+        var span = buffer.mutableBytes
+        bytes.withMutableBytes { source in span.copy(source.bytes) }
+        return buffer
+    }
+}
+
+extension Qcow2Image {
+    /// Makes a new image on `file`, whose contents are lost; see `Qcow2Create`.
+    public static func create(on file: any Storage, _ options: CreateOptions) async throws(OpenError) {
+        try await Qcow2Create.create(on: file, options)
+    }
+}
+
+extension BlockError {
+    /// The error as libc words it.
+    var sentence: String {
+        switch self {
+        case .io, .corrupt, .fenced: "Input/output error"
+        case .noSpace: "No space left on device"
+        case .readOnly: "Read-only file system"
+        case .outOfRange, .invalid: "Invalid argument"
+        case .unsupported: "Operation not supported"
+        case .noMedium: "No medium found"
+        case .permission: "Permission denied"
+        case .busy: "Resource temporarily unavailable"
+        case .closed: "Cannot send after transport endpoint shutdown"
+        case .limit: "Cannot allocate memory"
+        case .system(27): "File too large"
+        case .system(let code): "error \(code)"
+        }
+    }
+}

@@ -1,0 +1,56 @@
+import Block
+import Bytes
+
+/// Where a new image's metadata lies, cluster by cluster: header, refcount table, refcount blocks, L1 table, then with
+/// preallocation all L2 tables and all data.
+struct CreateLayout {
+    let clusterSize: UInt64
+    /// Reference counts in one refcount block.
+    let countsPerBlock: UInt64
+    let l1Entries: UInt64
+    /// Clusters of each part, in the order they lie.
+    let refcountTableClusters: UInt64
+    let refcountBlocks: UInt64
+    let l1Clusters: UInt64
+    let l2Tables: UInt64
+    let dataClusters: UInt64
+
+    init(_ options: CreateOptions) throws(OpenError) {
+        clusterSize = options.clusterSize
+        countsPerBlock = options.clusterSize * 8 / UInt64(options.refcountBits)
+        let dataTotal = options.size.dividedRoundingUp(by: clusterSize)
+        l1Entries = dataTotal.dividedRoundingUp(by: clusterSize / 8)
+        let tooLarge = OpenError(
+            "The image size is too large for file format 'qcow2' (try using a larger cluster size)",
+            cause: .system(27))
+        guard l1Entries <= Limits.l1Bytes / 8, options.size <= UInt64(Int64.max) else { throw tooLarge }
+        l1Clusters = (l1Entries * 8).dividedRoundingUp(by: clusterSize)
+        let isPreallocated = options.preallocation != .off
+        l2Tables = isPreallocated ? l1Entries : 0
+        dataClusters = isPreallocated ? dataTotal : 0
+        let described = 1 + l1Clusters + l2Tables + dataClusters
+        // Refcount blocks and their table count themselves too: add them until nothing changes.
+        var (blocks, table) = (1 as UInt64, 1 as UInt64)
+        while true {
+            let needed = (described + blocks + table).dividedRoundingUp(by: countsPerBlock)
+            let tableNeeded = (needed * 8).dividedRoundingUp(by: clusterSize)
+            if needed <= blocks, tableNeeded <= table { break }
+            (blocks, table) = (max(blocks, needed), max(table, tableNeeded))
+        }
+        guard table * clusterSize <= Limits.refcountTableBytes else { throw tooLarge }
+        // The last byte must have an offset that tables can hold (56 bits).
+        guard (described + blocks + table) <= (1 << 56) / clusterSize else { throw tooLarge }
+        refcountBlocks = blocks
+        refcountTableClusters = table
+    }
+
+    var refcountTableOffset: UInt64 { clusterSize }
+    var firstBlockOffset: UInt64 { (1 + refcountTableClusters) * clusterSize }
+    var l1Offset: UInt64 { l1Entries == 0 ? 0 : firstBlockOffset + refcountBlocks * clusterSize }
+    var firstL2Offset: UInt64 { firstBlockOffset + (refcountBlocks + l1Clusters) * clusterSize }
+    var dataOffset: UInt64 { firstL2Offset + l2Tables * clusterSize }
+    var totalClusters: UInt64 { 1 + refcountTableClusters + refcountBlocks + l1Clusters + l2Tables + dataClusters }
+    /// All but the data.
+    var metadata: ByteRange { ByteRange(at: 0, count: dataOffset) }
+    var data: ByteRange { ByteRange(at: dataOffset, count: dataClusters * clusterSize) }
+}

@@ -1,0 +1,14 @@
+import Block
+
+/// Repairs an image whose dirty bit is set, before it is opened for writing: makes refcounts agree with the tables and
+/// clears the bit.
+func repairDirtyImage(file: any Storage, header: Header) async throws(OpenError) {
+    do throws(BlockError) {
+        let (result, _) = try await Qcow2Check.repair(file, header)
+        guard result.checkErrors == 0, result.corruptions == 0 else {
+            throw .corrupt
+        }
+    } catch {
+        throw OpenError("Could not repair dirty image: \(error.sentence)", cause: error)
+    }
+}

@@ -1,0 +1,29 @@
+/// Bounds on what an image may claim, all checked before anything is allocated (docs/reliability.md §4).
+public enum Limits {
+    /// 512 bytes.
+    public static let minClusterBits: UInt32 = 9
+    /// 2 MiB.
+    public static let maxClusterBits: UInt32 = 21
+    /// Bytes of an L1 table, the active one or a snapshot's.
+    public static let l1Bytes: UInt64 = 32 << 20
+    /// Bytes of the refcount table.
+    public static let refcountTableBytes: UInt64 = 8 << 20
+    /// Internal snapshots.
+    public static let snapshots: UInt32 = 65536
+    /// Bytes of the snapshot table.
+    public static let snapshotTableBytes: UInt64 = 64 << 20
+    /// Bytes of a snapshot's extra data.
+    public static let snapshotExtraBytes: UInt32 = 1024
+    /// Bytes of memory that the list of snapshots may take.
+    public static let snapshotListBytes = 16 << 20
+    /// Header extensions; each costs a little, and a 2 MiB header could hold 130 000 empty ones.
+    public static let headerExtensions = 256
+    /// Bytes of the fixed header with fields we do not know.
+    public static let headerBytes: UInt32 = 4096
+    /// Bytes of a backing file's name.
+    public static let backingNameBytes: UInt32 = 1023
+    /// Bytes of a backing format's name, one less than QEMU's buffer.
+    public static let backingFormatBytes = 15
+    /// Host offsets fit 56 bits.
+    public static let hostOffset: UInt64 = 1 << 56
+}

@@ -1,1 +1,0 @@
-// Qcow2: see docs/architecture.md.

@@ -1,0 +1,109 @@
+public import Block
+import Bytes
+
+extension Qcow2Image {
+    /// Why the disk cannot have this size, in QEMU's words; nil where it can.
+    public func resizeRefusal(_ newLength: UInt64) -> OpenError? {
+        if newLength % 512 != 0 { return OpenError("The new size must be a multiple of 512", cause: .invalid) }
+        if header.version < 3, !snapshots.isEmpty {
+            return OpenError("Can't resize a v2 image which has snapshots", cause: .unsupported)
+        }
+        guard newLength <= UInt64(Int64.max), geometry.l1Entries(for: newLength) * 8 <= Limits.l1Bytes else {
+            return OpenError("Image is too big", cause: .limit)
+        }
+        return nil
+    }
+
+    /// Sets the disk's size. It is durable with the next commit.
+    ///
+    /// What a growing disk gains reads as the backing file has it, as far as that reaches; the walker zeroes it. A shrinking
+    /// disk's clusters past the new end are unmapped and freed.
+    public func resize(to newLength: UInt64) async throws(BlockError) {
+        if let writeRefusal { throw writeRefusal }
+        if let refusal = resizeRefusal(newLength) { throw refusal.cause ?? .invalid }
+        await structure.lock()
+        defer { structure.unlock() }
+        if let writeRefusal { throw writeRefusal }
+        if newLength < length {
+            do {
+                try await shrink(to: newLength)
+            } catch {
+                length = header.size & ~511
+                throw error
+            }
+        } else {
+            let entries = geometry.l1Entries(for: newLength)
+            if entries > UInt64(l1.count) { try await growL1(to: entries) }
+        }
+        length = newLength
+        header.size = newLength
+        isSizeDirty = true
+    }
+
+    private func shrink(to newLength: UInt64) async throws(BlockError) {
+        let end = newLength
+        guard let first = newLength.roundedUp(to: geometry.clusterSize) else { throw .outOfRange }
+        // New requests past the end are refused from here on; those that fill places there are awaited.
+        length = newLength
+        await settle(ByteRange(from: end, to: max(end, header.size)))
+        var index = tableIndex(first)
+        if first & (geometry.l2Coverage - 1) != 0 {
+            try await clearTable(index, from: entryIndex(first))
+            index += 1
+        }
+        while index < l1.count {
+            try await dropTable(index)
+            index += 1
+        }
+    }
+
+    /// Unmaps the entries of a table from `position` on.
+    private func clearTable(_ index: Int, from position: Int) async throws(BlockError) {
+        guard index < l1.count, l1[index] != 0 else { return }
+        guard let table = try await tableToClear(index) else { return }
+        for position in position..<table.entries.count where table.entries[position] != 0 {
+            let entry = table.entries[position]
+            guard metadataNamed(by: entry) == nil else { throw .corrupt }
+            dropReferences(of: entry)
+            change(table, position, to: 0)
+        }
+    }
+
+    /// Unmaps a whole table, and the table itself.
+    private func dropTable(_ index: Int) async throws(BlockError) {
+        guard l1[index] != 0 else { return }
+        while l1[index] != 0, l2.find(index) == nil { try await resolve(Need.loadTable.at(index)) }
+        guard let table = l2.find(index) else { return }
+        for entry in table.entries where metadataNamed(by: entry) != nil || rules.read(entry) == .invalid {
+            throw .corrupt
+        }
+        // Each cluster has one reference from the active state, whether or not a snapshot shares the table.
+        for entry in table.entries { dropReferences(of: entry) }
+        let cluster = table.offset >> UInt64(geometry.clusterBits)
+        metadata.remove(cluster)
+        freed.add(ClusterRun(start: cluster, count: 1))
+        forget(table)
+        l1[index] = 0
+        dirtyL1.insert(index >> 6)
+    }
+
+    /// The table, in memory and the active state's own.
+    private func tableToClear(_ index: Int) async throws(BlockError) -> L2Table? {
+        while true {
+            switch tableToChange(at: UInt64(index) << tableShift) {
+            case .table(let table): return table
+            case .failed(let failure): throw failure
+            case .needs(let need):
+                guard Need(rawValue: need.kind) != .makeTable else { return nil }
+                try await resolveLocked(need)
+            }
+        }
+    }
+
+    /// Takes a table out of memory that the L1 table no longer names, dirty or not.
+    private func forget(_ table: L2Table) {
+        if table.isListed { dirtyTables.removeAll { $0 === table } }
+        table.isListed = false
+        l2.remove(table)
+    }
+}

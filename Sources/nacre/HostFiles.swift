@@ -1,0 +1,78 @@
+import Block
+import Foundation
+import HostIO
+import HostStorage
+import Image
+
+/// The image tool's files: the host's own, with QEMU's image locks.
+final class HostFiles: ImageFiles {
+    private let thread: IOThread
+
+    init(_ thread: IOThread) { self.thread = thread }
+
+    func open(_ path: String, _ use: FileUse) async throws(OpenError) -> ImageFile {
+        if let folder = use.below, !Self.lies(path, below: folder) {
+            throw OpenError("Could not open '\(path)': it lies outside the image's folder '\(folder)'")
+        }
+        let kind = Self.kind(path)
+        guard kind != .pipe else { throw OpenError("'file' driver requires '\(path)' to be a regular file") }
+        let file = try FileStorage(
+            FileOptions(filename: path, isDevice: kind == .device, isReadOnly: !use.isWritable), on: thread)
+        try lock(file, path, use)
+        return image(file, storage: file)
+    }
+
+    func create(_ path: String) async throws(OpenError) -> ImageFile {
+        let kind = Self.kind(path)
+        if kind == nil { try FileStorage.makeFile(path) }
+        let file = try FileStorage(FileOptions(filename: path, isDevice: kind == .device), on: thread)
+        try lock(file, path, FileUse(isWritable: true))
+        do {
+            // A device keeps its length; its old contents are the format's to clear.
+            if kind != .device { try await file.resize(to: 0) }
+        } catch {
+            throw OpenError("Could not create '\(path)': \(errnoText(error.errno))", cause: error)
+        }
+        // The walker writes zeros as data where the host has no faster way.
+        return image(file, storage: BlockIO(context: thread, driver: .storage(file)))
+    }
+
+    private func image(_ file: FileStorage, storage: any Storage) -> ImageFile {
+        ImageFile(
+            storage: storage, allocatedBytes: file.allocatedBytes,
+            identity: "\(file.fileIdentity.device):\(file.fileIdentity.inode)"
+        ) { file.releasePermissions(used: [], shared: .all) }
+    }
+
+    private func lock(_ file: FileStorage, _ path: String, _ use: FileUse) throws(OpenError) {
+        let used: LockPermissions = use.isWritable ? [.consistentRead, .write, .resize] : [.consistentRead]
+        do {
+            try file.acquirePermissions(
+                used: used, shared: use.forceShare ? .all : [.consistentRead, .writeUnchanged])
+        } catch {
+            throw OpenError("\(error.message)\nIs another process using the image [\(path)]?", cause: error.cause)
+        }
+    }
+
+    // MARK: paths
+
+    private enum Kind { case device, pipe, other }
+
+    /// Nil where there is nothing.
+    private static func kind(_ path: String) -> Kind? {
+        let target = URL(filePath: path).resolvingSymlinksInPath().path
+        guard let attributes = try? FileManager.default.attributesOfItem(atPath: target) else { return nil }
+        switch attributes[.type] as? FileAttributeType {
+        case .typeBlockSpecial: return .device
+        case .typeRegular, .typeDirectory: return .other
+        default: return .pipe
+        }
+    }
+
+    /// Whether a path, links followed, ends in a folder or below it.
+    private static func lies(_ path: String, below folder: String) -> Bool {
+        let root = URL(filePath: folder).standardizedFileURL.resolvingSymlinksInPath().pathComponents
+        let target = URL(filePath: path).standardizedFileURL.resolvingSymlinksInPath().pathComponents
+        return target.count > root.count && target.starts(with: root)
+    }
+}

@@ -1,0 +1,55 @@
+import Foundation
+import HostIO
+import Image
+
+/// One command of the image tool, carried out on an I/O thread of its own.
+struct ImgRun: Sendable {
+    let arguments: ImgArguments
+    let asQEMU: Bool
+
+    /// The exit code, or why there was no result.
+    func finish() -> Result<Int32, ImageError> {
+        OwnThread.run { thread in
+            do throws(ImageError) { return .success(try await run(on: thread)) } catch { return .failure(error) }
+        }
+    }
+
+    private func run(on thread: IOThread) async throws(ImageError) -> Int32 {
+        let tool = ImageTool(
+            files: HostFiles(thread), context: thread, rule: asQEMU ? .any : .ownFolder,
+            output: { Program.say($0) }, report: { Program.complain($0 + "\n") }, localTime: Self.localTime)
+        let path = arguments.operands[0]
+        switch arguments.command {
+        case .create:
+            let request = try CreateRequest(
+                path: path, format: arguments.format, options: arguments.options,
+                backingFile: arguments.backingFile, backingFormat: arguments.backingFormat,
+                size: arguments.operands.count > 1 ? arguments.operands[1] : nil,
+                checksBacking: arguments.checksBacking)
+            try await tool.create(request, quiet: arguments.isQuiet)
+            return 0
+        case .info:
+            try await tool.info(
+                path, format: arguments.format, form: arguments.form, chain: arguments.chain,
+                forceShare: arguments.forceShare)
+            return 0
+        case .check:
+            return try await tool.check(
+                path, format: arguments.format, form: arguments.form, repair: arguments.repair,
+                quiet: arguments.isQuiet, forceShare: arguments.forceShare)
+        case .map:
+            try await tool.map(
+                path, format: arguments.format, form: arguments.form, start: arguments.start,
+                count: arguments.count, forceShare: arguments.forceShare)
+            return 0
+        }
+    }
+
+    private static func localTime(_ seconds: UInt32) -> String {
+        let parts = Calendar(identifier: .gregorian).dateComponents(
+            in: .current, from: Date(timeIntervalSince1970: TimeInterval(seconds)))
+        func two(_ number: Int?) -> String { (number ?? 0) < 10 ? "0\(number ?? 0)" : String(number ?? 0) }
+        return "\(parts.year ?? 0)-\(two(parts.month))-\(two(parts.day)) "
+            + "\(two(parts.hour)):\(two(parts.minute)):\(two(parts.second))"
+    }
+}

@@ -1,0 +1,23 @@
+import Foundation
+
+/// What the program is called, and what it says to people.
+enum Program {
+    static let version = "0.1.0"
+
+    /// The QEMU release whose behaviour is the reference.
+    static let qemuVersion = "7.2.22"
+
+    /// The name before messages: as which program it was started.
+    static let name = URL(filePath: CommandLine.arguments.first ?? "nacre").lastPathComponent
+
+    /// Writes to standard output at once, also where it is a pipe.
+    static func say(_ text: String) { FileHandle.standardOutput.write(Data(text.utf8)) }
+
+    static func complain(_ text: String) { FileHandle.standardError.write(Data(text.utf8)) }
+
+    /// `NAME: message` on standard error, then the end.
+    static func fail(_ message: String, as program: String = "nacre", code: Int32 = 1) -> Never {
+        complain("\(program): \(message)\n")
+        exit(code)
+    }
+}

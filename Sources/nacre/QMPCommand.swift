@@ -1,0 +1,90 @@
+import ArgumentParser
+import Block
+import CProgram
+import Foundation
+import HostIO
+import JSON
+
+/// `nacre qmp SOCKET [COMMAND …]`: one QMP command, or a shell.
+struct QMPCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "qmp", abstract: "Send one QMP command, or open a shell.",
+        discussion: """
+            A command is its name with key=value arguments, dots for what lies deeper (file.driver=null-co), or with a \
+            JSON object; or a whole request as one JSON object. Without a command a shell opens: Tab completes \
+            command and argument names from the server's own schema, Ctrl-D ends it.
+            """)
+
+    @Argument(help: "The server's socket: a path, or HOST:PORT.") var socket: String
+    @Argument(parsing: .captureForPassthrough, help: "The command and its arguments.") var command: [String] = []
+
+    func run() throws {
+        let (socket, command) = (socket, command)
+        let code: Int32 = OwnThread.run { thread in await Self.talk(to: socket, command, on: thread) }
+        Foundation.exit(code)
+    }
+
+    /// A path where it names a file or has a slash, else `HOST:PORT`.
+    private static func address(_ text: String) -> SocketAddress {
+        guard !text.contains("/"), !FileManager.default.fileExists(atPath: text),
+            let colon = text.lastIndex(of: ":"), UInt16(text[text.index(after: colon)...]) != nil
+        else { return .unix(path: text) }
+        let host = text[..<colon].trimmingCharacters(in: ["[", "]"])
+        return .inet(host: host, port: String(text[text.index(after: colon)...]))
+    }
+
+    private static func talk(to socket: String, _ words: [String], on thread: IOThread) async -> Int32 {
+        let connection: QMPConnection
+        do throws(OpenError) {
+            connection = QMPConnection(try Socket.connect(to: address(socket), on: thread))
+        } catch {
+            Program.complain("nacre qmp: \(error.message)\n")
+            return 1
+        }
+        defer { connection.close() }
+        do throws(QMPConnection.Failure) {
+            try await connection.open(on: thread)
+            // A schema only helps; a server without one is served all the same.
+            let schema = try await schema(of: connection, neededFor: words)
+            if words.isEmpty {
+                await QMPShell(connection, schema, on: thread).run()
+                return 0
+            }
+            return try await one(words, connection, schema)
+        } catch {
+            Program.complain("nacre qmp: \(text(of: error))\n")
+            return 1
+        }
+    }
+
+    /// The schema, where arguments are to be typed or completed.
+    private static func schema(of connection: QMPConnection, neededFor words: [String])
+        async throws(QMPConnection.Failure) -> QMPSchema?
+    {
+        guard words.isEmpty || words.count > 1 else { return nil }
+        do { return QMPSchema(try await connection.execute("query-qmp-schema", nil)) } catch {
+            if case .broken = error { throw error }
+            return nil
+        }
+    }
+
+    private static func one(_ words: [String], _ connection: QMPConnection, _ schema: QMPSchema?)
+        async throws(QMPConnection.Failure) -> Int32
+    {
+        let request: JSONObject
+        do { request = try QMPArguments(words, schema: schema).request } catch {
+            Program.complain("nacre qmp: \(error.message)\n")
+            return 2
+        }
+        Program.say(try await connection.send(request).text(.pretty) + "\n")
+        return 0
+    }
+
+    static func text(of failure: QMPConnection.Failure) -> String {
+        switch failure {
+        case .refused("GenericError", let description): description
+        case .refused(let errorClass, let description): "\(errorClass): \(description)"
+        case .broken(let reason): reason
+        }
+    }
+}

@@ -1,1 +1,0 @@
-// BlockTests: see docs/architecture.md.

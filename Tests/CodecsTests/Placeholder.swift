@@ -1,1 +1,0 @@
-// CodecsTests: see docs/architecture.md.

@@ -1,1 +1,0 @@
-// ConformanceTests: see docs/architecture.md.

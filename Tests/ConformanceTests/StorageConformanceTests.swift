@@ -1,0 +1,106 @@
+import Block
+import BlockTestKit
+import Bytes
+import Qcow2
+import Testing
+
+/// Every kind of storage passes the same checks. A new kind is a new line in `kinds`.
+@Suite struct StorageConformanceTests {
+    struct Kind: Sendable, CustomTestStringConvertible {
+        let name: String
+        var exceptions: Conformance.Exceptions = []
+        let make: @Sendable (SimulatedContext, UInt64) async throws -> any Storage
+        var testDescription: String { name }
+    }
+
+    static let size: UInt64 = 512 << 10
+
+    static let kinds: [Kind] =
+        [
+            Kind(name: "memory") { _, _ in MemoryStorage(length: size) },
+            Kind(name: "growable memory") { _, _ in MemoryStorage(length: size, growable: true) },
+            Kind(name: "simulated disk") { context, seed in
+                SimDisk(context, contents: SparseBytes(length: size), .init(seed: seed))
+            },
+            Kind(name: "a walker over a simulated disk") { context, seed in
+                let disk = SimDisk(context, contents: SparseBytes(length: size), .init(seed: seed))
+                return BlockIO(context: context, driver: .storage(disk))
+            },
+            Kind(name: "a read-only walker", exceptions: .readOnly) { context, _ in
+                BlockIO(
+                    context: context, driver: .storage(MemoryStorage(length: size)), options: .init(isReadOnly: true))
+            },
+        ] + stingy(growable: false) + stingy(growable: true) + qcow2()
+
+    /// Walkers over storages that trap on what breaks their limits.
+    static func stingy(growable: Bool) -> [Kind] {
+        [(1, 1), (1, 512), (512, 1), (512, 512), (4096, 4096)].map { (alignment: UInt64, memory: Int) in
+            Kind(name: "a walker over a stingy storage, \(alignment)/\(memory)\(growable ? ", growable" : "")") {
+                context, seed in
+                var limits = StorageLimits(zeroesFast: seed % 2 == 0, discards: true, growable: growable)
+                limits.requestAlignment = alignment
+                limits.memoryAlignment = memory
+                limits.maxTransfer = max(alignment, seed % 3 == 0 ? 64 << 10 : 1 << 30)
+                let disk = SimDisk(
+                    context, contents: SparseBytes(length: size), .init(seed: seed, limits: limits))
+                let storage = StingyStorage(disk, limits: limits)
+                return BlockIO(context: context, driver: .storage(storage))
+            }
+        }
+    }
+
+    /// qcow2 of several shapes over a simulated disk, over a stingy one, and over another qcow2 as its backing file.
+    static func qcow2() -> [Kind] {
+        let clusters: [UInt64] = [512, 4096, 65536, 2 << 20]
+        var kinds = clusters.flatMap { cluster in
+            [2, 3].map { (version: Int) in
+                Kind(name: "qcow2 version \(version), clusters of \(cluster)") { context, seed in
+                    let disk = SimDisk(context, .init(seed: seed))
+                    return try await image(on: disk, cluster, version, backing: nil, context)
+                }
+            }
+        }
+        kinds.append(
+            Kind(name: "qcow2 over a stingy storage") { context, seed in
+                var limits = StorageLimits(zeroesFast: true, discards: true, growable: true)
+                limits.requestAlignment = 4096
+                limits.memoryAlignment = 4096
+                let stingy = StingyStorage(SimDisk(context, .init(seed: seed, limits: limits)), limits: limits)
+                return try await image(on: stingy, 16384, 3, backing: nil, context)
+            })
+        kinds += [2, 3].map { (version: Int) in
+            Kind(name: "qcow2 version \(version) over a qcow2 backing file") { context, seed in
+                let below = SimDisk(context, .init(seed: seed))
+                let backing = try await image(on: below, 4096, 3, backing: nil, context)
+                var random = SeededRandom(seed: seed)
+                try await backing.write(random.bytes(300_000), at: 1000)
+                return try await image(on: SimDisk(context, .init(seed: seed + 1)), 8192, version, backing: backing, context)
+            }
+        }
+        return kinds
+    }
+
+    /// A new image of `size` bytes, open.
+    static func image(
+        on storage: any Storage, _ clusterSize: UInt64, _ version: Int, backing: BlockIO?, _ context: SimulatedContext
+    ) async throws -> BlockIO {
+        let file = BlockIO(context: context, driver: .storage(storage))
+        var options = CreateOptions(size: size)
+        options.clusterSize = clusterSize
+        options.version = version == 2 ? .v2 : .v3
+        if backing != nil { options.backingFile = "below" }
+        try await Qcow2Image.create(on: file, options)
+        let image = try await Qcow2Image.open(file: file, options: Options())
+        return BlockIO(context: context, driver: .format(image), file: file, backing: backing)
+    }
+
+    @Test("a storage keeps its promises", arguments: kinds, 0..<3 as Range<UInt64>)
+    func conforms(kind: Kind, seed: UInt64) throws {
+        let context = SimulatedContext(seed: seed)
+        try context.complete {
+            let storage = try await kind.make(context, seed)
+            var conformance = Conformance(of: storage, in: context, seed: seed, kind.exceptions)
+            try await conformance.run()
+        }
+    }
+}

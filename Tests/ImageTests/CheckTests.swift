@@ -1,0 +1,81 @@
+import Image
+import Testing
+
+@Suite("check")
+struct CheckTests {
+    private func check(_ bench: Bench, _ path: String, repair: ImageTool.Repair = .none) throws -> Int32 {
+        try bench.run {
+            try await $0.check(path, format: nil, form: .human, repair: repair, quiet: false, forceShare: false)
+        }
+    }
+
+    /// Where the first refcount block lies, found through the header.
+    private func refcountBlock(_ bytes: [UInt8]) -> Int {
+        func number(_ offset: Int) -> Int { bytes[offset..<offset + 8].reduce(0) { $0 << 8 | Int($1) } }
+        return number(number(48))
+    }
+
+    @Test("a new image has nothing wrong: 0")
+    func clean() throws {
+        let bench = Bench()
+        try bench.create("a.qcow2", options: "preallocation=metadata", size: "1M")
+        let writes = bench.files.writes
+        #expect(try check(bench, "a.qcow2") == 0)
+        #expect(bench.said.hasPrefix("No errors were found on the image.\n16/16 = 100.00% allocated, "))
+        #expect(bench.files.writes == writes)
+        #expect(bench.reported.isEmpty)
+    }
+
+    @Test("leaks alone are 3, and repairing them is said and done")
+    func leaks() throws {
+        let bench = Bench()
+        try bench.create("a.qcow2", size: "1M")
+        var bytes = bench.files["a.qcow2"]
+        // A cluster behind all others, counted once and used by nobody.
+        let cluster = bytes.count / 65536
+        bytes += [UInt8](repeating: 0, count: 65536)
+        bytes[refcountBlock(bytes) + cluster * 2 + 1] = 1
+        bench.files["a.qcow2"] = bytes
+        #expect(try check(bench, "a.qcow2") == 3)
+        #expect(bench.reported == ["Leaked cluster \(cluster) refcount=1 reference=0"])
+        #expect(
+            bench.said.hasPrefix(
+                """
+
+                1 leaked clusters were found on the image.
+                This means waste of disk space, but no harm to data.
+
+                """))
+        #expect(try check(bench, "a.qcow2", repair: .leaks) == 0)
+        #expect(
+            bench.said.contains(
+                "    1 leaked clusters\n    0 corruptions\n\nDouble checking the fixed image now...\nNo errors"))
+        #expect(try check(bench, "a.qcow2") == 0)
+    }
+
+    @Test("corruption is 2")
+    func corruption() throws {
+        let bench = Bench()
+        try bench.create("a.qcow2", size: "1M")
+        var bytes = bench.files["a.qcow2"]
+        let block = refcountBlock(bytes)
+        let last = bytes.count / 65536 - 1
+        bytes[block + last * 2 + 1] = 0
+        bench.files["a.qcow2"] = bytes
+        #expect(try check(bench, "a.qcow2") == 2)
+        #expect(bench.said.contains("errors were found on the image.\nData may be corrupted"))
+    }
+
+    @Test("raw has no check: 63; what cannot be opened: 1")
+    func others() throws {
+        let bench = Bench()
+        bench.files["r.raw"] = [UInt8](repeating: 0, count: 512)
+        #expect(throws: ImageError("This image format does not support checks", exitCode: 63)) {
+            try check(bench, "r.raw")
+        }
+        #expect(throws: ImageError("Could not open 'no': Could not open 'no': No such file or directory")) {
+            try check(bench, "no")
+        }
+        #expect(bench.files.openNow == 0)
+    }
+}

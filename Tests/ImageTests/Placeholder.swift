@@ -1,1 +1,0 @@
-// ImageTests: see docs/architecture.md.

@@ -1,1 +1,0 @@
-// InteropTests: see docs/architecture.md.

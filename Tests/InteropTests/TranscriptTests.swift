@@ -1,0 +1,164 @@
+import FoundationEssentials
+import Testing
+
+/// The same bytes are sent to QEMU's daemon and to ours, and the same bytes have to come back.
+@Suite("The wire, beside QEMU", .paced, .needs("qemu-img", "qemu-io", "nbdinfo", "qemu-storage-daemon"))
+struct TranscriptTests {
+    /// A conversation: requests as a client sends them, each with the number of messages that it is answered by.
+    struct Conversation: Sendable, CustomTestStringConvertible {
+        let name: String
+        let requests: [String]
+        var testDescription: String { name }
+    }
+
+    static let conversations: [Conversation] = [
+        .init(
+            name: "errors of dispatch",
+            requests: [
+                "[]", "{}", #"{"execute": 7}"#, #"{"execute": "query-version", "arguments": []}"#,
+                #"{"execute": "query-version", "bogus": 1}"#, #"{"execute": "nosuch", "id": {"a": [1, null, 1.5]}}"#,
+                #"{"exec-oob": "query-version"}"#, #"{"execute": "query-block", "arguments": {"bogus": 1}}"#,
+                #"{"execute": "blockdev-add"}"#, #"{"execute": "blockdev-add", "arguments": {"driver": "nope"}}"#,
+                #"{"execute": "blockdev-add", "arguments": {"driver": 1}}"#,
+                #"{"execute": "blockdev-add", "arguments": {"driver": "file", "node-name": "a"}}"#,
+                #"{"execute": "blockdev-add", "arguments": {"driver": "qcow2", "node-name": "a"}}"#,
+                #"{"execute": "blockdev-add", "arguments": {"driver": "qcow2", "node-name": "a", "file": {"driver": "file"}}}"#,
+                #"{"execute": "blockdev-add", "arguments": {"driver": "null-co", "node-name": "a", "read-only": "yes"}}"#,
+                #"{"execute": "blockdev-add", "arguments": {"options": {"driver": "null-co"}}}"#,
+                #"{"execute": "qmp_capabilities"}"#, #"{"execute": "blockdev-del", "arguments": {"node-name": 1}}"#,
+                #"{'execute': 'nosuch', 'id': '\u00e9\u20ac\ud83d\ude00'}"#,
+                #"{"execute": "nosuch", "id": 12345678901234567890}"#, #"{"execute": "nosuch", "id": -0}"#,
+            ]),
+        .init(
+            name: "errors of nodes",
+            requests: [
+                #"{"execute": "blockdev-add", "arguments": {"driver": "null-co"}}"#,
+                #"{"execute": "blockdev-add", "arguments": {"driver": "null-co", "node-name": "0bad"}}"#,
+                #"{"execute": "blockdev-add", "arguments": {"driver": "null-co", "node-name": "a23456789012345678901234567890123"}}"#,
+                #"{"execute": "blockdev-add", "arguments": {"driver": "null-co", "node-name": "disk"}}"#,
+                #"{"execute": "blockdev-add", "arguments": {"driver": "raw", "node-name": "a", "file": "nonode"}}"#,
+                #"{"execute": "blockdev-add", "arguments": {"driver": "file", "node-name": "a", "filename": "absent"}}"#,
+                #"{"execute": "blockdev-add", "arguments": {"driver": "file", "node-name": "a", "filename": "/"}}"#,
+                #"{"execute": "blockdev-add", "arguments": {"driver": "qcow2", "node-name": "a", "file": {"driver": "null-co"}}}"#,
+                #"{"execute": "blockdev-add", "arguments": {"driver": "file", "node-name": "a", "filename": "other.qcow2", "aio": "native"}}"#,
+                #"{"execute": "blockdev-add", "arguments": {"driver": "qcow2", "node-name": "a", "file": "file0"}}"#,
+                #"{"execute": "blockdev-del", "arguments": {"node-name": "absent"}}"#,
+                #"{"execute": "blockdev-del", "arguments": {"node-name": "disk"}}"#,
+                #"{"execute": "blockdev-del", "arguments": {"node-name": "file0"}}"#,
+                #"{"execute": "block_resize", "arguments": {"size": 1}}"#,
+                #"{"execute": "block_resize", "arguments": {"node-name": "absent", "size": 1048576}}"#,
+                #"{"execute": "block_resize", "arguments": {"node-name": "disk", "size": -1}}"#,
+                #"{"execute": "block_resize", "arguments": {"node-name": "disk", "size": 8388608}}"#,
+            ]),
+        .init(
+            name: "errors of snapshots",
+            requests: [
+                #"{"execute": "blockdev-snapshot-sync", "arguments": {"snapshot-file": "x.qcow2"}}"#,
+                #"{"execute": "blockdev-snapshot-sync", "arguments": {"node-name": "absent", "snapshot-file": "x.qcow2"}}"#,
+                #"{"execute": "blockdev-snapshot-sync", "arguments": {"node-name": "disk", "snapshot-file": "x.qcow2"}}"#,
+                #"{"execute": "blockdev-snapshot-sync", "arguments": {"node-name": "disk", "snapshot-file": "x.qcow2", "snapshot-node-name": "file0"}}"#,
+                #"{"execute": "blockdev-snapshot-sync", "arguments": {"node-name": "disk", "snapshot-file": "no/x.qcow2", "snapshot-node-name": "n"}}"#,
+                #"{"execute": "blockdev-snapshot-sync", "arguments": {"node-name": "disk", "snapshot-file": "x", "snapshot-node-name": "n", "format": "raw"}}"#,
+                #"{"execute": "blockdev-snapshot-sync", "arguments": {"node-name": "disk", "snapshot-file": "x", "snapshot-node-name": "n", "format": "nope"}}"#,
+                #"{"execute": "blockdev-snapshot-sync", "arguments": {"node-name": "disk", "snapshot-file": "x", "snapshot-node-name": "n", "mode": "nope"}}"#,
+                #"{"execute": "blockdev-snapshot", "arguments": {"node": "n", "overlay": "m"}}"#,
+                #"{"execute": "blockdev-snapshot", "arguments": {"node": "disk", "overlay": "m"}}"#,
+                #"{"execute": "blockdev-snapshot", "arguments": {"node": "disk", "overlay": "disk"}}"#,
+                #"{"execute": "blockdev-add", "arguments": {"driver": "qcow2", "node-name": "o", "file": {"driver": "file", "filename": "other.qcow2"}}}"#,
+                #"{"execute": "blockdev-snapshot", "arguments": {"node": "o", "overlay": "o"}}"#,
+                #"{"execute": "blockdev-add", "arguments": {"driver": "null-co", "node-name": "nul"}}"#,
+                #"{"execute": "blockdev-snapshot", "arguments": {"node": "disk", "overlay": "nul"}}"#,
+                #"{"execute": "blockdev-del", "arguments": {"node-name": "o"}}"#,
+            ]),
+        .init(
+            name: "errors of exports",
+            requests: [
+                #"{"execute": "nbd-server-start", "arguments": {"addr": {"type": "unix", "data": {"path": "n"}}}}"#,
+                #"{"execute": "nbd-server-start", "arguments": {"addr": {"type": "nope", "data": {}}}}"#,
+                #"{"execute": "block-export-add", "arguments": {"type": "nbd", "id": "e0", "node-name": "disk"}}"#,
+                #"{"execute": "block-export-add", "arguments": {"type": "nbd", "id": "e1", "node-name": "disk", "name": "disk"}}"#,
+                #"{"execute": "block-export-add", "arguments": {"type": "nbd", "id": "e1", "node-name": "absent"}}"#,
+                #"{"execute": "block-export-add", "arguments": {"type": "nope", "id": "e1", "node-name": "disk"}}"#,
+                #"{"execute": "block-export-add", "arguments": {"type": "nbd", "node-name": "disk"}}"#,
+                #"{"execute": "block-export-add", "arguments": {"type": "nbd", "id": "0", "node-name": "disk", "name": "z"}}"#,
+                #"{"execute": "block-export-del", "arguments": {"id": "absent"}}"#,
+                #"{"execute": "query-block-exports"}"#, #"{"execute": "block-export-del", "arguments": {"id": "e0"}}"#,
+                #"{"execute": "query-block-exports"}"#, #"{"execute": "nbd-server-stop"}"#,
+                #"{"execute": "nbd-server-stop"}"#,
+                #"{"execute": "block-export-add", "arguments": {"type": "nbd", "id": "e1", "node-name": "disk"}}"#,
+            ]),
+        .init(
+            name: "queries",
+            requests: [
+                #"{"execute": "query-block"}"#, #"{"execute": "query-blockstats"}"#,
+                #"{"execute": "query-named-block-nodes", "arguments": {"flat": true}}"#,
+                #"{"execute": "query-named-block-nodes"}"#,
+            ]),
+        .init(
+            name: "a snapshot and what the nodes look like then",
+            requests: [
+                #"{"execute": "blockdev-snapshot-sync", "arguments": {"node-name": "disk", "snapshot-file": "new.qcow2", "snapshot-node-name": "new"}}"#,
+                #"{"execute": "query-block-exports"}"#, #"{"execute": "query-named-block-nodes"}"#,
+                #"{"execute": "blockdev-del", "arguments": {"node-name": "disk"}}"#,
+                #"{"execute": "blockdev-snapshot-sync", "arguments": {"node-name": "new", "snapshot-file": "new.qcow2", "snapshot-node-name": "newer"}}"#,
+            ]),
+        .init(
+            name: "what the parser says",
+            requests: [
+                #"{"execute": }"#, #"{"execute" "x"}"#, #"{"a": 1 "b": 2}"#, #"[1 2]"#, "@ ", "\u{1}",
+                #"{"a": 1, "a": 2}"#,
+                "nultrue ", #"{"execute": "x", "id": 1,}"#, #"{"execute": %s}"#,
+                #"{"execute":"nosuch"}{"execute":"nosuch2"}"#,
+            ]),
+    ]
+
+    /// What comes back, line by line, until nothing more comes for a moment.
+    private func talk(_ conversation: Conversation, _ daemonWords: [String], _ scratch: Scratch) async throws
+        -> [String]
+    {
+        let child = try scratch.start(daemonWords)
+        guard try await scratch.appears("d.qmp") else { throw Trouble("no monitor: \(child.err)") }
+        let session = try await QMPSession(scratch.file("d.qmp"))
+        var heard: [String] = []
+        for request in conversation.requests {
+            heard.append("→ \(request)")
+            try session.send(request + "\n")
+            heard.append(try await session.line(seconds: 10))
+            while let more = try? await session.line(seconds: 0.15) { heard.append(more) }
+        }
+        child.signal(15)
+        try await child.wait(seconds: 20)
+        return heard.map(Self.comparable)
+    }
+
+    /// Without what differs from one run to the next: times, the names that nodes are given, sizes on the disk.
+    private static func comparable(_ line: String) -> String {
+        line.replacing(/"timestamp": \{[^}]*\}/, with: "\"timestamp\": T")
+            .replacing(/#block[0-9]+/, with: "#block")
+            .replacing(/"actual-size": [0-9]+/, with: "\"actual-size\": N")
+            .replacing("\r", with: "")
+    }
+
+    @Test("the same requests are answered with the same bytes", arguments: conversations)
+    func same(conversation: Conversation) async throws {
+        try await Scratch.use { scratch in
+            try await scratch.ok("qemu-img", "create", "-q", "-f", "qcow2", "base.qcow2", "4M")
+            try await scratch.ok("qemu-img", "create", "-q", "-f", "qcow2", "other.qcow2", "4M")
+            try await scratch.ok(
+                "qemu-img", "create", "-q", "-f", "qcow2", "-b", scratch.file("base.qcow2"), "-F", "qcow2", "disk.qcow2"
+            )
+            let ours = scratch.daemonWords(.init(image: "disk.qcow2"))
+            let theirs = ["qemu-storage-daemon"] + ours.dropFirst(Subject.daemon.count + Subject.allowing("").count)
+            let expected = try await talk(conversation, theirs, scratch)
+            try await scratch.ok("rm", "-f", "new.qcow2", "x", "x.qcow2", "d.qmp", "d.nbd")
+            let found = try await talk(conversation, ours, scratch)
+            var request = ""
+            for (mine, wanted) in zip(found, expected) {
+                if wanted.hasPrefix("→") { request = wanted }
+                #expect(mine == wanted, "\(request)")
+                if mine.hasPrefix("→") != wanted.hasPrefix("→") { break }
+            }
+            #expect(found.count == expected.count)
+        }
+    }
+}

@@ -1,0 +1,1 @@
+// QAPITests: see docs/architecture.md.

@@ -1,1 +1,0 @@
-// Qcow2Tests: see docs/architecture.md.

@@ -1,0 +1,359 @@
+import Block
+import BlockTestKit
+import Bytes
+import Qcow2
+
+/// What went wrong in a run.
+struct Failed: Error, CustomStringConvertible {
+    let description: String
+}
+
+/// Runs a program on a chain of qcow2 images over simulated disks, against a flat model of what must be read.
+final class ModelRun {
+    /// One image of the chain.
+    private struct Layer {
+        let disk: SimDisk
+        var image: Qcow2Image?
+        var io: BlockIO?
+        /// What it must read as for ever, once it is a backing file.
+        var frozen: DiskModel?
+        /// What its internal snapshot must read as for ever.
+        var snapshot: DiskModel?
+    }
+
+    let program: Program
+    let context: SimulatedContext
+    private var random: SeededRandom
+    private var layers: [Layer] = []
+    private var base: (any Storage)?
+    private var baseContents: SparseBytes?
+    private var model: DiskModel
+    private var running: [UInt64: (range: ByteRange, changes: Bool)] = [:]
+    private var nextRequest: UInt64 = 0
+    private let ended = WaitQueue()
+    private var failure: Failed?
+    /// Requests that a full disk refused.
+    private(set) var refusals = 0
+    /// Internal snapshots that were found as they were made.
+    private(set) var snapshotsCompared = 0
+    /// Prints each step as it begins.
+    var trace = false
+
+    private var shape: Shape { program.shape }
+    private var io: BlockIO {
+        guard let io = layers[layers.count - 1].io else { preconditionFailure("the chain is closed") }
+        return io
+    }
+
+    init(_ program: Program) {
+        self.program = program
+        context = SimulatedContext(seed: program.seed)
+        random = SeededRandom(seed: program.seed ^ 0xBA5E)
+        model = DiskModel(length: 0)
+    }
+
+    func run() throws {
+        var step = -1
+        do {
+            try context.complete { [self] in
+                try await begin()
+                for (index, next) in program.steps.enumerated() {
+                    step = index
+                    if trace { print(index, next) }
+                    try await perform(next)
+                    if let failure { throw failure }
+                }
+                step = program.steps.count
+                try await finish()
+            }
+        } catch {
+            throw Failed(description: "step \(step): \(error)\n\(program)")
+        }
+    }
+
+    // MARK: the chain
+
+    private func begin() async throws {
+        model = DiskModel(length: shape.size)
+        if shape.backing != .none {
+            let length =
+                switch shape.backing {
+                case .shorter: max(512, shape.size / 2 & ~511)
+                case .longer: shape.size + 5 * 4096
+                default: shape.size
+                }
+            var contents = SparseBytes(length: length)
+            for _ in 0..<6 {
+                let offset = random.below(length)
+                let bytes = random.bytes(Int(min(length - offset, 1 + random.below(200_000))))
+                contents.write(bytes.rawBytes, at: offset)
+            }
+            baseContents = contents
+            let disk = SimDisk(context, contents: contents, .init(seed: random.next()))
+            base = BlockIO(context: context, driver: .storage(disk), options: .init(isReadOnly: true))
+            model = DiskModel(contents).overlay(length: shape.size)
+        }
+        try await push(size: shape.size)
+    }
+
+    /// Makes a new image on top of the chain and opens it.
+    private func push(size: UInt64) async throws {
+        let disk = SimDisk(context, .init(seed: random.next()))
+        var options = CreateOptions(size: size)
+        options.version = shape.version == 2 ? .v2 : .v3
+        options.clusterSize = shape.clusterSize
+        options.refcountBits = shape.refcountBits
+        options.lazyRefcounts = shape.lazyRefcounts
+        if base != nil || !layers.isEmpty {
+            options.backingFile = "below"
+            options.backingFormat = layers.isEmpty ? "raw" : "qcow2"
+        }
+        try await Qcow2Create.create(on: disk, options)
+        if let room = shape.room { disk.capacity = disk.length + room * shape.clusterSize }
+        layers.append(Layer(disk: disk))
+        try await open(layers.count - 1, readOnly: false)
+    }
+
+    private func open(_ index: Int, readOnly: Bool) async throws {
+        let file = BlockIO(context: context, driver: .storage(layers[index].disk))
+        let cluster = shape.clusterSize
+        let image = try await Qcow2Image.open(
+            file: file,
+            options: Options(
+                isReadOnly: readOnly, l2CacheSize: shape.tinyCaches ? cluster * 2 : nil,
+                refcountCacheSize: shape.tinyCaches ? cluster * 4 : nil))
+        layers[index].image = image
+        layers[index].io = BlockIO(
+            context: context, driver: .format(image), file: file, backing: index == 0 ? base : layers[index - 1].io,
+            options: .init(detectZeroes: shape.detectZeroes, isReadOnly: readOnly))
+    }
+
+    /// Closes an image and looks at what it left behind.
+    private func close(_ index: Int) async throws {
+        let layer = layers[index]
+        guard let image = layer.image, let io = layer.io else { return }
+        if !io.options.isReadOnly { try await io.flush() }
+        io.retire()
+        try await image.close()
+        layers[index].image = nil
+        layers[index].io = nil
+        guard layer.disk.durable == layer.disk.contents else { throw Failed(description: "a closed image is not durable") }
+        let check = MiniCheck(layer.disk.contents)
+        guard check.isClean, !check.isDirty else {
+            throw Failed(
+                description: "layer \(index) after close: \(check.errors), \(check.leaks) leaks, dirty \(check.isDirty)")
+        }
+    }
+
+    private func reopen() async throws {
+        for index in layers.indices.reversed() { try await close(index) }
+        for index in layers.indices { try await open(index, readOnly: index < layers.count - 1) }
+    }
+
+    private func snapshot(size: UInt64) async throws {
+        try await close(layers.count - 1)
+        layers[layers.count - 1].frozen = model
+        try await open(layers.count - 1, readOnly: true)
+        model = model.overlay(length: min(size, model.length))
+        model.resize(to: size)
+        try await push(size: size)
+    }
+
+    /// Closes the top image, puts an internal snapshot into it by hand, and opens it again.
+    private func snapshotInside() async throws {
+        let top = layers.count - 1
+        guard layers[top].snapshot == nil else { return }
+        try await close(top)
+        if let forged = SnapshotForge.adding(to: layers[top].disk.contents) {
+            let disk = SimDisk(context, contents: forged, .init(seed: random.next()))
+            layers[top] = Layer(disk: disk, snapshot: model)
+            let check = MiniCheck(forged)
+            guard check.isClean else { throw Failed(description: "the forged snapshot is wrong: \(check.errors)") }
+        }
+        try await open(top, readOnly: false)
+    }
+
+    // MARK: steps
+
+    private func perform(_ step: Step) async throws {
+        switch step.clipped(to: model.length) {
+        case nil: break
+        case .write(let range, let fua, let fill):
+            var source = SeededRandom(seed: fill)
+            let bytes = source.bytes(Int(range.count))
+            await change(range, to: bytes) { (io) async throws(BlockError) in
+                try await io.write(bytes, at: range.start, flags: fua ? .fua : [])
+            }
+        case .writeZeros(let range):
+            let bytes = [UInt8](repeating: 0, count: Int(range.count))
+            await change(range, to: bytes) { (io) async throws(BlockError) in
+                try await io.write(bytes, at: range.start)
+            }
+        case .zero(let range, let mayUnmap, let fua):
+            var flags: ZeroFlags = mayUnmap ? .mayUnmap : []
+            if fua { flags.insert(.fua) }
+            let chosen = flags
+            await change(range, to: [UInt8](repeating: 0, count: Int(range.count))) { (io) async throws(BlockError) in
+                try await io.zero(range, flags: chosen)
+            }
+        case .discard(let range):
+            await admit(range, changes: true)
+            start(range, changes: true) { [self] (io) async throws(BlockError) in
+                do throws(BlockError) { try await io.discard(range) } catch {
+                    // Advice may be left undone, on a full disk too.
+                    if error != .noSpace || shape.room == nil { throw error }
+                }
+                model.discard(range)
+            }
+        case .read(let range):
+            await admit(range, changes: false)
+            start(range, changes: false) { [self] (io) async throws(BlockError) in
+                let bytes = try await io.bytes(at: range.start, count: Int(range.count))
+                if let mismatch = model.observe(bytes, at: range.start) { fail("read \(range): \(mismatch)") }
+            }
+        case .status(let range):
+            await admit(range, changes: false)
+            start(range, changes: false) { [self] (io) async throws(BlockError) in try await status(range, io) }
+        case .flush: start(ByteRange(at: 0, count: 0), changes: false) { (io) async throws(BlockError) in try await io.flush() }
+        case .resize(let size):
+            try await drain()
+            try await resize(to: size)
+            guard io.length == model.length else { throw Failed(description: "the length is \(io.length)") }
+        case .snapshot(let size):
+            try await drain()
+            try await snapshot(size: size)
+        case .internalSnapshot:
+            try await drain()
+            try await snapshotInside()
+        case .reopen:
+            try await drain()
+            try await reopen()
+        case .pause(let ms): await context.sleep(ms: ms)
+        case .compare:
+            try await drain()
+            try await compare(io, &model)
+        }
+    }
+
+    /// Starts a change of the range; where the disk is full it may fail, and then each byte is old or new.
+    private func change(
+        _ range: ByteRange, to bytes: [UInt8], _ body: @escaping (BlockIO) async throws(BlockError) -> Void
+    ) async {
+        await admit(range, changes: true)
+        start(range, changes: true) { [self] (io) async throws(BlockError) in
+            do throws(BlockError) {
+                try await body(io)
+                model.write(bytes, at: range.start)
+            } catch {
+                guard error == .noSpace, shape.room != nil else { throw error }
+                refusals += 1
+                let found = try await io.bytes(at: range.start, count: Int(range.count))
+                if let mismatch = model.observe(found, at: range.start, afterFailedChangeTo: bytes) {
+                    fail("after a refused change of \(range): \(mismatch)")
+                }
+            }
+        }
+    }
+
+    private func resize(to size: UInt64) async throws {
+        let old = model.length
+        do throws(BlockError) { try await io.resize(to: size) } catch {
+            // Version 2 cannot keep another size for a snapshot.
+            if error == .unsupported, shape.version == 2, layers[layers.count - 1].snapshot != nil { return }
+            guard error == .noSpace, shape.room != nil else { throw error }
+            refusals += 1
+            guard io.length == size, size > old else { return }
+            // The length changed, but what was gained could not be zeroed.
+            model.resize(to: size)
+            var offset = old
+            while offset < size {
+                let count = min(1 << 20, size - offset)
+                model.write(try await io.bytes(at: offset, count: Int(count)), at: offset)
+                offset += count
+            }
+            return
+        }
+        model.resize(to: size)
+    }
+
+    private func status(_ range: ByteRange, _ io: BlockIO) async throws(BlockError) {
+        let status = try await io.status(of: range)
+        let part = range.prefix(status.count)
+        if status.count == 0 { fail("a status of \(range) covers nothing") }
+        guard status.flags.contains(.zero), !part.isEmpty else { return }
+        let zeros = [UInt8](repeating: 0, count: Int(part.count))
+        if let mismatch = model.mismatch(zeros, at: part.start) { fail("status says zero at \(part): \(mismatch)") }
+    }
+
+    private func fail(_ what: String) { failure = failure ?? Failed(description: what) }
+
+    /// Waits until a request may start: no change under way overlaps it, nor it one under way.
+    private func admit(_ range: ByteRange, changes: Bool) async {
+        while running.count >= shape.depth
+            || running.values.contains(where: { $0.range.overlaps(range) && ($0.changes || changes) })
+        {
+            await ended.wait()
+        }
+    }
+
+    private func start(
+        _ range: ByteRange, changes: Bool, _ body: @escaping (BlockIO) async throws(BlockError) -> Void
+    ) {
+        let id = nextRequest
+        nextRequest += 1
+        running[id] = (range, changes)
+        let io = io
+        context.spawn { [self] in
+            do throws(BlockError) { try await body(io) } catch { fail("request on \(range) fails with \(error)") }
+            running[id] = nil
+            ended.wakeAll()
+        }
+    }
+
+    private func drain() async throws {
+        while !running.isEmpty { await ended.wait() }
+        if let failure { throw failure }
+    }
+
+    private func compare(_ storage: any Storage, _ model: inout DiskModel) async throws {
+        guard storage.length == model.length else { throw Failed(description: "length \(storage.length)") }
+        var offset: UInt64 = 0
+        while offset < model.length {
+            let count = min(1 << 20, model.length - offset)
+            let bytes = try await storage.bytes(at: offset, count: Int(count))
+            if let mismatch = model.observe(bytes, at: offset) { throw Failed(description: "compare: \(mismatch)") }
+            offset += count
+        }
+    }
+
+    // MARK: the end
+
+    /// Compares everything, closes, checks, and compares again after opening: the top and every layer below.
+    private func finish() async throws {
+        try await drain()
+        try await compare(io, &model)
+        try await reopen()
+        try await compare(io, &model)
+        for index in layers.indices.dropLast() {
+            guard var frozen = layers[index].frozen, let below = layers[index].io else { continue }
+            try await compare(below, &frozen)
+        }
+        for index in layers.indices.reversed() { try await close(index) }
+        // The same by an independent reading of the bytes.
+        var contents = baseContents
+        for layer in layers {
+            if let snapshot = layer.snapshot {
+                let old = MiniCheck(SnapshotForge.reverting(layer.disk.contents)).contents(over: contents)
+                guard old.length == snapshot.length else { throw Failed(description: "the snapshot's size changed") }
+                if let mismatch = snapshot.mismatch(old.array, at: 0) {
+                    throw Failed(description: "the internal snapshot changed: \(mismatch)")
+                }
+                snapshotsCompared += 1
+            }
+            contents = MiniCheck(layer.disk.contents).contents(over: contents)
+        }
+        if let bytes = contents?.array, let mismatch = model.mismatch(bytes, at: 0) {
+            throw Failed(description: "read by the independent checker: \(mismatch)")
+        }
+    }
+}

@@ -1,1 +1,0 @@
-// SimulationTests: see docs/architecture.md.

@@ -1,1 +1,0 @@
-// TidyTests: see docs/architecture.md.
