@@ -25,7 +25,8 @@ extension Conformance {
         let far: UInt64 = (UInt64.max - 4 * UInt64(size)).roundedDown(to: unit)
         for offset in storage.limits.growable ? [] : [end, end - unit + (unit == 1 ? 0 : unit), far] {
             let refused: Set<BlockError> = [.outOfRange, .invalid]
-            try await expectError(refused, "a read past the end at \(offset) is refused") { () async throws(BlockError) in
+            try await expectError(refused, "a read past the end at \(offset) is refused") {
+                () async throws(BlockError) in
                 _ = try await storage.bytes(at: offset, count: size)
             }
             try await expectError(refused, "a write past the end at \(offset) is refused") {
@@ -114,7 +115,8 @@ extension Conformance {
             }
             offset += part.count
         }
-        try await expectError([.invalid, .outOfRange], "the status of nothing is refused") { () async throws(BlockError) in
+        try await expectError([.invalid, .outOfRange], "the status of nothing is refused") {
+            () async throws(BlockError) in
             _ = try await storage.status(of: ByteRange(at: 0, count: 0))
         }
     }

@@ -4,8 +4,8 @@ import Bytes
 /// What every storage must keep to, whatever stands behind it: one suite of checks for files, formats, filters, walkers
 /// and simulated disks. Each check throws `Broken` with a sentence, or what the storage threw.
 ///
-/// The storage is at least 256 KiB long; its contents are changed. Used on walkers (`BlockIO`), which take any alignment,
-/// and on bare storages, which are asked in multiples of their alignment.
+/// The storage is at least 256 KiB long; its contents are changed. Used on walkers (`BlockIO`), which take any
+/// alignment, and on bare storages, which are asked in multiples of their alignment.
 public struct Conformance {
     /// A promise that was not kept.
     public struct Broken: Error, CustomStringConvertible {

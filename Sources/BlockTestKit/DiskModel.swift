@@ -96,8 +96,8 @@ public struct DiskModel: Sendable {
         return nil
     }
 
-    /// Compares what was read after a change of these bytes failed: each byte is as before or as the change would have made
-    /// it. Fixes the values to what was found.
+    /// Compares what was read after a change of these bytes failed: each byte is as before or as the change would have
+    /// made it. Fixes the values to what was found.
     public mutating func observe(_ bytes: [UInt8], at offset: UInt64, afterFailedChangeTo new: [UInt8]) -> Mismatch? {
         let range = ByteRange(at: offset, count: UInt64(bytes.count))
         let (old, open) = (values.bytes(range), maybeZero.bytes(range))

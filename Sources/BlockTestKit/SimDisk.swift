@@ -3,10 +3,10 @@ public import Bytes
 
 /// A simulated disk: durable bytes, and the changes since that a crash may keep or lose in any combination.
 ///
-/// Requests take a simulated time drawn from the seed, so that they complete in any order. A flush makes durable what had
-/// completed before it was issued, nothing else. `crashImage` answers what a machine that lost power now would find.
-/// The rules are those of reliability's sector model: single sectors are atomic, a longer change may tear at any sector
-/// border, discards and zeros are changes like writes.
+/// Requests take a simulated time drawn from the seed, so that they complete in any order. A flush makes durable what
+/// had completed before it was issued, nothing else. `crashImage` answers what a machine that lost power now would
+/// find. The rules are those of reliability's sector model: single sectors are atomic, a longer change may tear at any
+/// sector border, discards and zeros are changes like writes.
 public final class SimDisk: Storage {
     public struct Options: Sendable {
         /// Draws latencies and the effects of discards.

@@ -11,7 +11,8 @@ public enum SimulationFailure: Error, Equatable, CustomStringConvertible {
 
     public var description: String {
         switch self {
-        case .stuck(let time, let jobs): "the simulation is stuck at \(time) ns after \(jobs) jobs: a task waits for ever"
+        case .stuck(let time, let jobs):
+            "the simulation is stuck at \(time) ns after \(jobs) jobs: a task waits for ever"
         case .livelock(let jobs): "the simulation does not come to rest: \(jobs) jobs ran"
         }
     }

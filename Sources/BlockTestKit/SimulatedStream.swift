@@ -1,8 +1,8 @@
 public import Block
 import Bytes
 
-/// One end of a connection between two tasks of a simulated context: bytes arrive in chunks of arbitrary size, chosen by
-/// the seed, after a simulated delay, and a sender waits while much is under way.
+/// One end of a connection between two tasks of a simulated context: bytes arrive in chunks of arbitrary size, chosen
+/// by the seed, after a simulated delay, and a sender waits while much is under way.
 public final class SimulatedStream: ByteStream {
     public struct Options: Sendable {
         /// Draws chunk sizes and delays.

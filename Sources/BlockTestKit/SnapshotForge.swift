@@ -1,7 +1,7 @@
 import Bytes
 
-/// Puts an internal snapshot into the bytes of a closed qcow2 image, by its own reading of the specification: the active
-/// tables are shared from then on, refcounts count both, no cluster is COPIED.
+/// Puts an internal snapshot into the bytes of a closed qcow2 image, by its own reading of the specification: the
+/// active tables are shared from then on, refcounts count both, no cluster is COPIED.
 public struct SnapshotForge {
     private var image: SparseBytes
     private let clusterSize: UInt64

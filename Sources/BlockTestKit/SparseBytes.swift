@@ -1,6 +1,7 @@
 public import Bytes
 
-/// A long run of bytes of which most are holes: pages that were never written read as zeros. A value; copies share pages.
+/// A long run of bytes of which most are holes: pages that were never written read as zeros. A value; copies share
+/// pages.
 public struct SparseBytes: Sendable {
     public static let pageSize: UInt64 = 4096
 

@@ -1,9 +1,9 @@
 public import Block
 public import Bytes
 
-/// Passes requests to another storage, and traps on any that breaks the limits it declares: misaligned in offset, length
-/// or memory, too long, past the end, or a change that overlaps another one under way. What stands above must have split,
-/// widened and bounced.
+/// Passes requests to another storage, and traps on any that breaks the limits it declares: misaligned in offset,
+/// length or memory, too long, past the end, or a change that overlaps another one under way. What stands above must
+/// have split, widened and bounced.
 public final class StingyStorage: Storage {
     public let below: any Storage
     public let limits: StorageLimits

@@ -1,5 +1,4 @@
 import Block
-import Glibc
 import Graph
 import HostIO
 import Logging
@@ -44,10 +43,7 @@ final class Service: QMPCommands {
 
     /// Sends an event to every monitor, with the wall clock's time.
     func tell(_ event: QMPEvent) {
-        var time = timespec()
-        // Proof: one local structure.
-        unsafe clock_gettime(CLOCK_REALTIME, &time)
-        monitor.broadcast(event, timeUs: UInt64(time.tv_sec) * 1_000_000 + UInt64(time.tv_nsec) / 1000)
+        monitor.broadcast(event, timeUs: IOThread.wallClockUs)
     }
 
     private func observer() -> GraphObserver {

@@ -77,7 +77,14 @@ public final class BlockRoot: Storage {
         resumed.wakeAll()
     }
 
-    private func enter() async throws(BlockError) {
+    /// Counts a request in, if nothing keeps it back.
+    private var enters: Bool {
+        guard drains == 0, !isClosed else { return false }
+        inFlight += 1
+        return true
+    }
+
+    private func enterLater() async throws(BlockError) {
         while drains > 0, !isClosed { await resumed.wait() }
         if isClosed { throw .closed }
         inFlight += 1
@@ -100,40 +107,40 @@ public final class BlockRoot: Storage {
     // MARK: Requests
 
     public func read(at offset: UInt64, into buffer: inout MutableRawSpan) async throws(BlockError) {
-        try await enter()
+        if !enters { try await enterLater() }
         defer { leave() }
         do { try await target.read(at: offset, into: &buffer) } catch { throw report(error, .read) }
     }
 
     public func write(at offset: UInt64, from bytes: RawSpan, flags: WriteFlags) async throws(BlockError) {
         guard used.contains(.write) else { throw .readOnly }
-        try await enter()
+        if !enters { try await enterLater() }
         defer { leave() }
         do { try await target.write(at: offset, from: bytes, flags: flags) } catch { throw report(error, .write) }
     }
 
     public func zero(_ range: ByteRange, flags: ZeroFlags) async throws(BlockError) {
         guard used.contains(.write) else { throw .readOnly }
-        try await enter()
+        if !enters { try await enterLater() }
         defer { leave() }
         do { try await target.zero(range, flags: flags) } catch { throw report(error, .write) }
     }
 
     public func discard(_ range: ByteRange) async throws(BlockError) {
         guard used.contains(.write) else { throw .readOnly }
-        try await enter()
+        if !enters { try await enterLater() }
         defer { leave() }
         do { try await target.discard(range) } catch { throw report(error, .write) }
     }
 
     public func flush() async throws(BlockError) {
-        try await enter()
+        if !enters { try await enterLater() }
         defer { leave() }
         do { try await target.flush() } catch { throw report(error, .write) }
     }
 
     public func status(of range: ByteRange) async throws(BlockError) -> BlockStatus {
-        try await enter()
+        if !enters { try await enterLater() }
         defer { leave() }
         do { return try await target.status(of: range) } catch { throw report(error, .read) }
     }
@@ -141,7 +148,7 @@ public final class BlockRoot: Storage {
     /// The graph resizes nodes (`Graph.resize`); a user of one needs the permission.
     public func resize(to length: UInt64) async throws(BlockError) {
         guard used.contains(.resize) else { throw .permission }
-        try await enter()
+        if !enters { try await enterLater() }
         defer { leave() }
         try await target.resize(to: length)
     }

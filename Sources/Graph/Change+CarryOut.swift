@@ -45,9 +45,10 @@ extension Graph {
         var swap = Swap()
         let planned = change.value
         var changed = Set<NodeID>()
+        let (oldFlags, newFlags) = (value.allFlags(), planned.allFlags())
         for (id, node) in planned.nodes {
             guard let old = value.nodes[id] else { continue }
-            if old.edges != node.edges || old.driver != node.driver || value.flags(of: id) != planned.flags(of: id) {
+            if old.edges != node.edges || old.driver != node.driver || oldFlags[id] != newFlags[id] {
                 changed.insert(id)
             }
         }
@@ -97,6 +98,10 @@ extension Graph {
             let reopen = try await file.prepareReopen(spec)
             swap.undo.append { reopen.cancel() }
             swap.reopens.append((id, file, reopen))
+            guard reopen.isReadOnly, !spec.isReadOnly else { return }
+            // It fell back again; whoever writes to it must not go on.
+            change.value.nodes[id]?.fellBack = true
+            _ = try change.value.permissions(before: value)
         } catch {
             if change.toleratesWritableFiles, spec.isReadOnly { return }
             throw error

@@ -7,6 +7,8 @@ struct OpenPlace {
     var above: (flags: NodeFlags, role: ChildRole, isFormat: Bool)?
     /// The files of the images above, whose chain the node would be part of.
     var chain: Set<HostFileIdentity> = []
+    /// How many images lie above.
+    var depth = 0
     /// Whether only an image names the node, and the folders that its file must lie in.
     var isImplicit = false
     var within: [String]?
@@ -14,7 +16,8 @@ struct OpenPlace {
     static let root = OpenPlace()
 
     func child(_ flags: NodeFlags, _ role: ChildRole, isFormat: Bool) -> OpenPlace {
-        OpenPlace(above: (flags, role, isFormat), chain: chain, isImplicit: isImplicit, within: within)
+        OpenPlace(
+            above: (flags, role, isFormat), chain: chain, depth: depth, isImplicit: isImplicit, within: within)
     }
 }
 
@@ -152,6 +155,7 @@ extension Change {
         of id: NodeID, _ image: Qcow2Image, _ reference: BackingReference?, _ flags: NodeFlags, _ place: OpenPlace
     ) async throws(OpenError) {
         var place = place.child(flags, .backing, isFormat: true)
+        place.depth += 1
         place.chain.formUnion(identities(below: id))
         let backing: (id: NodeID, isInline: Bool)
         do throws(OpenError) {
@@ -167,18 +171,15 @@ extension Change {
                 backing = try await child(reference, place)
             case nil:
                 guard let own = try await ownBacking(of: id, image, &place) else { return }
+                if place.depth > GraphValue.deepestChain { throw value.tooDeep(id) }
                 backing = (try await open(own, place), true)
             }
         } catch {
             throw OpenError("Could not open backing file: \(error.message)", cause: error.cause)
         }
         attach(backing, to: id, as: "backing", .backing)
-        try value.checkDepth()
         try lockFiles()
-        if reference == nil {
-            let filename = value.filename(of: backing.id)
-            value.nodes[id]?.openedBacking = filename
-        }
+        if reference == nil { value.nodes[id]?.ownBacking = backing.id }
         guard let node = value.nodes[id], let now = opened[id] else { return }
         graph.rebind(now.driver, node) { self.live($0)?.walker }
     }

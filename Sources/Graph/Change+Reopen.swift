@@ -7,7 +7,15 @@ extension Change {
         guard let id = value.find(name) else { throw OpenError("Failed to find node with node-name='\(name)'") }
         flushFailure = "Error flushing drive"
         try planReopen(id, options)
-        for id in value.inOrder where before.nodes[id] != nil { try value.flags(of: id).check() }
+        let allFlags = value.allFlags()
+        for (id, flags) in allFlags {
+            try flags.check()
+            // A format on a file that could not be opened to be written falls back with it.
+            guard let node = value.nodes[id], node.driver.supportsBacking, flags.autoReadOnly,
+                let file = node.edge("file"), allFlags[file.child]?.isReadOnly == true
+            else { continue }
+            value.nodes[id]?.fellBack = true
+        }
     }
 
     private func planReopen(_ id: NodeID, _ options: NodeOptions) throws(OpenError) {

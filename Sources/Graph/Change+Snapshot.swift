@@ -62,7 +62,7 @@ extension Graph {
             overlayOptions(request, format: format, like: baseFlags), OpenPlace.root)
         if request.mode == .absolutePaths {
             // The name that was recorded means the base, however it is spelt.
-            change.value.nodes[overlay]?.openedBacking = value.filename(of: base)
+            change.value.nodes[overlay]?.ownBacking = base
         }
         // Without this the overlay of a node that nothing uses would go as soon as it came.
         change.value.nodes[overlay]?.isMonitorOwned = !configuration.actsAsQEMU

@@ -14,6 +14,8 @@ final class Change {
     var newRoots: [RootID: BlockRoot] = [:]
     /// What each node of `value` is used for, as far as it was checked.
     var permissions: [NodeID: NodePermissions] = [:]
+    /// The locks that files hold by now, where the change has added some.
+    private var locked: [NodeID: NodePermissions] = [:]
     /// How a failed flush of a changed node is told; nil: the change goes on.
     var flushFailure: String?
     /// Whether files that cannot be reopened read-only stay as they are.
@@ -32,7 +34,12 @@ final class Change {
         permissions = try value.permissions(before: before)
         for id in value.inOrder {
             guard let host = live(id)?.host, let needed = permissions[id] else { continue }
+            var held = locked[id] ?? graph.granted[id] ?? NodePermissions()
+            if held.used.isSuperset(of: needed.used), held.shared.isSubset(of: needed.shared) { continue }
             try host.acquirePermissions(used: needed.used, shared: needed.shared)
+            held.used.formUnion(needed.used)
+            held.shared.formIntersection(needed.shared)
+            locked[id] = held
         }
     }
 }
@@ -54,9 +61,12 @@ extension Graph {
 
     /// Closes what the change opened, and gives back the locks that it took.
     private func drop(_ change: Change) async {
-        for id in change.value.topDown() {
+        let planned = change.value.topDown()
+        // What the value had dropped by then is closed first; children are older than what is defined on them.
+        let dropped = change.opened.keys.filter { change.value.nodes[$0] == nil }.sorted(by: >)
+        for id in dropped + planned {
             guard let node = change.opened[id] else { continue }
-            await close(node, change.value.name(of: id))
+            await close(node, node.name)
         }
         releaseLocks()
     }

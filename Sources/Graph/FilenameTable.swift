@@ -1,4 +1,5 @@
 import Block
+import Filters
 
 /// What each node of a value is called as a file: the plain name where opening that, with the node's format, gives the
 /// node again; else `json:` and the options that do.
@@ -49,6 +50,7 @@ struct FilenameTable {
                 plain = protocolName(below: node)
             }
         case .blkdebug(let own):
+            Self.add(own, to: &options)
             if own.errors.isEmpty, own.transitions.isEmpty, own.align == nil,
                 let image = node.edge("image").flatMap({ entries[$0.child]?.plain })
             {
@@ -61,6 +63,24 @@ struct FilenameTable {
         return Entry(plain: plain, options: options)
     }
 
+    /// A filter's rules, as options of one level.
+    private static func add(_ own: BlkdebugOptions, to options: inout JSONText) {
+        for (index, rule) in own.errors.enumerated() {
+            options.add("inject-error.\(index).event", string: rule.event.rawValue)
+            if rule.state != 0 { options.add("inject-error.\(index).state", literal: "\(rule.state)") }
+            if rule.errno != 5 { options.add("inject-error.\(index).errno", literal: "\(rule.errno)") }
+            if let sector = rule.sector { options.add("inject-error.\(index).sector", literal: "\(sector)") }
+            if rule.once { options.add("inject-error.\(index).once", literal: "true") }
+            if rule.immediately { options.add("inject-error.\(index).immediately", literal: "true") }
+        }
+        for (index, rule) in own.transitions.enumerated() {
+            options.add("set-state.\(index).event", string: rule.event.rawValue)
+            if rule.state != 0 { options.add("set-state.\(index).state", literal: "\(rule.state)") }
+            options.add("set-state.\(index).new_state", literal: "\(rule.newState)")
+        }
+        if let align = own.align { options.add("align", literal: "\(align)") }
+    }
+
     /// The name of a format's file, where that is a protocol with a plain one. A format on a format has none.
     private func protocolName(below node: NodeValue) -> String? {
         guard let file = node.edge("file"), let entry = entries[file.child], entry.options.isProtocol else { return nil }
@@ -69,9 +89,11 @@ struct FilenameTable {
 
     /// Whether something else lies below than the image says.
     private func isBackingOverridden(_ node: NodeValue) -> Bool {
-        let recorded = node.openedBacking ?? node.recordedBacking ?? ""
+        let recorded = node.recordedBacking ?? ""
         guard let backing = node.backing else { return !recorded.isEmpty }
-        return recorded != filename(of: backing)
+        if recorded == filename(of: backing) { return false }
+        // The name may be spelt otherwise, but a name that only options can give is another thing.
+        return node.ownBacking != backing || plainFilename(of: backing) == nil
     }
 }
 
@@ -83,7 +105,8 @@ struct JSONText {
     mutating func add(_ key: String, string: String) { add(key, literal: Self.quoted(string)) }
 
     mutating func add(_ key: String, literal: String) {
-        if key == "file" || key == "image" { isProtocol = false }
+        // Formats have a file; a filter that stands for a protocol has an image.
+        if key == "file" { isProtocol = false }
         members.append((key, literal))
     }
 

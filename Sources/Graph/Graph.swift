@@ -121,7 +121,10 @@ public final class Graph {
         var made: BlockRoot?
         try await change { (change: Change) async throws(OpenError) in
             let node = try change.value.lookUp(device: nil, nodeName: nodeName)
-            let id = change.value.addRoot(on: node, used: used, shared: shared)
+            let id = change.value.addRoot(on: node, used: used, shared: .all)
+            // In two steps, so that a conflict over what is used is told before one over what is not shared.
+            _ = try change.value.permissions(before: change.before)
+            change.value.roots[id]?.shared = shared
             guard let walker = self.live[node]?.walker else { throw OpenError("Node '\(nodeName)' is not open") }
             let root = BlockRoot(
                 id, name: name, nodeName: nodeName, target: walker, used: used, shared: shared,

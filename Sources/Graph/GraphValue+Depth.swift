@@ -1,7 +1,7 @@
 import Block
 
 extension GraphValue {
-    /// No chain of backing files is longer (docs/reliability.md, limits).
+    /// No image has more images below it (docs/reliability.md, limits).
     static let deepestChain = 256
 
     /// How many images lie below a node; a filter counts for nothing.
@@ -20,8 +20,17 @@ extension GraphValue {
     }
 
     func checkDepth() throws(OpenError) {
-        for id in nodes.keys where nodes[id]?.backing != nil && backingDepth(of: id) >= Self.deepestChain {
-            throw OpenError("The backing chain of '\(name(of: id))' is longer than \(Self.deepestChain) images")
+        var depths: [NodeID: Int] = [:]
+        for id in topDown().reversed() {
+            guard let node = nodes[id] else { continue }
+            var depth = 0
+            for edge in node.edges { depth = max(depth, (depths[edge.child] ?? 0) + (edge.role == .backing ? 1 : 0)) }
+            if depth > Self.deepestChain { throw tooDeep(id) }
+            depths[id] = depth
         }
+    }
+
+    func tooDeep(_ id: NodeID) -> OpenError {
+        OpenError("The backing chain of '\(name(of: id))' is longer than \(Self.deepestChain) images")
     }
 }

@@ -59,7 +59,24 @@ extension DriverOptions {
 }
 
 extension GraphValue {
-    /// The options that hold for a node.
+    /// The options that hold, of all nodes.
+    func allFlags() -> [NodeID: NodeFlags] {
+        var result: [NodeID: NodeFlags] = [:]
+        // What a node inherits from has it as a child, so it comes first.
+        for id in topDown() {
+            guard let node = nodes[id] else { continue }
+            var above: (flags: NodeFlags, role: ChildRole, isFormat: Bool)?
+            if let parent = node.inheritsFrom, let role = node.inheritedRole, let flags = result[parent] {
+                above = (flags, role, nodes[parent]?.driver.isFormat ?? false)
+            }
+            var flags = NodeFlags(node.common, above: above)
+            if node.fellBack { flags.isReadOnly = true }
+            result[id] = flags
+        }
+        return result
+    }
+
+    /// The options that hold for a node; for one question.
     func flags(of id: NodeID) -> NodeFlags {
         // From the oldest ancestor down; a loop of parents cannot be, but must not hang either.
         var line: [NodeID] = []

@@ -28,6 +28,7 @@ extension GraphValue {
                     serial: root.serial))
         }
         var result: [NodeID: NodePermissions] = [:]
+        let allFlags = self.allFlags()
         for id in topDown() {
             guard let node = nodes[id] else { continue }
             let own = (uses[id] ?? []).sorted { $0.serial > $1.serial }
@@ -37,7 +38,7 @@ extension GraphValue {
                 total.used.formUnion(use.used)
                 total.shared.formIntersection(use.shared)
             }
-            let flags = self.flags(of: id)
+            let flags = allFlags[id] ?? NodeFlags()
             if flags.isReadOnly, !total.used.isDisjoint(with: [.write, .writeUnchanged]) {
                 let wasReadOnly = before.nodes[id] == nil || before.flags(of: id).isReadOnly
                 throw OpenError(
@@ -48,7 +49,7 @@ extension GraphValue {
             result[id] = total
             for edge in node.edges {
                 let needed = Self.childPermissions(
-                    edge.role, isReadOnly: flags.isReadOnly, sharesAll: self.flags(of: edge.child).forceShare, total)
+                    edge.role, isReadOnly: flags.isReadOnly, sharesAll: allFlags[edge.child]?.forceShare ?? false, total)
                 uses[edge.child, default: []].append(
                     Use(
                         description: "node '\(node.name)'", edgeName: edge.name, used: needed.used,

@@ -52,9 +52,10 @@ struct NodeValue: Equatable, Sendable {
     var fellBack = false
     /// The folders that the file must lie in, where only an image names it.
     var within: [String]?
-    /// The backing file's name as the image has it, and as it would be opened.
+    /// The backing file's name as the image has it.
     var recordedBacking: String?
-    var openedBacking: String?
+    /// The node that this name means, where it was opened by it or recorded for it.
+    var ownBacking: NodeID?
 
     func edge(_ name: String) -> Edge? { edges.first { $0.name == name } }
     var backing: NodeID? { edge("backing")?.child }

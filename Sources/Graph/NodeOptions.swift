@@ -103,7 +103,7 @@ public struct NullOptions: Equatable, Sendable {
     public var size: UInt64?
     /// How long each request takes, in nanoseconds.
     public var latencyNs: UInt64?
-    /// Whether reads fill the buffer with zeros, or leave it as it is.
+    /// Whether it is promised that reads give zeros.
     public var readZeroes: Bool?
 
     public init(size: UInt64? = nil, latencyNs: UInt64? = nil, readZeroes: Bool? = nil) {

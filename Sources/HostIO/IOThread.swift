@@ -192,6 +192,14 @@ public final class IOThread: IOContext, TaskExecutor, @unchecked Sendable {
         return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
     }
 
+    /// Wall-clock time: microseconds of UTC since 1970.
+    public static var wallClockUs: UInt64 {
+        var time = timespec()
+        // Proof: one local structure.
+        unsafe clock_gettime(CLOCK_REALTIME, &time)
+        return UInt64(time.tv_sec) * 1_000_000 + UInt64(time.tv_nsec) / 1000
+    }
+
     public func schedule(afterMs: UInt64, _ body: @escaping () -> Void) -> TimerID {
         timers.add(at: nowNs + afterMs * 1_000_000, body)
     }

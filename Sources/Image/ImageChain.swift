@@ -72,6 +72,17 @@ public final class ImageChain {
         layers.first { $0.file.storage === storage }?.path
     }
 
+    /// Whether `storage` is the file of a qcow2 image and takes clearly less room than its clusters: more than a tenth,
+    /// and more than two clusters less.
+    func isSparse(_ storage: any Storage) -> Bool {
+        guard let layer = layers.first(where: { $0.file.storage === storage }), let image = layer.image,
+            let allocated = layer.file.allocatedBytes
+        else { return false }
+        let clusterSize = image.header.geometry.clusterSize
+        let (real, all) = (allocated / clusterSize, image.header.geometry.clusters(for: storage.length))
+        return all >= max(real + real / 9, real + 2)
+    }
+
     public func close() async { await Self.close(layers) }
 
     private static func close(_ layers: [Layer]) async {

@@ -1,24 +1,23 @@
-public import Block
+import Block
 import Bytes
 
 /// `map`: the runs of a virtual disk, one after the other.
 public enum ImageMap {
-    /// Walks `range` of the image behind `image`; neighbours of one kind come as one run. `filename` names the storage
-    /// that holds a run's bytes.
+    /// Walks the chain from `start` on; neighbours of one kind come as one run.
     public static func walk(
-        _ image: any Storage, from start: UInt64, count: UInt64?, filename: (any Storage) -> String?,
+        _ chain: ImageChain, from start: UInt64, count: UInt64?,
         _ take: (MapEntry) throws(ImageError) -> Void
     ) async throws(ImageError) {
         let end = count.flatMap { ByteRange(checked: start, count: $0)?.end } ?? .max
         var position = start
         var pending: MapEntry?
-        while position < min(end, image.length) {
-            let rest = ByteRange(from: position, to: min(end, image.length))
+        while position < min(end, chain.top.length) {
+            let rest = ByteRange(from: position, to: min(end, chain.top.length))
             let status: BlockStatus
-            do { status = try await image.status(of: rest) } catch {
+            do { status = try await self.status(of: rest, chain) } catch {
                 throw ImageError("Failed to read image metadata: \(error.sentence)")
             }
-            let entry = MapEntry(start: rest.start, status: status, limit: rest.count, filename: filename)
+            let entry = MapEntry(start: rest.start, status: status, limit: rest.count, filename: chain.filename(of:))
             position += entry.length
             if let before = pending {
                 if before.continues(into: entry) {
@@ -32,6 +31,20 @@ public enum ImageMap {
         // An empty disk has one empty run.
         try take(
             pending ?? MapEntry(start: start, length: 0, depth: 0, isPresent: false, isZero: false, isData: false))
+    }
+
+    /// What the walker knows; where an image's file is emptier than its tables say (metadata was preallocated), the
+    /// file's holes are told as zeros too.
+    private static func status(of range: ByteRange, _ chain: ImageChain) async throws(BlockError) -> BlockStatus {
+        var status = try await chain.top.status(of: range)
+        guard status.flags.contains(.data), !status.flags.contains(.zero), let offset = status.offset,
+            let holder = status.holder, chain.isSparse(holder), offset < holder.length
+        else { return status }
+        let count = min(status.count, range.count, holder.length - offset)
+        let below = try await holder.status(of: ByteRange(at: offset, count: count))
+        status.count = min(count, below.count)
+        if below.flags.contains(.zero) { status.flags.insert(.zero) }
+        return status
     }
 }
 

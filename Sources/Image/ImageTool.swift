@@ -100,7 +100,7 @@ public struct ImageTool {
     private func map(_ chain: ImageChain, _ form: Form, _ start: UInt64, _ count: UInt64?) async throws(ImageError) {
         var separator = "["
         if form == .human { output(MapEntry.heading + "\n") }
-        try await ImageMap.walk(chain.top, from: start, count: count, filename: chain.filename(of:)) {
+        try await ImageMap.walk(chain, from: start, count: count) {
             (entry) throws(ImageError) in
             switch form {
             case .json:

@@ -26,7 +26,8 @@ extension Qcow2Check {
         let offset = blockOffsets[block]
         var buffer: AlignedBuffer?
         if let offset {
-            do throws(BlockError) { buffer = try await read(ByteRange(at: offset, count: geometry.clusterSize)) } catch {
+            do throws(BlockError) { buffer = try await read(ByteRange(at: offset, count: geometry.clusterSize)) } catch
+            {
                 result.checkErrors += 1
                 report("Can't get refcount for cluster \(first): \(error.sentence)")
                 return false

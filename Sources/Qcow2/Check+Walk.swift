@@ -132,7 +132,8 @@ extension Qcow2Check {
                 let l1 = entry.bytes.bigEndian(UInt64.self, at: 0)
                 let count = UInt64(entry.bytes.bigEndian(UInt32.self, at: 8))
                 let names =
-                    UInt64(entry.bytes.bigEndian(UInt16.self, at: 12)) + UInt64(entry.bytes.bigEndian(UInt16.self, at: 14))
+                    UInt64(entry.bytes.bigEndian(UInt16.self, at: 12))
+                    + UInt64(entry.bytes.bigEndian(UInt16.self, at: 14))
                 let extra = UInt64(entry.bytes.bigEndian(UInt32.self, at: 36))
                 offset = (offset + 40 + extra + names + 7) & ~7
                 if l1 & geometry.clusterMask != 0 {

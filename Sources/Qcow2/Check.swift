@@ -3,8 +3,8 @@ import Bytes
 
 /// The checker of qcow2 metadata: counts what every table references, compares it with the refcounts, and repairs.
 ///
-/// It walks on its own, apart from the engine, over an image that nobody has open for writing. Memory is bounded whatever
-/// the image claims; holes of the file are skipped. Messages and numbers are those of `qemu-img check`.
+/// It walks on its own, apart from the engine, over an image that nobody has open for writing. Memory is bounded
+/// whatever the image claims; holes of the file are skipped. Messages and numbers are those of `qemu-img check`.
 public final class Qcow2Check {
     public enum Repair: Sendable {
         case none
@@ -22,7 +22,8 @@ public final class Qcow2Check {
         public var checkErrors: UInt64 = 0
         public var corruptionsFixed: UInt64 = 0
         public var leaksFixed: UInt64 = 0
-        /// Clusters of the virtual disk, and how many of them have a place, are compressed, or do not follow the one before.
+        /// Clusters of the virtual disk, and how many of them have a place, are compressed, or do not follow the one
+        /// before.
         public var totalClusters: UInt64 = 0
         public var allocatedClusters: UInt64 = 0
         public var compressedClusters: UInt64 = 0
@@ -54,8 +55,8 @@ public final class Qcow2Check {
     var unrepairable: UInt64 = 0
     var highestCluster: UInt64 = 0
 
-    /// Checks the image in `file`, and repairs what `repair` allows. Throws where it is no image that can be checked, or
-    /// where a repair cannot be written.
+    /// Checks the image in `file`, and repairs what `repair` allows. Throws where it is no image that can be checked,
+    /// or where a repair cannot be written.
     public static func check(
         _ file: any Storage, repair: Repair = .none, report: @escaping (String) -> Void
     ) async throws(OpenError) -> Result {

@@ -1,7 +1,7 @@
 import Bytes
 
-/// The refcounts packed in a refcount block ("Host cluster management" of the specification): big-endian from 8 bits on,
-/// below that from the least significant bit of each byte up.
+/// The refcounts packed in a refcount block ("Host cluster management" of the specification): big-endian from 8 bits
+/// on, below that from the least significant bit of each byte up.
 struct CheckRefcounts {
     /// 1 to 64.
     let bits: UInt32

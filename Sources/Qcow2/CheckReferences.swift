@@ -1,6 +1,6 @@
 /// How often each cluster is referenced, counted over one window of the file at a time so that memory stays bounded
-/// whatever the file claims (R90): a window that would need too many pages gives up its upper half, and the walk is made
-/// again for what is left.
+/// whatever the file claims (R90): a window that would need too many pages gives up its upper half, and the walk is
+/// made again for what is left.
 struct CheckReferences {
     static let pageClusters: UInt64 = 256
     /// Pages of 1 KiB; 96 MiB with what the dictionary adds. One refcount block of the densest kind needs half of them.

@@ -3,8 +3,8 @@ import Bytes
 
 /// Makes new qcow2 images.
 ///
-/// The sector with the header is written last, after a flush of all the rest: until then there is no image at all, and a
-/// crash leaves none that is half made (O7, O11).
+/// The sector with the header is written last, after a flush of all the rest: until then there is no image at all, and
+/// a crash leaves none that is half made (O7, O11).
 public struct Qcow2Create {
     private let file: any Storage
     private let options: CreateOptions
@@ -24,12 +24,6 @@ public struct Qcow2Create {
         } catch {
             throw OpenError("Could not create qcow2 image: \(error.sentence)", cause: error)
         }
-    }
-
-    private init(file: any Storage, options: CreateOptions, layout: CreateLayout) {
-        self.file = file
-        self.options = options
-        self.layout = layout
     }
 
     private func write(_ header: [UInt8]) async throws(BlockError) {

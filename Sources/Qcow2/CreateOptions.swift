@@ -3,7 +3,10 @@ public import Block
 /// What a new image shall be. The defaults are those of `qemu-img create`.
 public struct CreateOptions: Equatable, Sendable {
     /// The version of the header: `compat=0.10` and `compat=1.1`.
-    public enum Version: Int, Sendable { case v2 = 2, v3 = 3 }
+    public enum Version: Int, Sendable {
+        case v2 = 2
+        case v3 = 3
+    }
     public enum Preallocation: String, Sendable, CaseIterable { case off, metadata, falloc, full }
 
     /// The virtual disk's size in bytes; a multiple of 512.

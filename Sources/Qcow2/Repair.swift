@@ -2,8 +2,8 @@ import Block
 import Bytes
 
 extension Qcow2Check {
-    /// Builds the refcounts anew from what is referenced: new blocks and a new table behind the end of the image, durable
-    /// before the header names them (O7, O8). What held the old ones is free afterwards.
+    /// Builds the refcounts anew from what is referenced: new blocks and a new table behind the end of the image,
+    /// durable before the header names them (O7, O8). What held the old ones is free afterwards.
     func rebuild() async throws(BlockError) {
         report("Rebuilding refcount structure")
         let start = max(clusters, highestCluster + 1)

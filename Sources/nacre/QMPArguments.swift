@@ -1,3 +1,4 @@
+import Image
 import JSON
 
 /// A QMP command as it is typed: `NAME key=value … {JSON}`, or a whole request in JSON.
@@ -67,7 +68,11 @@ struct QMPArguments {
             case "off", "false", "no": return false
             default: return .string(text)
             }
-        case "int", "number": return (try? JSONValue.parse(text)) ?? .string(text)
+        case "int":
+            // Sizes are typed as everywhere: 64k, 10G.
+            guard !text.hasPrefix("-"), let bytes = try? SizeText.parse(text) else { fallthrough }
+            return JSONValue(bytes)
+        case "number": return (try? JSONValue.parse(text)) ?? .string(text)
         case nil where type == nil:
             return ["true", "false", "null"].contains(text) || Int64(text) != nil ? try parse(text) : .string(text)
         default: return text == "null" ? .null : .string(text)

@@ -76,8 +76,13 @@ struct QMPCommand: ParsableCommand {
             Program.complain("nacre qmp: \(error.message)\n")
             return 2
         }
-        Program.say(try await connection.send(request).text(.pretty) + "\n")
+        Program.say(text(of: try await connection.send(request)))
         return 0
+    }
+
+    /// A result for people: an empty one on one line.
+    static func text(of result: JSONValue) -> String {
+        result.object?.isEmpty == true ? "{}\n" : result.text(.pretty) + "\n"
     }
 
     static func text(of failure: QMPConnection.Failure) -> String {

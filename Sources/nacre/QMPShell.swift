@@ -78,7 +78,7 @@ final class QMPShell {
             guard let first = words.first else { return true }
             if first == "exit" { return false }
             let request = try QMPArguments(words, schema: schema).request
-            Program.say(try await connection.send(request).text(.pretty) + "\n")
+            Program.say(QMPCommand.text(of: try await connection.send(request)))
             return first != "quit"
         } catch let mistake as QMPArguments.Mistake {
             Program.complain("\(mistake.message)\n")

@@ -74,7 +74,8 @@ import Testing
                 let backing = try await image(on: below, 4096, 3, backing: nil, context)
                 var random = SeededRandom(seed: seed)
                 try await backing.write(random.bytes(300_000), at: 1000)
-                return try await image(on: SimDisk(context, .init(seed: seed + 1)), 8192, version, backing: backing, context)
+                return try await image(
+                    on: SimDisk(context, .init(seed: seed + 1)), 8192, version, backing: backing, context)
             }
         }
         return kinds

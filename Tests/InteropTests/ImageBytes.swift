@@ -10,7 +10,9 @@ struct ImageBytes {
         bytes = Array(try Data(contentsOf: URL(filePath: path)))
     }
 
-    func save() throws { try Data(bytes).write(to: URL(filePath: path)) }
+    func save() throws { try save(as: path) }
+
+    func save(as path: String) throws { try Data(bytes).write(to: URL(filePath: path)) }
 
     /// The big-endian number of `width` bytes at `offset`.
     func number(at offset: Int, width: Int) -> UInt64 {

@@ -44,6 +44,8 @@ struct QMPArgumentsTests {
     func nested() throws {
         let deep = try JSONValue.parse(try request(["add", "child.driver=null-co", "child.size=7"]))
         #expect(deep["arguments"]?["child"] == ["driver": "null-co", "size": 7])
+        let sized = try JSONValue.parse(try request(["add", "size=64k"]))
+        #expect(sized["arguments"]?["size"] == 65536)
         let flat = try JSONValue.parse(try request(["add", "child=n0"]))
         #expect(flat["arguments"]?["child"] == "n0")
     }

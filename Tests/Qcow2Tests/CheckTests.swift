@@ -25,7 +25,8 @@ import Testing
         var image: SparseBytes
     }
 
-    static func check(_ image: SparseBytes, repair: Qcow2Check.Repair = .none, pageLimit: Int? = nil) throws -> Outcome {
+    static func check(_ image: SparseBytes, repair: Qcow2Check.Repair = .none, pageLimit: Int? = nil) throws -> Outcome
+    {
         let memory = MemoryStorage(image)
         let sink = Sink()
         let result = try SimulatedContext().complete {
@@ -260,7 +261,9 @@ import Testing
         image.write([UInt8](repeating: 7, count: 512).rawBytes, at: 60 << 20)
         let entry = try #require(
             stride(from: UInt64(0), to: 4 << 20, by: 8).first {
-                image.bytes(ByteRange(at: $0, count: 8)) == [0x80, 0, 0, 0, 0, UInt8(place >> 16), UInt8(place >> 8 & 255), 0]
+                image.bytes(ByteRange(at: $0, count: 8)) == [
+                    0x80, 0, 0, 0, 0, UInt8(place >> 16), UInt8(place >> 8 & 255), 0,
+                ]
             })
         Self.patch(&image, at: entry, Self.copied | 60 << 20)
         let whole = try Self.check(image)

@@ -21,7 +21,7 @@ import Testing
         init(version: CreateOptions.Version = .v3) throws {
             let context = SimulatedContext()
             let disk = SimDisk(context)
-            var options = CreateOptions(size: 64 << 20)
+            var options = CreateOptions(size: 1 << 30)
             options.version = version
             try context.complete { [options] in try await Qcow2Create.create(on: disk, options) }
             let bench = try Bench(disk.contents)
@@ -36,7 +36,8 @@ import Testing
         }
 
         static func entry(_ contents: SparseBytes, _ offset: UInt64) -> UInt64 {
-            contents.bytes(ByteRange(at: offset, count: 8)).byteSpan.bigEndian(at: 0)
+            let bytes = contents.bytes(ByteRange(at: offset, count: 8))
+            return bytes.byteSpan.bigEndian(at: 0)
         }
 
         mutating func put(_ value: UInt64, at offset: UInt64) {
@@ -71,7 +72,7 @@ import Testing
         }
         let reader = try Bench(bench.disk.contents, options: Options(isReadOnly: true))
         #expect(reader.image.info.isCorrupt)
-        #expect(try reader.read(1 << 20, 512) == [UInt8](repeating: 0, count: 512))
+        #expect(try reader.read(600 << 20, 512) == [UInt8](repeating: 0, count: 512))
     }
 
     @Test("an unaligned L2 table offset is reported by value and index")
@@ -193,7 +194,8 @@ import Testing
             var contents = sample.contents
             for _ in 0..<1 + round % 3 {
                 let at = random.pick(places) + random.below(128 as UInt64)
-                contents.write([UInt8(truncatingIfNeeded: random.next())].byteSpan, at: at)
+                let byte = [UInt8(truncatingIfNeeded: random.next())]
+                contents.write(byte.byteSpan, at: at)
             }
             guard let bench = try? Bench(contents) else { continue }
             _ = try? bench.read(0, 70000)

@@ -102,8 +102,8 @@ import Testing
         for bits in 9...21 as ClosedRange<UInt32> {
             let rules = EntryRules(version: 3, geometry: Geometry(clusterBits: bits, refcountOrder: 4))
             let shift = UInt64(62 - (bits - 8))
-            let entry = L2Entry.compressedFlag | 2 << shift | 0x10300
-            #expect(rules.read(entry) == .compressed(offset: 0x10300, count: 3 * 512 - 0x100))
+            let entry = L2Entry.compressedFlag | 1 << shift | 0x10300
+            #expect(rules.read(entry) == .compressed(offset: 0x10300, count: 2 * 512 - 0x100))
         }
     }
 

@@ -137,11 +137,14 @@ final class ModelRun {
         try await image.close()
         layers[index].image = nil
         layers[index].io = nil
-        guard layer.disk.durable == layer.disk.contents else { throw Failed(description: "a closed image is not durable") }
+        guard layer.disk.durable == layer.disk.contents else {
+            throw Failed(description: "a closed image is not durable")
+        }
         let check = MiniCheck(layer.disk.contents)
         guard check.isClean, !check.isDirty else {
             throw Failed(
-                description: "layer \(index) after close: \(check.errors), \(check.leaks) leaks, dirty \(check.isDirty)")
+                description: "layer \(index) after close: \(check.errors), \(check.leaks) leaks, dirty \(check.isDirty)"
+            )
         }
     }
 
@@ -214,7 +217,8 @@ final class ModelRun {
         case .status(let range):
             await admit(range, changes: false)
             start(range, changes: false) { [self] (io) async throws(BlockError) in try await status(range, io) }
-        case .flush: start(ByteRange(at: 0, count: 0), changes: false) { (io) async throws(BlockError) in try await io.flush() }
+        case .flush:
+            start(ByteRange(at: 0, count: 0), changes: false) { (io) async throws(BlockError) in try await io.flush() }
         case .resize(let size):
             try await drain()
             try await resize(to: size)

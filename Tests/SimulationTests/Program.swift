@@ -196,7 +196,10 @@ struct Program: Sendable, CustomStringConvertible {
             switch random.below(4) {
             case 0: break
             case 1: (start, count) = (start & ~511, max(512, count & ~511))
-            default: (start, count) = (start & ~(cluster - 1), random.chance(50) ? cluster : max(cluster, count & ~(cluster - 1)))
+            default:
+                (start, count) = (
+                    start & ~(cluster - 1), random.chance(50) ? cluster : max(cluster, count & ~(cluster - 1))
+                )
             }
             return ByteRange(at: start, count: min(count, size - start))
         }

@@ -1,7 +1,8 @@
 import Block
 import Bytes
 
-/// A storage that keeps nothing (`null-co`, `null-aio`): writes vanish, reads leave the buffer or fill it with zeros.
+/// A storage that keeps nothing (`null-co`, `null-aio`): writes vanish, and reads give zeros, whether or not
+/// that is promised.
 final class NullStorage: Storage {
     /// The size where none is given: 1 GiB.
     static let defaultSize: UInt64 = 1 << 30
@@ -32,8 +33,8 @@ final class NullStorage: Storage {
     func read(at offset: UInt64, into buffer: inout MutableRawSpan) async throws(BlockError) {
         try check(ByteRange(checked: offset, count: UInt64(buffer.byteCount)))
         await wait()
-        // Buffers of this program are zeroed when they are made, and never show what others left.
-        if readsZeroes { buffer.fill() }
+        // Buffers are used again: what one client left in it is not another's to see.
+        buffer.fill()
     }
 
     func write(at offset: UInt64, from bytes: RawSpan, flags: WriteFlags) async throws(BlockError) {

@@ -1,1 +1,0 @@
-// GraphTests: see docs/architecture.md.
