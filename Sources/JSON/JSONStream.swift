@@ -44,6 +44,9 @@ public struct JSONStream: Sendable {
         return results
     }
 
+    /// Whether a value has begun and not ended.
+    public var isUnfinished: Bool { !tokens.isEmpty || !lexer.token.isEmpty }
+
     /// Forgets what was received of an unfinished value.
     public mutating func reset() {
         tokens.removeAll()
