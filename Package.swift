@@ -89,7 +89,7 @@ let package = Package(
         // Tests.
         tests("BytesTests", ["Bytes"]),
         tests("JSONTests", ["JSON"]),
-        tests("QAPITests", ["QAPI", "JSON"]),
+        tests("QAPITests", ["QAPI", "JSON", "QMPTypes"]),
         tests("BlockTests", ["Block", "Bytes", "BlockTestKit"]),
         tests("HostIOTests", ["HostIO", "Block", "Bytes"]),
         tests("NBDWireTests", ["NBDWire", "Bytes"]),

@@ -27,7 +27,7 @@ extension Service {
     }
 
     func startNBD(
-        _ address: HostIO.SocketAddress, tlsCreds: String?, authz: String?, maxConnections: Int64?
+        _ address: HostIO.SocketAddress, tlsCreds: String?, authz: String?, maxConnections: UInt32?
     ) throws(QMPError) {
         guard nbd == nil else { throw QMPError("NBD server already running") }
         if let tlsCreds { throw QMPError("No TLS credentials with id '\(tlsCreds)'") }

@@ -30,19 +30,23 @@ struct JSONLexer: Sendable {
         while !step(byte, emit) {}
     }
 
-    /// Tells what a number or keyword at the end of the input is.
+    /// Tells what a token at the end of the input is.
     mutating func finish(_ emit: (JSONToken) -> Void) {
-        feed(0x20, emit)
-        if case .start = state { return }
-        if case .recovery = state { state = .start; return }
-        fail(emit)
+        switch state {
+        case .start, .recovery: break
+        case .keyword: _ = end(.keyword, emit)
+        case .zero, .digits: _ = end(.integer, emit)
+        case .fraction, .exponentDigits: _ = end(.float, emit)
+        case .string, .escape, .minus, .point, .exponent, .exponentSign: fail(emit)
+        }
         state = .start
     }
 
-    /// Forgets what it was in the middle of.
-    mutating func reset() {
-        state = .start
-        token.removeAll(keepingCapacity: true)
+    /// Gives the token under way up, and skips to where a value may begin again: what is left of a string that was cut
+    /// off is not taken for values.
+    mutating func recover() {
+        state = .recovery
+        token.removeAll()
     }
 
     /// Whether the byte was consumed.

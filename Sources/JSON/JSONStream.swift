@@ -2,13 +2,15 @@
 public struct JSONError: Error, Equatable, Sendable {
     public let message: String
     public init(_ message: String) { self.message = message }
+
+    static func parse(_ reason: String) -> JSONError { JSONError("JSON parse error, " + reason) }
 }
 
 /// How large one value may be; checked while it arrives, before anything is built.
 public struct JSONLimits: Sendable {
     /// Bytes of all tokens of one value.
     public var bytes = 1 << 20
-    public var tokens = 1 << 18
+    public var tokens = 1 << 17
     /// Braces and brackets open at once.
     public var depth = 64
 
@@ -19,8 +21,7 @@ public struct JSONLimits: Sendable {
 public struct JSONStream: Sendable {
     private let limits: JSONLimits
     private var lexer = JSONLexer()
-    private var tokens: [JSONToken] = []
-    private var bytes = 0
+    private var tokens = JSONTokens()
     private var braces = 0
     private var brackets = 0
 
@@ -34,8 +35,8 @@ public struct JSONStream: Sendable {
             lexer.feed(byte) { ended.append($0) }
             for token in ended { take(token, &results) }
             // A string that never ends is cut off while it grows.
-            if bytes + lexer.token.count > limits.bytes {
-                lexer.reset()
+            if tokens.byteCount + lexer.token.count > limits.bytes {
+                lexer.recover()
                 results.append(.failure(JSONError("JSON token size limit exceeded")))
                 reset()
             }
@@ -43,17 +44,21 @@ public struct JSONStream: Sendable {
         return results
     }
 
+    /// Whether a value has begun and not ended.
+    public var isUnfinished: Bool { !tokens.isEmpty || !lexer.token.isEmpty }
+
     /// Forgets what was received of an unfinished value.
     public mutating func reset() {
-        tokens.removeAll(keepingCapacity: true)
-        (bytes, braces, brackets) = (0, 0, 0)
+        tokens.removeAll()
+        (braces, brackets) = (0, 0)
     }
 
     private mutating func take(_ token: JSONToken, _ results: inout [Result<JSONValue, JSONError>]) {
         switch token.kind {
         case .error:
-            let text = String(decoding: token.bytes, as: UTF8.self)
-            results.append(.failure(JSONError("JSON parse error, stray '\(text)'")))
+            // QEMU prints a C string, which a NUL ends.
+            let text = String(decoding: token.bytes.prefix { $0 != 0 }, as: UTF8.self)
+            results.append(.failure(.parse("stray '\(text)'")))
             return reset()
         case .openBrace: braces += 1
         case .closeBrace: braces -= 1
@@ -61,8 +66,7 @@ public struct JSONStream: Sendable {
         case .closeBracket: brackets -= 1
         default: break
         }
-        bytes += token.bytes.count
-        if let failure = exceeded() {
+        if let failure = exceeded(by: token) {
             results.append(.failure(failure))
             return reset()
         }
@@ -74,8 +78,8 @@ public struct JSONStream: Sendable {
         results.append(Result { () throws(JSONError) in try JSONParser.parse(whole) })
     }
 
-    private func exceeded() -> JSONError? {
-        if bytes > limits.bytes { return JSONError("JSON token size limit exceeded") }
+    private func exceeded(by token: JSONToken) -> JSONError? {
+        if tokens.byteCount + token.bytes.count > limits.bytes { return JSONError("JSON token size limit exceeded") }
         if tokens.count >= limits.tokens { return JSONError("JSON token count limit exceeded") }
         if braces + brackets > limits.depth { return JSONError("JSON nesting depth limit exceeded") }
         return nil
@@ -98,12 +102,9 @@ extension JSONValue {
     public static func parse(_ text: String, limits: JSONLimits = JSONLimits()) throws(JSONError) -> JSONValue {
         var stream = JSONStream(limits: limits)
         let results = stream.feed(text.utf8) + stream.finish()
-        guard let first = results.first else { throw JSONError("JSON parse error, expecting value") }
+        guard let first = results.first else { throw JSONError("Expecting a JSON value") }
         let value = try first.get()
-        if results.count > 1 {
-            _ = try results[1].get()
-            throw JSONError("JSON parse error, expecting end of input")
-        }
+        guard results.count == 1 else { throw JSONError("Expecting at most one JSON value") }
         return value
     }
 }

@@ -27,7 +27,7 @@ struct JSONWriter {
         case .bool(let value): text += value ? "true" : "false"
         case .int(let value): text += String(value)
         case .uint(let value): text += String(value)
-        case .double(let value): text += Self.number(value)
+        case .double(let value): text += value.isFinite ? formatDouble(value) : "null"
         case .string(let value): write(value)
         case .array(let array):
             list("[", "]", array.count, level) { $0.write(array[$1], level: level + 1) }
@@ -80,12 +80,6 @@ struct JSONWriter {
     private static func escape(_ unit: UInt16) -> String {
         let digits = String(unit, radix: 16, uppercase: true)
         return "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
-    }
-
-    private static func number(_ value: Double) -> String {
-        guard value.isFinite else { return "null" }
-        let text = "\(value)"
-        return text.hasSuffix(".0") ? String(text.dropLast(2)) : text
     }
 }
 

@@ -47,6 +47,10 @@ public struct ManualGenerator {
         case .alternate(let alternate):
             text += "\n" + alternate.choices.map { "- `\(name($0.type))`\n" }.joined()
         }
+        if !definition.features.isEmpty { text += "\n" }
+        for feature in definition.features {
+            text += "- feature `\(feature)`: \(definition.documentation.features[feature] ?? "")\n"
+        }
         return text
     }
 

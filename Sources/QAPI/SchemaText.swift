@@ -26,29 +26,39 @@ public struct Documentation: Sendable, Equatable {
     public var summary: String = ""
     public var members: [String: String] = [:]
     public var returns: String?
+    /// Flags by name: the members after a line `Features:`.
+    public var features: [String: String] = [:]
 
     /// The lines of a block between two `##`, without their `#`: `@name:` begins a member, `Returns:` the answer, any
     /// other line continues what it follows.
     init(lines: [String]) {
         var target: String? = nil
         var isReturn = false
+        var isFeature = false
         for line in lines {
             let text = line.trimmingSpaces
-            if text.hasPrefix("@"), let colon = text.firstIndex(of: ":"), !text[..<colon].contains(" ") {
+            if text == "Features:" {
+                isFeature = true
+                target = nil
+            } else if text.hasPrefix("@"), let colon = text.firstIndex(of: ":"), !text[..<colon].contains(" ") {
                 let name = String(text[text.index(after: text.startIndex)..<colon])
                 // The block's own name stands alone on its line and begins nothing.
                 let rest = String(text[text.index(after: colon)...]).trimmingSpaces
                 if rest.isEmpty, target == nil, summary.isEmpty, members.isEmpty { continue }
                 target = name
                 isReturn = false
-                members[name] = rest
+                if isFeature { features[name] = rest } else { members[name] = rest }
             } else if text.hasPrefix("Returns:") {
                 isReturn = true
                 returns = String(text.dropFirst(8)).trimmingSpaces
             } else if isReturn {
                 returns = Self.join(returns ?? "", text)
             } else if let target {
-                members[target] = Self.join(members[target] ?? "", text)
+                if isFeature {
+                    features[target] = Self.join(features[target] ?? "", text)
+                } else {
+                    members[target] = Self.join(members[target] ?? "", text)
+                }
             } else {
                 summary = Self.join(summary, text)
             }
@@ -100,6 +110,7 @@ enum SchemaText {
             }
         }
         if block != nil { throw SchemaError(file, "documentation without a closing ##") }
+        if stream.isUnfinished { throw SchemaError(file, "the last expression has no end") }
         return result
     }
 

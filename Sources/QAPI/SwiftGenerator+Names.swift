@@ -8,7 +8,9 @@ extension SwiftGenerator {
         case "number": plain = "Double"
         case "null": plain = "QAPINull"
         case "any": plain = "JSONValue"
-        case "size", "uint64": plain = "UInt64"
+        case "size": plain = "QAPISize"
+        case "uint64", "uint32", "uint16", "uint8": plain = "UI" + name.name.dropFirst(2)
+        case "int32", "int16", "int8": plain = "I" + name.name.dropFirst()
         case let builtin where Schema.builtins[builtin] != nil: plain = "Int64"
         default: plain = name.name
         }

@@ -1,122 +1,132 @@
 public import JSON
 
 /// `key=value,…` of the command line as an object: keys are dotted paths, digits index lists, a doubled comma stands for
-/// one, and text of the form `{…}` is JSON.
+/// one, and text of the form `{…}` is JSON. The errors are those of QEMU 7.2's programs.
 public enum KeyValue {
-    /// Parses an option's text. `implied` is the key of a first part without `=`.
-    public static func parse(_ text: String, implied: String? = nil) throws(QMPError) -> (value: JSONObject, isText: Bool) {
-        if text.first == "{" {
+    /// Bytes of one part of a key.
+    private static let longestPart = 127
+    /// Parts of one key: how deep the object may become.
+    private static let deepest = 32
+
+    /// Parses an option's text. `implied` is the key of a first part without `=`. `isText` says that every scalar in
+    /// the object is a string.
+    public static func parse(_ text: String, implied: String? = nil) throws(QMPError) -> (value: JSONObject, isText: Bool)
+    {
+        if text.utf8.first == UInt8(ascii: "{") {
             let value: JSONValue
             do throws(JSONError) { value = try JSONValue.parse(text) } catch { throw QMPError(error.message) }
             guard let object = value.object else { throw QMPError("JSON parse error, expecting value") }
             return (object, false)
         }
-        var tree = Tree()
-        for (index, part) in split(text).enumerated() where !part.isEmpty {
-            guard let equals = part.firstIndex(of: "=") else {
-                guard index == 0, let implied else {
-                    throw QMPError("No implicit parameter name for value '\(part)'")
-                }
-                try tree.set(path(implied), part, key: implied)
-                continue
-            }
-            let key = String(part[..<equals])
-            try tree.set(try path(key), String(part[part.index(after: equals)...]), key: key)
+        let tree = Tree()
+        var rest = Substring(text).unicodeScalars
+        var implied = implied
+        while !rest.isEmpty {
+            try parameter(&rest, implied: implied, into: tree)
+            implied = nil
         }
-        guard let object = try tree.json("").object else { throw QMPError("Parameters must have names") }
-        return (object, true)
+        return (try tree.members(""), true)
     }
 
-    /// At single commas; a doubled one is part of a value.
-    private static func split(_ text: String) -> [String] {
-        var parts = [""]
-        var index = text.startIndex
-        while index < text.endIndex {
-            let next = text.index(after: index)
-            if text[index] != "," {
-                parts[parts.count - 1].append(text[index])
-            } else if next < text.endIndex, text[next] == "," {
-                parts[parts.count - 1].append(",")
-                index = text.index(after: next)
-                continue
-            } else {
-                parts.append("")
+    /// Takes one parameter and the comma behind it.
+    private static func parameter(
+        _ rest: inout Substring.UnicodeScalarView, implied: String?, into tree: Tree
+    ) throws(QMPError) {
+        let end = rest.firstIndex { $0 == "=" || $0 == "," } ?? rest.endIndex
+        let key = String(rest[..<end])
+        if end < rest.endIndex, rest[end] == "=" {
+            let parts = try path(key)
+            rest = rest[rest.index(after: end)...]
+            return try tree.set(parts[...], value(&rest), at: "")
+        }
+        if key == "help" || key == "?" { throw QMPError("Help is not available for this option") }
+        if key.isEmpty { throw QMPError("Invalid parameter ''") }
+        guard let implied else { throw QMPError("Expected '=' after parameter '\(key)'") }
+        // A value without its key ends at the first comma, doubled or not.
+        rest = rest[end...].dropFirst()
+        try tree.set([implied], key, at: "")
+    }
+
+    /// Takes everything up to the next single comma, and that comma; two stand for one.
+    private static func value(_ rest: inout Substring.UnicodeScalarView) -> String {
+        var value = String.UnicodeScalarView()
+        while let scalar = rest.popFirst() {
+            if scalar == "," {
+                guard rest.first == "," else { break }
+                rest.removeFirst()
             }
-            index = next
+            value.append(scalar)
+        }
+        return String(value)
+    }
+
+    private static func path(_ key: String) throws(QMPError) -> [String] {
+        let parts = key.split(separator: ".", omittingEmptySubsequences: false).map(String.init)
+        for (index, part) in parts.enumerated() {
+            let isNumber = index > 0 && !part.isEmpty && part.utf8.allSatisfy(isDigit)
+            let isName =
+                part.utf8.first.map(isLetter) ?? false
+                && part.utf8.allSatisfy { isLetter($0) || isDigit($0) || $0 == 0x2D || $0 == 0x5F }
+            guard isNumber || isName, part.utf8.count <= longestPart, parts.count <= deepest else {
+                throw QMPError("Invalid parameter '\(key)'")
+            }
         }
         return parts
     }
 
-    private static func path(_ key: String) throws(QMPError) -> [String] {
-        let fragments = key.split(separator: ".", omittingEmptySubsequences: false).map(String.init)
-        for fragment in fragments {
-            let isName = fragment.first.map { $0.isLetter && $0.isASCII } ?? false
-            let isIndex = !fragment.isEmpty && fragment.allSatisfy { $0.isASCII && $0.isNumber } && fragment.count < 5
-            let isPlain = fragment.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "-" || $0 == "_") }
-            guard (isName || isIndex) && isPlain, fragment.count < 128, fragments.count <= 32 else {
-                throw QMPError("Invalid parameter '\(key)'")
-            }
-        }
-        return fragments
+    private static func isDigit(_ byte: UInt8) -> Bool { (0x30...0x39).contains(byte) }
+
+    private static func isLetter(_ byte: UInt8) -> Bool {
+        (0x41...0x5A).contains(byte) || (0x61...0x7A).contains(byte)
     }
 
-    /// What was set so far: a value, or fragments below.
-    private indirect enum Node {
-        case value(String)
-        case tree(Tree)
-    }
+    /// What was set so far: a text, or parts below.
+    private final class Tree {
+        private var text: String?
+        private var parts: [(name: String, tree: Tree)] = []
 
-    private struct Tree {
-        private var children: [(name: String, node: Node)] = []
-
-        mutating func set(_ path: [String], _ value: String, key: String) throws(QMPError) {
-            let rest = Array(path.dropFirst())
-            let position = children.firstIndex { $0.name == path[0] }
-            if rest.isEmpty {
+        func set(_ keys: ArraySlice<String>, _ value: String, at place: String) throws(QMPError) {
+            guard let key = keys.first else {
+                guard parts.isEmpty else { throw Self.inconsistent(place) }
                 // The last of several equal keys counts.
-                guard let position else { return children.append((path[0], .value(value))) }
-                guard case .value = children[position].node else {
-                    throw QMPError("Parameters '\(key).*' used inconsistently")
-                }
-                children[position].node = .value(value)
+                text = value
                 return
             }
-            var below = Tree()
-            if let position {
-                guard case .tree(let tree) = children[position].node else {
-                    throw QMPError("Parameters '\(path[0]).*' used inconsistently")
-                }
-                below = tree
+            guard text == nil else { throw Self.inconsistent(place) }
+            let below = place.isEmpty ? key : "\(place).\(key)"
+            if let found = parts.first(where: { $0.name == key }) {
+                return try found.tree.set(keys.dropFirst(), value, at: below)
             }
-            try below.set(rest, value, key: key)
-            if let position { children[position].node = .tree(below) } else { children.append((path[0], .tree(below))) }
+            let tree = Tree()
+            parts.append((key, tree))
+            try tree.set(keys.dropFirst(), value, at: below)
         }
 
-        func json(_ prefix: String) throws(QMPError) -> JSONValue {
-            let indices = children.compactMap { Int($0.name) }
-            if !children.isEmpty, indices.count == children.count { return .array(try list(indices, prefix)) }
-            guard indices.isEmpty else { throw QMPError("Parameters '\(prefix)*' used inconsistently") }
+        private static func inconsistent(_ place: String) -> QMPError {
+            QMPError("Parameters '\(place).*' used inconsistently")
+        }
+
+        func members(_ place: String) throws(QMPError) -> JSONObject {
             var object = JSONObject()
-            for child in children { object[child.name] = try value(child.node, prefix + child.name + ".") }
-            return .object(object)
+            for part in parts {
+                object[part.name] = try part.tree.json(place.isEmpty ? part.name : "\(place).\(part.name)")
+            }
+            return object
         }
 
-        private func list(_ indices: [Int], _ prefix: String) throws(QMPError) -> [JSONValue] {
+        private func json(_ place: String) throws(QMPError) -> JSONValue {
+            if let text { return .string(text) }
+            let numbered = parts.filter { $0.name.utf8.allSatisfy(KeyValue.isDigit) }.count
+            if numbered == 0 { return .object(try members(place)) }
+            guard numbered == parts.count else { throw Self.inconsistent(place) }
             var list: [JSONValue] = []
-            for index in indices.indices {
-                guard let position = indices.firstIndex(of: index) else {
-                    throw QMPError("Parameter '\(prefix)\(index)' missing")
+            for index in parts.indices {
+                guard let part = parts.first(where: { Int($0.name) == index }) else {
+                    throw QMPError("Parameter '\(place).\(index)' missing")
                 }
-                list.append(try value(children[position].node, prefix + "\(index)."))
+                list.append(try part.tree.json("\(place).\(part.name)"))
             }
-            return list
-        }
-
-        private func value(_ node: Node, _ prefix: String) throws(QMPError) -> JSONValue {
-            switch node {
-            case .value(let text): return .string(text)
-            case .tree(let tree): return try tree.json(prefix)
-            }
+            return .array(list)
         }
     }
 }

@@ -4,6 +4,10 @@ public import JSON
 
 extension String: QAPIType {
     public init(_ input: QAPIInput) throws(QMPError) {
+        if let text = try input.scalarText() {
+            self = text
+            return
+        }
         guard let text = input.value.string else { throw input.wrongType("string") }
         self = text
     }
@@ -13,7 +17,7 @@ extension String: QAPIType {
 
 extension Bool: QAPIType {
     public init(_ input: QAPIInput) throws(QMPError) {
-        if input.isText, let text = input.value.string {
+        if let text = try input.scalarText() {
             switch text {
             case "on", "yes", "true", "y": self = true
             case "off", "no", "false", "n": self = false
@@ -30,8 +34,8 @@ extension Bool: QAPIType {
 
 extension Int64: QAPIType {
     public init(_ input: QAPIInput) throws(QMPError) {
-        if input.isText, let text = input.value.string {
-            guard let value = Int64(text) else { throw input.expects("integer") }
+        if let text = try input.scalarText() {
+            guard let value = KeyValueNumber.signed(text) else { throw input.expects("integer") }
             self = value
             return
         }
@@ -44,8 +48,8 @@ extension Int64: QAPIType {
 
 extension UInt64: QAPIType {
     public init(_ input: QAPIInput) throws(QMPError) {
-        if input.isText, let text = input.value.string {
-            guard let value = Self.size(text) else { throw input.expects("a size") }
+        if let text = try input.scalarText() {
+            guard let value = KeyValueNumber.unsigned(text) else { throw input.expects("integer") }
             self = value
             return
         }
@@ -53,35 +57,66 @@ extension UInt64: QAPIType {
         // A negative number is taken as its two's complement, as QEMU does.
         case .int(let value): self = UInt64(bitPattern: value)
         case .uint(let value): self = value
-        default: throw input.wrongType("integer")
+        default: throw input.expects("uint64")
         }
     }
 
     public var json: JSONValue { JSONValue(self) }
+}
 
-    /// A size as people write it: digits, and a suffix k, M, G, T, P or E for powers of 1024, or b.
-    static func size(_ text: String) -> UInt64? {
-        let digits = text.prefix { $0.isASCII && $0.isNumber }
-        guard let number = UInt64(digits) else { return nil }
-        let exponents: [Substring: UInt64] = [
-            "": 0, "b": 0, "B": 0, "k": 10, "K": 10, "M": 20, "m": 20, "G": 30, "g": 30, "T": 40, "t": 40, "P": 50,
-            "p": 50, "E": 60, "e": 60,
-        ]
-        guard let exponent = exponents[text.dropFirst(digits.count)] else { return nil }
-        let (product, overflow) = number.multipliedReportingOverflow(by: 1 << exponent)
-        return overflow ? nil : product
+/// An integer of fewer than 64 bits; out of its range it is refused under the name that C gives it.
+public protocol QAPINarrowInteger: QAPIType, FixedWidthInteger {}
+
+extension QAPINarrowInteger {
+    public init(_ input: QAPIInput) throws(QMPError) {
+        let exact: Self? = Self.isSigned ? Self(exactly: try Int64(input)) : Self(exactly: try UInt64(input))
+        guard let exact else {
+            // QEMU names the member alone here, without its path.
+            let type = (Self.isSigned ? "int" : "uint") + "\(Self.bitWidth)_t"
+            throw QMPError("Parameter '\(input.member ?? "null")' expects \(type)")
+        }
+        self = exact
     }
+
+    public var json: JSONValue { .int(Int64(self)) }
+}
+
+extension Int8: QAPINarrowInteger {}
+extension Int16: QAPINarrowInteger {}
+extension Int32: QAPINarrowInteger {}
+extension UInt8: QAPINarrowInteger {}
+extension UInt16: QAPINarrowInteger {}
+extension UInt32: QAPINarrowInteger {}
+
+/// The type `size`: bytes, which the command line may write with a suffix.
+public struct QAPISize: QAPIType, Equatable {
+    public var bytes: UInt64
+
+    public init(bytes: UInt64) { self.bytes = bytes }
+
+    public init(_ input: QAPIInput) throws(QMPError) {
+        guard let text = try input.scalarText() else {
+            bytes = try UInt64(input)
+            return
+        }
+        guard let value = KeyValueNumber.size(text) else { throw input.expects("size") }
+        bytes = value
+    }
+
+    public var json: JSONValue { JSONValue(bytes) }
 }
 
 extension Double: QAPIType {
     public init(_ input: QAPIInput) throws(QMPError) {
+        if let text = try input.scalarText() {
+            guard let value = Double(text), value.isFinite else { throw input.wrongType("number") }
+            self = value
+            return
+        }
         switch input.value {
         case .double(let value): self = value
         case .int(let value): self = Double(value)
         case .uint(let value): self = Double(value)
-        case .string(let text) where input.isText:
-            guard let value = Double(text), value.isFinite else { throw input.expects("number") }
-            self = value
         default: throw input.wrongType("number")
         }
     }
@@ -93,8 +128,7 @@ extension Double: QAPIType {
 public struct QAPINull: QAPIType, Equatable {
     public init() {}
     public init(_ input: QAPIInput) throws(QMPError) {
-        let isEmptyText = input.isText && input.value.string == ""
-        guard input.value == .null || isEmptyText else { throw input.wrongType("null") }
+        guard input.value == .null else { throw input.wrongType("null") }
     }
     public var json: JSONValue { .null }
 }

@@ -24,8 +24,21 @@ public struct QAPIInput {
         QMPError("Invalid parameter type for '\(name)', expected: \(expected)")
     }
 
-    /// No type of an alternate takes this value.
-    func wrongAlternate(_ name: String) -> QMPError { wrongType(name) }
+    /// No type of an alternate takes this value. QEMU names the member alone here, without its path.
+    func wrongAlternate(_ name: String) -> QMPError {
+        QMPError("Invalid parameter type for '\(member ?? "null")', expected: \(name)")
+    }
+
+    /// The text of a scalar where scalars are text; nil where they are not. A list or an object stands for keys that
+    /// nobody asked for.
+    func scalarText() throws(QMPError) -> String? {
+        guard isText else { return nil }
+        switch value {
+        case .string(let text): return text
+        case .array, .object: throw QMPError("Parameters '\(path).*' are unexpected")
+        default: return nil
+        }
+    }
 
     func expects(_ what: String) -> QMPError { QMPError("Parameter '\(name)' expects \(what)") }
 }
@@ -97,7 +110,7 @@ public protocol QAPIEnum: QAPIType, RawRepresentable where RawValue == String {}
 
 extension QAPIEnum {
     public init(_ input: QAPIInput) throws(QMPError) {
-        guard let text = input.value.string else { throw input.wrongType("string") }
+        let text = try String(input)
         guard let value = Self(rawValue: text) else {
             // QEMU names the member alone here, without its path.
             throw QMPError("Parameter '\(input.member ?? "null")' does not accept value '\(text)'")

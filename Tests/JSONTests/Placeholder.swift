@@ -1,1 +1,0 @@
-// JSONTests: see docs/architecture.md.

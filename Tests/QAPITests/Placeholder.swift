@@ -1,1 +1,0 @@
-// QAPITests: see docs/architecture.md.
