@@ -17,7 +17,8 @@ struct OpenPlace {
 
     func child(_ flags: NodeFlags, _ role: ChildRole, isFormat: Bool) -> OpenPlace {
         OpenPlace(
-            above: Inheritance(flags: flags, role: role, isFormat: isFormat), chain: chain, depth: depth, isImplicit: isImplicit, within: within)
+            above: Inheritance(flags: flags, role: role, isFormat: isFormat), chain: chain, depth: depth,
+            isImplicit: isImplicit, within: within)
     }
 }
 

@@ -33,7 +33,8 @@ extension Graph {
                 options.punchesFreed = own.passDiscardRequest ?? (flags.discard == .unmap)
             }
             return BlockIO(
-                context: context, driver: .format(image), file: straight(file, fileNode.flatMap(host)), backing: node.backing.flatMap(child),
+                context: context, driver: .format(image), file: straight(file, fileNode.flatMap(host)),
+                backing: node.backing.flatMap(child),
                 options: options)
         }
     }

@@ -118,7 +118,8 @@ extension Qcow2Image {
     private func sectors(_ marked: Set<Int>, of table: [UInt64]) -> [Frozen.Sector] {
         marked.sorted().map { index in
             let range = index * 64..<min(index * 64 + 64, table.count)
-            return Frozen.Sector(index: index, entries: Array(table[range]) + Array(repeating: 0, count: 64 - range.count))
+            return Frozen.Sector(
+                index: index, entries: Array(table[range]) + Array(repeating: 0, count: 64 - range.count))
         }
     }
 

@@ -94,7 +94,8 @@ struct StressTests {
         while run.running > 0 { await run.ended.wait() }
     }
 
-    @Test("clients read what they wrote, and every image of the chain is clean", arguments: 1...12 as ClosedRange<UInt64>)
+    @Test(
+        "clients read what they wrote, and every image of the chain is clean", arguments: 1...12 as ClosedRange<UInt64>)
     func underLoad(seed: UInt64) throws {
         let run = Run(seed)
         try run.bench.run {

@@ -6,7 +6,8 @@ import Testing
 
 /// Full disks, failed writes and failed flushes: what the writer is told, and what is left.
 @Suite struct FailureTests {
-    static func create(size: UInt64 = 8 << 20, clusterSize: UInt64 = 4096, refcountBits: Int = 16) throws -> SparseBytes {
+    static func create(size: UInt64 = 8 << 20, clusterSize: UInt64 = 4096, refcountBits: Int = 16) throws -> SparseBytes
+    {
         let context = SimulatedContext()
         let disk = SimDisk(context)
         var options = CreateOptions(size: size)
@@ -47,9 +48,11 @@ import Testing
         try checkIsClean(bench.disk.contents)
     }
 
-    @Test("every single failed request leaves an image without errors, and reads go on", arguments: [
-        [RequestKind.write], [.flush], [.read], [.write, .flush, .discard],
-    ])
+    @Test(
+        "every single failed request leaves an image without errors, and reads go on",
+        arguments: [
+            [RequestKind.write], [.flush], [.read], [.write, .flush, .discard],
+        ])
     func singleFaults(_ kinds: [RequestKind]) throws {
         let start = try Self.create(clusterSize: 512, refcountBits: 64)
         for nth in 0..<60 {
