@@ -48,11 +48,7 @@ struct SnapshotTableReader {
     }
 
     private mutating func readEntry(_ index: UInt32) async throws(OpenError) -> Snapshot {
-<<<<<<< .merge_file_Mbt0By
-        // Entries begin at multiples of 8; behind the last one the file may end.
-=======
         // An entry begins at a multiple of 8; behind the last one a file may end.
->>>>>>> .merge_file_BBD5v9
         _ = try await take(Int((8 - consumed % 8) % 8), index)
         let head = try await take(40, index)
         let extraSize = head.integer(36, 4)
