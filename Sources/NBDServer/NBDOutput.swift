@@ -80,6 +80,8 @@ final class NBDOutput {
     /// Sends a head and a payload from where it lies.
     func sendNow(_ head: [UInt8], _ payload: RawSpan) async {
         await sending.lock()
+        // What gathered before goes first: the last chunk of a reply may not overtake the others.
+        await sendGathered()
         if !isBroken {
             do { try await stream.send(head.byteSpan, payload) } catch { isBroken = true }
         }
