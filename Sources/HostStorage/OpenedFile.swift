@@ -51,6 +51,8 @@ final class OpenedFile {
     /// Closes the descriptor, and with it its locks. No request is under way. Idempotent.
     func close() {
         guard descriptor >= 0 else { return }
+        // The locks go first: while the ring still holds the file, closing the descriptor does not end them.
+        lock.release(used: [], shared: .all)
         Glibc.close(descriptor)
         descriptor = -1
     }
