@@ -87,7 +87,9 @@ extension Service {
         let root: BlockRoot
         do {
             root = try await graph.attach(
-                arguments.id, to: arguments.nodeName, used: isWritable ? [.consistentRead, .write] : .consistentRead)
+                arguments.id, to: arguments.nodeName, used: isWritable ? [.consistentRead, .write] : .consistentRead,
+                // NBD cannot tell its clients of another size.
+                shared: [.consistentRead, .write, .writeUnchanged])
         } catch { throw QMPError(error) }
         let export = NBDExport(
             id: arguments.id, name: name, description: options.description, storage: root, isWritable: isWritable,

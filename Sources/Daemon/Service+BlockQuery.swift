@@ -19,7 +19,7 @@ extension Service {
     private func deviceInfo(_ node: NodeInfo, flat: Bool) -> BlockDeviceInfo {
         BlockDeviceInfo(
             file: node.filename, nodeName: node.nodeName, ro: node.isReadOnly, drv: node.driver,
-            backingFile: node.backingFile, backingFileDepth: Int64(node.backingDepth),
+            backingFile: node.backingFile, backingFileDepth: flat ? 0 : Int64(node.backingDepth),
             encrypted: node.image.isEncrypted,
             detectZeroes: BlockdevDetectZeroesOptions(rawValue: node.detectZeroes.rawValue) ?? .off, bps: 0, bpsRd: 0,
             bpsWr: 0, iops: 0, iopsRd: 0, iopsWr: 0, image: imageInfo(node, flat: flat),
