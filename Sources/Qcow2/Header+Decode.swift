@@ -59,8 +59,10 @@ extension Header {
         autoclear = AutoclearFeatures(rawValue: bytes.bigEndian(at: 88))
         refcountOrder = bytes.bigEndian(at: 96)
         let length = bytes.bigEndian(UInt32.self, at: 100)
-        guard length >= 104 else { throw OpenError("qcow2 header too short") }
-        guard UInt64(length) <= geometry.clusterSize else { throw OpenError("qcow2 header exceeds cluster size") }
+        guard length >= 104 else { throw refused("qcow2 header too short", "header_length", length) }
+        guard UInt64(length) <= geometry.clusterSize else {
+            throw refused("qcow2 header exceeds cluster size", "header_length", length)
+        }
         guard length <= Limits.headerBytes else {
             throw OpenError("qcow2 header length \(length) exceeds \(Limits.headerBytes) bytes")
         }
@@ -77,7 +79,9 @@ extension Header {
         let nameOffset = bytes.bigEndian(UInt64.self, at: 8)
         let nameLength = bytes.bigEndian(UInt32.self, at: 16)
         let clusterSize = geometry.clusterSize
-        guard nameOffset <= clusterSize else { throw OpenError("Invalid backing file offset") }
+        guard nameOffset <= clusterSize else {
+            throw refused("Invalid backing file offset", "backing_file_offset", nameOffset)
+        }
         let whole = Int(min(UInt64(bytes.byteCount), clusterSize))
         let end = nameOffset == 0 ? whole : min(whole, Int(nameOffset))
         let start = (headerLength + 7) & ~7
@@ -91,7 +95,7 @@ extension Header {
         }
         guard nameOffset != 0 else { return }
         guard nameLength <= min(UInt64(Limits.backingNameBytes), clusterSize - nameOffset) else {
-            throw OpenError("Backing file name too long")
+            throw refused("Backing file name too long", "backing_file_size", nameLength)
         }
         guard Int(nameOffset) + Int(nameLength) <= bytes.byteCount else {
             throw OpenError("Could not read backing file name")

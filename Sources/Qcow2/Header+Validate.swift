@@ -43,30 +43,39 @@ extension Header {
         }
         if let objection = unknownFeatures { throw objection }
         guard refcountOrder <= 6 else {
-            throw OpenError("Reference count entry width too large; may not exceed 64 bits")
+            throw refused(
+                "Reference count entry width too large; may not exceed 64 bits", "refcount_order", refcountOrder)
         }
         guard cryptMethod <= 2 else { throw OpenError("Unsupported encryption method \(cryptMethod)") }
-        guard size <= UInt64(Int64.max) else { throw OpenError("Image is too big") }
+        guard size <= UInt64(Int64.max) else { throw refused("Image is too big", "size", size) }
         try validateTables()
     }
 
     private func validateTables() throws(OpenError) {
         let geometry = self.geometry
-        guard refcountTableClusters > 0 else { throw OpenError("Image does not contain a reference count table") }
+        guard refcountTableClusters > 0 else {
+            throw refused("Image does not contain a reference count table", "refcount_table_clusters", 0)
+        }
         guard UInt64(refcountTableClusters) <= geometry.maxRefcountTableClusters else {
-            throw OpenError("Reference count table too large")
+            throw refused("Reference count table too large", "refcount_table_clusters", refcountTableClusters)
         }
         try checkTable(
             "Reference count table", at: refcountTableOffset,
             bytes: UInt64(refcountTableClusters) << UInt64(clusterBits), mayBeNull: false)
-        guard snapshotCount <= Limits.snapshots else { throw OpenError("Snapshot table too large") }
+        guard snapshotCount <= Limits.snapshots else {
+            throw refused("Snapshot table too large", "nb_snapshots", snapshotCount)
+        }
         // An entry has at least 40 bytes.
         try checkTable(
             "Snapshot table", at: snapshotsOffset, bytes: UInt64(snapshotCount) * 40, mayBeNull: snapshotCount == 0)
-        guard UInt64(l1Size) * 8 <= Limits.l1Bytes else { throw OpenError("Active L1 table too large") }
+        guard UInt64(l1Size) * 8 <= Limits.l1Bytes else {
+            throw refused("Active L1 table too large", "l1_size", l1Size)
+        }
         let needed = geometry.l1Entries(for: size)
-        guard needed * 8 <= Limits.l1Bytes else { throw OpenError("Image is too big") }
-        guard needed <= UInt64(l1Size) else { throw OpenError("L1 table is too small") }
+        guard needed * 8 <= Limits.l1Bytes else { throw refused("Image is too big", "size", size) }
+        guard needed <= UInt64(l1Size) else {
+            throw refused("L1 table is too small", "l1_size", "\(l1Size), size is \(size)")
+        }
         try checkTable("Active L1 table", at: l1TableOffset, bytes: UInt64(l1Size) * 8, mayBeNull: l1Size == 0)
     }
 
@@ -75,6 +84,11 @@ extension Header {
         if mayBeNull { return }
         guard offset & geometry.clusterMask == 0, offset != 0, offset < Limits.hostOffset,
             bytes <= Limits.hostOffset - offset
-        else { throw OpenError("\(name) offset invalid") }
+        else { throw refused("\(name) offset invalid", "it", offset) }
+    }
+
+    /// QEMU's words for what is wrong, and the field and its value behind them.
+    func refused(_ text: String, _ field: String, _ value: some CustomStringConvertible) -> OpenError {
+        OpenError("\(text) (\(field) is \(value))")
     }
 }

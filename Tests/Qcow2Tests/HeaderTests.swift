@@ -99,7 +99,9 @@ private func decode(_ bytes: [UInt8]) throws(OpenError) -> Header { try Header.d
     func hostile(_ damage: Damage) throws {
         var bytes = try Self.valid()
         for change in damage.changes { bytes.put(change.value, at: change.offset, width: change.width) }
-        #expect(throws: OpenError(damage.message)) { try decode(bytes) }
+        // QEMU's words first; the field and its value may stand behind them.
+        let error = #expect(throws: OpenError.self) { try decode(bytes) }
+        #expect(error?.message.hasPrefix(damage.message) == true, "\(String(describing: error))")
     }
 
     @Test("no field value makes decoding trap, whatever it claims")
