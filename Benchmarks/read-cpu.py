@@ -43,13 +43,13 @@ def measure(command, socket, name):
     """(µs of server CPU per request, requests per second) of one round."""
     server = start(command, socket)
     fio = ["fio", "--name=r", "--ioengine=nbd", f"--uri=nbd+unix:///{name}?socket={socket}", "--rw=randread",
-           "--bs=4k", "--iodepth=32", "--time_based", "--randrepeat=0", "--output-format=json"]
+           "--bs=4k", "--iodepth=32", "--time_based", "--randrepeat=0", f"--size={SIZE_MIB}M", "--output-format=json"]
     try:
         subprocess.run(fio + ["--runtime=1"], check=True, capture_output=True)
         before = cpu_seconds(server.pid)
         run = subprocess.run(fio + [f"--runtime={SECONDS}"], check=True, capture_output=True)
         used = cpu_seconds(server.pid) - before
-        read = json.loads(run.stdout)["jobs"][0]["read"]
+        read = json.loads(run.stdout[run.stdout.index(b"{"):])["jobs"][0]["read"]
         return used * 1e6 / read["total_ios"], read["iops"]
     finally:
         server.terminate()

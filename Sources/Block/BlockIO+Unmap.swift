@@ -89,7 +89,8 @@ extension BlockIO {
 
     private func zero(_ range: ByteRange, of storage: any Storage, flags: ZeroFlags) async throws(BlockError) {
         let limits = storage.limits
-        let inside = limits.zeroesFast ? range.shrunk(to: limits.requestAlignment) : ByteRange(at: range.start, count: 0)
+        let inside =
+            limits.zeroesFast ? range.shrunk(to: limits.requestAlignment) : ByteRange(at: range.start, count: 0)
         if !inside.isEmpty {
             do {
                 try await storage.zero(inside, flags: flags)

@@ -15,7 +15,9 @@ public final class RangeLock {
 
     /// Gives back a range taken by `lock`.
     public func unlock(_ range: ByteRange) {
-        guard let index = held.firstIndex(of: range) else { preconditionFailure("a range is unlocked that nobody holds") }
+        guard let index = held.firstIndex(of: range) else {
+            preconditionFailure("a range is unlocked that nobody holds")
+        }
         held.swapAt(index, held.count - 1)
         held.removeLast()
         queue.wakeAll()

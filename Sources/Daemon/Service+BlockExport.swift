@@ -69,6 +69,12 @@ extension Service {
         guard !exports.contains(where: { $0.id == arguments.id }) else {
             throw QMPError("Block export id '\(arguments.id)' is already in use")
         }
+        // In QEMU's order: the node first, then the server.
+        guard let node = graph.node(arguments.nodeName) else {
+            throw QMPError("Cannot find device='' nor node-name='\(arguments.nodeName)'")
+        }
+        let isWritable = arguments.writable ?? false
+        if isWritable, node.isReadOnly { throw QMPError("Cannot export read-only node as writable") }
         let name = options.name ?? arguments.nodeName
         guard let server = nbd else { throw QMPError("NBD server not running") }
         guard name.utf8.count <= 4096 else { throw QMPError("export name '\(name.prefix(64))' too long") }
@@ -77,10 +83,6 @@ extension Service {
         }
         guard server.export(named: name) == nil else {
             throw QMPError("NBD server already has export named '\(name)'")
-        }
-        let isWritable = arguments.writable ?? false
-        if isWritable, graph.node(arguments.nodeName)?.isReadOnly == true {
-            throw QMPError("Cannot export read-only node as writable")
         }
         let root: BlockRoot
         do {

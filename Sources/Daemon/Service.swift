@@ -53,7 +53,8 @@ final class Service: QMPCommands {
                 self?.tell(.blockImageCorrupted(BlockImageCorruptedEvent(node, report)))
             },
             onFence: { [weak self] node, error in
-                self?.log.error("\(node): a metadata write or a flush failed (\(error)); the image takes no more writes")
+                self?.log.error(
+                    "\(node): a metadata write or a flush failed (\(error)); the image takes no more writes")
             },
             onIOError: { [weak self] report in self?.tell(.blockIoError(BlockIoErrorEvent(report))) },
             onBackingOpened: { [weak self] path, image in

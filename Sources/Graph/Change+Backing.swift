@@ -5,7 +5,9 @@ import Qcow2
 extension Change {
     /// What the image itself says lies below it, as far as the policy lets it be opened; nil where it says nothing. Sets
     /// where in the file system it must lie.
-    func ownBacking(of id: NodeID, _ image: Qcow2Image, _ place: inout OpenPlace) async throws(OpenError) -> NodeOptions? {
+    func ownBacking(of id: NodeID, _ image: Qcow2Image, _ place: inout OpenPlace) async throws(OpenError)
+        -> NodeOptions?
+    {
         guard let bytes = image.header.backingFileName, let recorded = image.header.backingFile, !bytes.isEmpty else {
             return nil
         }

@@ -159,7 +159,8 @@ extension Graph {
         }
         let walkers = swap.walkers
         swap.drivers[id] = driver
-        swap.walkers[id] = makeWalker(driver, node, flags) { walkers[$0] ?? change.live($0)?.walker }
+        swap.walkers[id] = makeWalker(
+            driver, node, flags, child: { walkers[$0] ?? change.live($0)?.walker }, host: { change.live($0)?.host })
     }
 
     /// The swap itself: nothing here waits or fails. Answers what nobody uses any more.
@@ -182,7 +183,7 @@ extension Graph {
         granted = change.permissions
         for id in swap.affected {
             guard let node = live[id], let planned = value.nodes[id] else { continue }
-            rebind(node.driver, planned) { self.live[$0]?.walker }
+            rebind(node.driver, planned, child: { self.live[$0]?.walker }, host: { self.live[$0]?.host })
         }
         for (id, root) in change.newRoots { roots[id] = root }
         for id in Array(roots.keys) {

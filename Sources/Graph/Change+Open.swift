@@ -4,7 +4,7 @@ import Qcow2
 
 /// Where a node is opened: inside which parent, and below which images.
 struct OpenPlace {
-    var above: (flags: NodeFlags, role: ChildRole, isFormat: Bool)?
+    var above: Inheritance?
     /// The files of the images above, whose chain the node would be part of.
     var chain: Set<HostFileIdentity> = []
     /// How many images lie above.
@@ -17,7 +17,8 @@ struct OpenPlace {
 
     func child(_ flags: NodeFlags, _ role: ChildRole, isFormat: Bool) -> OpenPlace {
         OpenPlace(
-            above: (flags, role, isFormat), chain: chain, depth: depth, isImplicit: isImplicit, within: within)
+            above: Inheritance(flags: flags, role: role, isFormat: isFormat), chain: chain, depth: depth,
+            isImplicit: isImplicit, within: within)
     }
 }
 
@@ -49,13 +50,15 @@ extension Change {
         var node = NodeValue(name: name, driver: options.driver, common: options.common)
         node.isImplicit = place.isImplicit
         node.within = place.within
+        node.expected = place.above
         return value.addNode(node)
     }
 
     /// Notes what stands behind a node of the value.
     private func register(_ id: NodeID, _ driver: LiveNode.Driver, _ flags: NodeFlags) {
         guard let node = value.nodes[id] else { return }
-        let walker = graph.makeWalker(driver, node, flags) { self.live($0)?.walker }
+        let walker = graph.makeWalker(
+            driver, node, flags, child: { self.live($0)?.walker }, host: { self.live($0)?.host })
         opened[id] = LiveNode(driver, walker: walker, name: node.name)
     }
 
@@ -72,6 +75,7 @@ extension Change {
     private func attach(_ child: (id: NodeID, isInline: Bool), to parent: NodeID, as name: String, _ role: ChildRole) {
         value.attach(child.id, to: parent, as: name, role)
         guard child.isInline else { return }
+        value.nodes[child.id]?.expected = nil
         value.nodes[child.id]?.inheritsFrom = parent
         value.nodes[child.id]?.inheritedRole = role
     }
@@ -96,7 +100,7 @@ extension Change {
             throw error
         }
         value.nodes[id]?.fellBack = host.isReadOnly && !flags.isReadOnly
-        register(id, .file(host), value.flags(of: id, as: flags))
+        register(id, .file(host), value.flags(of: id))
         return id
     }
 
@@ -119,8 +123,9 @@ extension Change {
         if let align = own.align, align == 0 || align & (align - 1) != 0 || align >= 1 << 31 {
             throw OpenError("Cannot meet constraints with align \(align)")
         }
-        let image = try await child(own.image, place.child(flags, .filtered, isFormat: false))
+        // As in QEMU the filter is there before its child is opened.
         let id = try add(options, place)
+        let image = try await child(own.image, place.child(flags, .filtered, isFormat: false))
         attach(image, to: id, as: "image", .filtered)
         try lockFiles()
         register(id, .faults(FaultPlanner(errors: own.errors, transitions: own.transitions)), flags)
@@ -134,7 +139,7 @@ extension Change {
         let id = try add(options, place)
         attach(file, to: id, as: "file", .image)
         if flags.autoReadOnly, value.flags(of: file.id).isReadOnly { value.nodes[id]?.fellBack = true }
-        let flags = value.flags(of: id, as: flags)
+        let flags = value.flags(of: id)
         try lockFiles()
         guard let walker = live(file.id)?.walker else { throw OpenError("Node '\(value.name(of: file.id))' is closed") }
         let image = try await Qcow2Image.open(
@@ -181,7 +186,7 @@ extension Change {
         try lockFiles()
         if reference == nil { value.nodes[id]?.ownBacking = backing.id }
         guard let node = value.nodes[id], let now = opened[id] else { return }
-        graph.rebind(now.driver, node) { self.live($0)?.walker }
+        graph.rebind(now.driver, node, child: { self.live($0)?.walker }, host: { self.live($0)?.host })
     }
 
     /// The files of a node's own data: not those of its backing files.
@@ -193,15 +198,6 @@ extension Change {
             for edge in value.nodes[next]?.edges ?? [] where edge.role != .backing { pending.append(edge.child) }
         }
         return found
-    }
-}
-
-extension GraphValue {
-    /// A new node's options: as worked out, and read-only where its file turned out to be.
-    func flags(of id: NodeID, as flags: NodeFlags) -> NodeFlags {
-        var flags = flags
-        if nodes[id]?.fellBack == true { flags.isReadOnly = true }
-        return flags
     }
 }
 

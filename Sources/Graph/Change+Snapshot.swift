@@ -92,7 +92,8 @@ extension Graph {
         return NodeOptions(driver, nodeName: request.snapshotNodeName, common: common)
     }
 
-    private func createOverlay(_ request: SnapshotSyncRequest, format: String, on base: NodeID) async throws(OpenError) {
+    private func createOverlay(_ request: SnapshotSyncRequest, format: String, on base: NodeID) async throws(OpenError)
+    {
         guard let creator = configuration.creator else { throw OpenError("This graph cannot create images") }
         guard Self.drivers.contains(format) else { throw OpenError("Unknown file format '\(format)'") }
         if let word = PathText.protocolName(request.snapshotFile) { throw OpenError("Unknown protocol '\(word)'") }

@@ -83,7 +83,9 @@ struct FilenameTable {
 
     /// The name of a format's file, where that is a protocol with a plain one. A format on a format has none.
     private func protocolName(below node: NodeValue) -> String? {
-        guard let file = node.edge("file"), let entry = entries[file.child], entry.options.isProtocol else { return nil }
+        guard let file = node.edge("file"), let entry = entries[file.child], entry.options.isProtocol else {
+            return nil
+        }
         return entry.plain
     }
 

@@ -64,6 +64,8 @@ extension Graph {
         while let here = next, let node = value.nodes[here], let live = live[here] {
             if let host = live.host { return host.allocatedSize }
             if case .null = live.driver { return 0 }
+            // Told by QEMU for no filter that stands for a protocol.
+            if node.driver.isFilter { return nil }
             next = node.edges.first { $0.role != .backing }?.child
         }
         return nil

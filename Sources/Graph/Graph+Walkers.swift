@@ -5,12 +5,14 @@ import Qcow2
 extension Graph {
     /// Makes a walker for a node as planned, over its children's walkers, and binds its format to them.
     func makeWalker(
-        _ driver: LiveNode.Driver, _ node: NodeValue, _ flags: NodeFlags, child: (NodeID) -> BlockIO?
+        _ driver: LiveNode.Driver, _ node: NodeValue, _ flags: NodeFlags, child: (NodeID) -> BlockIO?,
+        host: (NodeID) -> (any HostFile)?
     ) -> BlockIO {
         var options = BlockIO.Options(
             detectZeroes: flags.detectZeroes.walkerValue, honoursDiscard: flags.discard == .unmap,
             isReadOnly: flags.isReadOnly)
-        let file = (node.edge("file") ?? node.edge("image")).flatMap { child($0.child) }
+        let fileNode = (node.edge("file") ?? node.edge("image"))?.child
+        let file = fileNode.flatMap(child)
         switch driver {
         case .file(let file): return BlockIO(context: context, driver: .storage(file), options: options)
         case .null(let storage): return BlockIO(context: context, driver: .storage(storage), options: options)
@@ -31,18 +33,29 @@ extension Graph {
                 options.punchesFreed = own.passDiscardRequest ?? (flags.discard == .unmap)
             }
             return BlockIO(
-                context: context, driver: .format(image), file: file, backing: node.backing.flatMap(child),
+                context: context, driver: .format(image), file: straight(file, fileNode.flatMap(host)),
+                backing: node.backing.flatMap(child),
                 options: options)
         }
     }
 
+    /// The walker of a file, or the file itself where the walker would add nothing to what qcow2 asks of it: reads,
+    /// writes and discards that need no alignment. Saves a layer in every request.
+    func straight(_ walker: BlockIO, _ file: (any HostFile)?) -> any Storage {
+        guard let file, walker.options.honoursDiscard, walker.options.detectZeroes == .off else { return walker }
+        let limits = file.limits
+        return limits.requestAlignment == 1 && limits.memoryAlignment == 1 ? file : walker
+    }
+
     /// Lets a node's format work on the child that its new walker has.
-    func rebind(_ driver: LiveNode.Driver, _ node: NodeValue, child: (NodeID) -> BlockIO?) {
+    func rebind(
+        _ driver: LiveNode.Driver, _ node: NodeValue, child: (NodeID) -> BlockIO?, host: (NodeID) -> (any HostFile)?
+    ) {
         guard let file = node.edge("file").flatMap({ child($0.child) }) else { return }
         switch driver {
         case .raw(let format): format.rebind(file: file)
         case .qcow2(let image):
-            image.rebind(file: file)
+            image.rebind(file: straight(file, node.edge("file").flatMap { host($0.child) }))
             image.hasBacking = node.backing != nil || image.header.backingFileName != nil
         case .file, .null, .faults: break
         }

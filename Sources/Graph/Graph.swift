@@ -114,9 +114,11 @@ public final class Graph {
 
     // MARK: Users
 
-    /// Makes a user of a node: what an export sends its requests to. It holds the node until it is released.
+    /// Makes a user of a node: what an export sends its requests to. It holds the node until it is detached. A user that
+    /// says nothing else stands everything that others do, but a change of the size.
     public func attach(
-        _ name: String, to nodeName: String, used: Permissions, shared: Permissions = .all
+        _ name: String, to nodeName: String, used: Permissions,
+        shared: Permissions = [.consistentRead, .write, .writeUnchanged]
     ) async throws(OpenError) -> BlockRoot {
         var made: BlockRoot?
         try await change { (change: Change) async throws(OpenError) in

@@ -16,7 +16,7 @@ struct NodeFlags: Equatable, Sendable {
     ///
     /// A backing file is read-only unless it says otherwise. Formats send flushes and honour discards themselves, so that
     /// their files pass discards on.
-    init(_ own: CommonOptions, above: (flags: NodeFlags, role: ChildRole, isFormat: Bool)?) {
+    init(_ own: CommonOptions, above: Inheritance?) {
         let isBacking = above?.role == .backing
         isReadOnly = own.isReadOnly ?? (isBacking ? true : above?.flags.isReadOnly ?? false)
         autoReadOnly = own.autoReadOnly ?? (isBacking ? false : above?.flags.autoReadOnly ?? false)
@@ -65,9 +65,9 @@ extension GraphValue {
         // What a node inherits from has it as a child, so it comes first.
         for id in topDown() {
             guard let node = nodes[id] else { continue }
-            var above: (flags: NodeFlags, role: ChildRole, isFormat: Bool)?
+            var above = node.expected
             if let parent = node.inheritsFrom, let role = node.inheritedRole, let flags = result[parent] {
-                above = (flags, role, nodes[parent]?.driver.isFormat ?? false)
+                above = Inheritance(flags: flags, role: role, isFormat: nodes[parent]?.driver.isFormat ?? false)
             }
             var flags = NodeFlags(node.common, above: above)
             if node.fellBack { flags.isReadOnly = true }
@@ -88,9 +88,9 @@ extension GraphValue {
         var flags: NodeFlags?
         for here in line.reversed() {
             guard let node = nodes[here] else { continue }
-            var above: (flags: NodeFlags, role: ChildRole, isFormat: Bool)?
-            if let parent = node.inheritsFrom, let role = node.inheritedRole, let parentFlags = flags {
-                above = (parentFlags, role, nodes[parent]?.driver.isFormat ?? false)
+            var above = node.expected
+            if let parent = node.inheritsFrom, let role = node.inheritedRole, let flags {
+                above = Inheritance(flags: flags, role: role, isFormat: nodes[parent]?.driver.isFormat ?? false)
             }
             flags = NodeFlags(node.common, above: above)
         }

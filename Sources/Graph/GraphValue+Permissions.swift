@@ -49,7 +49,8 @@ extension GraphValue {
             result[id] = total
             for edge in node.edges {
                 let needed = Self.childPermissions(
-                    edge.role, isReadOnly: flags.isReadOnly, sharesAll: allFlags[edge.child]?.forceShare ?? false, total)
+                    edge.role, isReadOnly: flags.isReadOnly, sharesAll: allFlags[edge.child]?.forceShare ?? false, total
+                )
                 uses[edge.child, default: []].append(
                     Use(
                         description: "node '\(node.name)'", edgeName: edge.name, used: needed.used,

@@ -34,6 +34,14 @@ struct Edge: Equatable, Sendable {
     let serial: UInt64
 }
 
+/// What a node defined inside another one has from there.
+struct Inheritance: Equatable, Sendable {
+    var flags: NodeFlags
+    var role: ChildRole
+    /// Whether the parent is a format.
+    var isFormat: Bool
+}
+
 /// A node, as planned: everything but what stands behind it.
 struct NodeValue: Equatable, Sendable {
     var name: String
@@ -45,6 +53,8 @@ struct NodeValue: Equatable, Sendable {
     /// The parent inside whose definition the node was made, and as what: it gives the options that are not set here.
     var inheritsFrom: NodeID?
     var inheritedRole: ChildRole?
+    /// What it will inherit, while it is open and its parent is not yet.
+    var expected: Inheritance?
     /// Whether the node was given by nobody, but named by the image above.
     var isImplicit = false
     var isMonitorOwned = false

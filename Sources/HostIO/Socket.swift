@@ -69,7 +69,9 @@ public final class Socket: ByteStream {
                 }
                 let code = -count
                 if code == Int(EINTR) { continue }
-                guard code == Int(EAGAIN) else { throw code == Int(ECONNRESET) ? .closed : BlockError(errno: Int32(code)) }
+                guard code == Int(EAGAIN) else {
+                    throw code == Int(ECONNRESET) ? .closed : BlockError(errno: Int32(code))
+                }
             }
             isDrained = false
             await thread.ready(input, for: .readable) { receiving = $0 }

@@ -66,7 +66,9 @@ final class OpenedFile {
         let descriptor = unsafe nacre_open(options.filename, O_RDWR | direct, 0)
         if descriptor >= 0 { return (descriptor, false) }
         let code = nacre_errno()
-        guard options.autoReadOnly, code == EACCES || code == EROFS || code == EPERM else { throw failure(options, code) }
+        guard options.autoReadOnly, code == EACCES || code == EROFS || code == EPERM else {
+            throw failure(options, code)
+        }
         let reading = unsafe nacre_open(options.filename, O_RDONLY | direct, 0)
         guard reading >= 0 else { throw failure(options, nacre_errno()) }
         return (reading, true)

@@ -34,14 +34,18 @@ public struct ImageFile {
     public let identity: String
     /// Ends its use; what was written is flushed by whoever wrote it.
     public let close: () async -> Void
+    /// As `close`, for a new image that could not be made: a file that was not there before goes again.
+    public let abandon: () async -> Void
 
     public init(
-        storage: any Storage, allocatedBytes: UInt64?, identity: String, close: @escaping () async -> Void = {}
+        storage: any Storage, allocatedBytes: UInt64?, identity: String, close: @escaping () async -> Void,
+        abandon: (() async -> Void)? = nil
     ) {
         self.storage = storage
         self.allocatedBytes = allocatedBytes
         self.identity = identity
         self.close = close
+        self.abandon = abandon ?? close
     }
 }
 

@@ -56,7 +56,7 @@ extension ImageTool {
                 try await Qcow2Create.create(on: file.storage, options)
                 await file.close()
             } catch {
-                await file.close()
+                await file.abandon()
                 throw error
             }
         } catch {
@@ -83,10 +83,11 @@ extension ImageTool {
             if preallocation == "full" { try await fill(file.storage, size) }
             try await file.storage.flush()
         } catch { failure = error }
-        await file.close()
         if let failure {
+            await file.abandon()
             throw ImageError("\(request.path): Could not resize file: \(failure.sentence)")
         }
+        await file.close()
     }
 
     private func fill(_ file: any Storage, _ size: UInt64) async throws(BlockError) {

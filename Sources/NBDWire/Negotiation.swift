@@ -196,7 +196,8 @@ public struct NBDNegotiation: Sendable {
         let sets = number == NBDOption.setMetaContext.rawValue
         guard hasStructuredReplies || !sets else {
             return Self.refuse(
-                number, NBDOptionReply.invalid, "request option '\(Self.name(number))' when structured reply is not negotiated")
+                number, NBDOptionReply.invalid,
+                "request option '\(Self.name(number))' when structured reply is not negotiated")
         }
         var reader = OptionReader(data)
         guard let name = reader.string(), let count = reader.integer(UInt32.self), count <= NBDLimits.queries else {

@@ -107,11 +107,12 @@ public struct Introspection {
         switch definition.kind {
         case .enumeration(let enumeration):
             object["meta-type"] = "enum"
-            object["members"] = .array(enumeration.values.map { value in
-                var member = JSONObject([("name", .string(value.name))])
-                add(value.features, to: &member)
-                return .object(member)
-            })
+            object["members"] = .array(
+                enumeration.values.map { value in
+                    var member = JSONObject([("name", .string(value.name))])
+                    add(value.features, to: &member)
+                    return .object(member)
+                })
             object["values"] = .array(enumeration.values.map { .string($0.name) })
         case .structure(let structure): describe(structure, into: &object)
         case .alternate(let alternate):

@@ -59,7 +59,8 @@ public struct ManualGenerator {
         var text = "\n| member | type | |\n|---|---|---|\n"
         for member in members {
             let mark = member.isOptional ? " (optional)" : ""
-            text += "| `\(member.name)`\(mark) | `\(name(member.type))` | \(member.documentation.replacing("|", with: "\\|")) |\n"
+            text +=
+                "| `\(member.name)`\(mark) | `\(name(member.type))` | \(member.documentation.replacing("|", with: "\\|")) |\n"
         }
         return text
     }

@@ -6,7 +6,9 @@ extension Schema {
             var gaps = documentation.summary.isEmpty ? [definition.name] : []
             let parts = Self.documentedParts(of: definition)
             gaps += parts.filter { documentation.members[$0]?.isEmpty ?? true }.map { "\(definition.name).\($0)" }
-            gaps += documentation.members.keys.filter { !parts.contains($0) }.map { "\(definition.name).\($0): not there" }
+            gaps += documentation.members.keys.filter { !parts.contains($0) }.map {
+                "\(definition.name).\($0): not there"
+            }
             let flags = definition.features.filter { documentation.features[$0]?.isEmpty ?? true }
             return gaps + flags.map { "\(definition.name): feature \($0)" }
         }

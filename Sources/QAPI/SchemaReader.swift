@@ -56,7 +56,9 @@ struct SchemaReader {
     private func union() throws(SchemaError) -> Schema.Structure {
         guard let discriminator = object["discriminator"]?.string else { throw failure("a union has a discriminator") }
         var variants: [(String, String)] = []
-        for (value, type) in object["data"]?.object?.members ?? [] { variants.append((value, try self.type(type).name)) }
+        for (value, type) in object["data"]?.object?.members ?? [] {
+            variants.append((value, try self.type(type).name))
+        }
         return Schema.Structure(
             base: object["base"]?.string, members: try members(object["base"]?.object.map { .object($0) }),
             discriminator: discriminator, variants: variants)

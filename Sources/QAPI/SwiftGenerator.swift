@@ -42,7 +42,9 @@ public struct SwiftGenerator {
     }
 
     private func enumeration(_ definition: Schema.Definition, _ enumeration: Schema.Enumeration) -> String {
-        var text = comment(definition.documentation.summary, "") + "public enum \(definition.name): String, QAPIEnum, CaseIterable {\n"
+        var text =
+            comment(definition.documentation.summary, "")
+            + "public enum \(definition.name): String, QAPIEnum, CaseIterable {\n"
         for value in enumeration.values {
             text += comment(value.documentation, "    ") + "    case \(Self.member(value.name)) = \"\(value.name)\"\n"
         }
@@ -65,7 +67,8 @@ public struct SwiftGenerator {
         if isUnion {
             text += "    public var variant: Variant\n\n" + variants(structure)
         }
-        return text + "\n" + initializer(name, members, isUnion) + decoder(members, structure) + encoder(members, structure) + "}\n\n"
+        return text + "\n" + initializer(name, members, isUnion) + decoder(members, structure)
+            + encoder(members, structure) + "}\n\n"
     }
 
     private func variants(_ structure: Schema.Structure) -> String {
@@ -96,9 +99,11 @@ public struct SwiftGenerator {
             text += "        switch self.\(Self.member(discriminator)) {\n"
             for variant in structure.variants {
                 let value = Self.member(variant.value)
-                text += "        case .\(value)\(isOptional ? "?" : ""): self.variant = .\(value)(try \(variant.type)(&members))\n"
+                text +=
+                    "        case .\(value)\(isOptional ? "?" : ""): self.variant = .\(value)(try \(variant.type)(&members))\n"
             }
-            text += exhausts(structure, discriminator) && !isOptional ? "" : "        default: self.variant = .nothing\n"
+            text +=
+                exhausts(structure, discriminator) && !isOptional ? "" : "        default: self.variant = .nothing\n"
             text += "        }\n"
         }
         return text + "    }\n\n"
@@ -133,7 +138,8 @@ public struct SwiftGenerator {
         for choice in alternate.choices { text += "    case \(Self.member(choice.name))(\(type(choice.type)))\n" }
         text += "\n    public init(_ input: QAPIInput) throws(QMPError) {\n        switch input.value {\n"
         for choice in alternate.choices {
-            text += "        case \(pattern(choice.type)): self = .\(Self.member(choice.name))(try \(type(choice.type))(input))\n"
+            text +=
+                "        case \(pattern(choice.type)): self = .\(Self.member(choice.name))(try \(type(choice.type))(input))\n"
         }
         text += "        default: throw input.wrongAlternate(\"\(definition.name)\")\n        }\n    }\n\n"
         text += "    public var json: JSONValue {\n        switch self {\n"
@@ -178,11 +184,13 @@ public struct SwiftGenerator {
             protocols.append(name)
             text += "/// The commands of Schema/\(file).json.\npublic protocol \(name): AnyObject {\n"
             for (definition, command) in own {
-                text += comment(definition.documentation.summary, "    ") + "    \(signature(definition.name, command))\n"
+                text +=
+                    comment(definition.documentation.summary, "    ") + "    \(signature(definition.name, command))\n"
             }
             text += "}\n\n"
         }
-        text += "/// Every command of the schema.\npublic protocol QMPCommands: QMPHandler, \(protocols.joined(separator: ", ")) {}\n\n"
+        text +=
+            "/// Every command of the schema.\npublic protocol QMPCommands: QMPHandler, \(protocols.joined(separator: ", ")) {}\n\n"
         return text + dispatch()
     }
 
@@ -200,15 +208,18 @@ public struct SwiftGenerator {
 
     private func dispatch() -> String {
         var text = "extension QMPCommands {\n"
-        text += "    public var commandNames: [String] { [\(allCommands.reversed().map { "\"\($0.definition.name)\"" }.joined(separator: ", "))] }\n\n"
-        text += "    public func call(_ command: String, _ arguments: JSONObject) async throws(QMPError) -> JSONValue {\n"
+        text +=
+            "    public var commandNames: [String] { [\(allCommands.reversed().map { "\"\($0.definition.name)\"" }.joined(separator: ", "))] }\n\n"
+        text +=
+            "    public func call(_ command: String, _ arguments: JSONObject) async throws(QMPError) -> JSONValue {\n"
         text += "        let input = QAPIInput(.object(arguments))\n        switch command {\n"
         for (definition, command) in allCommands where definition.name != "qmp_capabilities" {
             text += "        case \"\(definition.name)\":\n"
             let call = Self.member(definition.name)
             if definition.name == "query-qmp-schema" || definition.name == "query-commands" {
                 text += "            try QAPIMembers(input).finish()\n"
-                text += definition.name == "query-commands"
+                text +=
+                    definition.name == "query-commands"
                     ? "            return .array(commandNames.map { [\"name\": .string($0)] })\n"
                     : "            return QMPIntrospection.value\n"
                 continue
@@ -226,7 +237,8 @@ public struct SwiftGenerator {
                 text += "            try await \(call)(\(parameter))\n            return .object(JSONObject())\n"
             }
         }
-        text += "        default:\n            throw QMPError(\"The command \\(command) has not been found\", class: .commandNotFound)\n"
+        text +=
+            "        default:\n            throw QMPError(\"The command \\(command) has not been found\", class: .commandNotFound)\n"
         return text + "        }\n    }\n}\n"
     }
 
@@ -243,7 +255,8 @@ public struct SwiftGenerator {
             names += "        case .\(name): \"\(definition.name)\"\n"
             values += hasData ? "        case .\(name)(let data): data.json\n" : "        case .\(name): nil\n"
         }
-        text += "\n    /// The name on the wire.\n    public var name: String {\n        switch self {\n\(names)        }\n    }\n"
+        text +=
+            "\n    /// The name on the wire.\n    public var name: String {\n        switch self {\n\(names)        }\n    }\n"
         return text + "\n    public var data: JSONValue? {\n        switch self {\n\(values)        }\n    }\n}\n"
     }
 

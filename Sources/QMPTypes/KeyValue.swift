@@ -10,8 +10,9 @@ public enum KeyValue {
 
     /// Parses an option's text. `implied` is the key of a first part without `=`. `isText` says that every scalar in
     /// the object is a string.
-    public static func parse(_ text: String, implied: String? = nil) throws(QMPError) -> (value: JSONObject, isText: Bool)
-    {
+    public static func parse(_ text: String, implied: String? = nil) throws(QMPError) -> (
+        value: JSONObject, isText: Bool
+    ) {
         if text.utf8.first == UInt8(ascii: "{") {
             let value: JSONValue
             do throws(JSONError) { value = try JSONValue.parse(text) } catch { throw QMPError(error.message) }

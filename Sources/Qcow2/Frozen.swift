@@ -33,5 +33,8 @@ struct Frozen {
     /// What was freed may be reused once all requests of this generation have ended.
     var generation: UInt64 = 0
 
+    /// Whether phase 1 is durable: from then on L1 entries on disk may name the new tables, which are new no more.
+    var increasesAreDurable = false
+
     var changesMapping: Bool { !tables.allSatisfy(\.wasNew) || !l1Sectors.isEmpty }
 }

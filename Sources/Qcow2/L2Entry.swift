@@ -31,7 +31,8 @@ struct EntryRules {
     init(version: UInt32, geometry: Geometry) {
         self.geometry = geometry
         let aligned = ~geometry.clusterMask & L2Entry.offsetMask
-        standardMustBeZero = ~(aligned | L2Entry.copied | L2Entry.compressedFlag | (version >= 3 ? L2Entry.zeroFlag : 0))
+        standardMustBeZero =
+            ~(aligned | L2Entry.copied | L2Entry.compressedFlag | (version >= 3 ? L2Entry.zeroFlag : 0))
         l1MustBeZero = ~(aligned | L2Entry.copied)
         let blocks = geometry.maxRefcountTableClusters << UInt64(geometry.clusterBits - 3)
         let clusters = blocks.multipliedReportingOverflow(by: geometry.refcountBlockEntries)

@@ -73,7 +73,8 @@ public struct Observer {
     public var onFence: (BlockError) -> Void
 
     public init(
-        onCorruption: @escaping (CorruptionReport) -> Void = { _ in }, onFence: @escaping (BlockError) -> Void = { _ in }
+        onCorruption: @escaping (CorruptionReport) -> Void = { _ in },
+        onFence: @escaping (BlockError) -> Void = { _ in }
     ) {
         self.onCorruption = onCorruption
         self.onFence = onFence

@@ -44,9 +44,9 @@ extension Qcow2Image {
     func commitLocked() async throws(BlockError) -> [ByteRange] {
         if isFenced { throw .fenced }
         try await markCorrupt()
-        let frozen = freeze()
+        var frozen = freeze()
         do {
-            try await write(frozen)
+            try await write(&frozen)
         } catch {
             restore(frozen)
             // A full disk wrote nothing that harms, for any part of a phase may be on disk without the rest: all of it
@@ -118,16 +118,23 @@ extension Qcow2Image {
     private func sectors(_ marked: Set<Int>, of table: [UInt64]) -> [Frozen.Sector] {
         marked.sorted().map { index in
             let range = index * 64..<min(index * 64 + 64, table.count)
-            return Frozen.Sector(index: index, entries: Array(table[range]) + Array(repeating: 0, count: 64 - range.count))
+            return Frozen.Sector(
+                index: index, entries: Array(table[range]) + Array(repeating: 0, count: 64 - range.count))
         }
     }
 
-    /// Marks everything frozen as changed again.
+    /// Marks as changed again what may not be on disk.
     private func restore(_ frozen: Frozen) {
-        restore(frozen.blocks)
-        dirtyRefcountTable.formUnion(frozen.refcountSectors.map(\.index))
+        if frozen.increasesAreDurable {
+            for part in frozen.blocks { part.block.isInCommit = false }
+        } else {
+            restore(frozen.blocks)
+            dirtyRefcountTable.formUnion(frozen.refcountSectors.map(\.index))
+        }
         for part in frozen.tables {
             part.table.isInCommit = false
+            // A new table that may be named by now is whole on disk; later entries of it must wait for their data.
+            if part.wasNew, frozen.increasesAreDurable { continue }
             part.table.isNew = part.table.isNew || part.wasNew
             part.table.thaw(part.mask)
             listDirty(part.table)
@@ -153,7 +160,7 @@ extension Qcow2Image {
 
     // MARK: Writing
 
-    private func write(_ frozen: Frozen) async throws(BlockError) {
+    private func write(_ frozen: inout Frozen) async throws(BlockError) {
         try await write(frozen.blocks.filter(\.wasNew))
         if !frozen.refcountSectors.isEmpty {
             try await file.flush()
@@ -166,6 +173,7 @@ extension Qcow2Image {
         try await file.flush()
         // Refcounts that the last commit lowered were written before this flush.
         freed.markDurable()
+        frozen.increasesAreDurable = true
         if frozen.changesMapping {
             for part in frozen.tables where !part.wasNew { try await writeChanged(part) }
             try await write(frozen.l1Sectors, to: header.l1TableOffset)

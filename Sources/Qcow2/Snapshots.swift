@@ -48,7 +48,7 @@ struct SnapshotTableReader {
     }
 
     private mutating func readEntry(_ index: UInt32) async throws(OpenError) -> Snapshot {
-        // An entry begins at a multiple of 8; behind the last one a file may end.
+        // Entries begin at multiples of 8; behind the last one the file may end.
         _ = try await take(Int((8 - consumed % 8) % 8), index)
         let head = try await take(40, index)
         let extraSize = head.integer(36, 4)

@@ -25,7 +25,7 @@ extension DaemonCommand {
                    [,writable=on|off][,allocation-depth=on|off]
                                  export a node over NBD
           --object <type>,id=<id>[,<property>=<value>...]
-                                 make an object
+                                 make an object; there are no types of objects yet
 
           --daemonize            go on in the background once everything is ready
           --pidfile <path>       write the process id to a file once everything is ready

@@ -34,14 +34,18 @@ final class HostFiles: ImageFiles {
             throw OpenError("Could not create '\(path)': \(errnoText(error.errno))", cause: error)
         }
         // The walker writes zeros as data where the host has no faster way.
-        return image(file, storage: BlockIO(context: thread, driver: .storage(file)))
+        return image(file, storage: BlockIO(context: thread, driver: .storage(file)), made: kind == nil ? path : nil)
     }
 
-    private func image(_ file: FileStorage, storage: any Storage) -> ImageFile {
+    /// `made`: the file that was not there before.
+    private func image(_ file: FileStorage, storage: any Storage, made: String? = nil) -> ImageFile {
         ImageFile(
             storage: storage, allocatedBytes: file.allocatedBytes,
-            identity: "\(file.fileIdentity.device):\(file.fileIdentity.inode)"
-        ) { file.releasePermissions(used: [], shared: .all) }
+            identity: "\(file.fileIdentity.device):\(file.fileIdentity.inode)", close: { file.closeFile() },
+            abandon: {
+                file.closeFile()
+                if let made { try? FileManager.default.removeItem(atPath: made) }
+            })
     }
 
     private func lock(_ file: FileStorage, _ path: String, _ use: FileUse) throws(OpenError) {
@@ -69,10 +73,9 @@ final class HostFiles: ImageFiles {
         }
     }
 
-    /// Whether a path, links followed, ends in a folder or below it.
+    /// Whether a path, links followed, ends in a folder or below it. What is not there is left for its opening to tell.
     private static func lies(_ path: String, below folder: String) -> Bool {
-        let root = URL(filePath: folder).standardizedFileURL.resolvingSymlinksInPath().pathComponents
-        let target = URL(filePath: path).standardizedFileURL.resolvingSymlinksInPath().pathComponents
-        return target.count > root.count && target.starts(with: root)
+        guard let target = hostRealPath(path), let root = hostRealPath(folder) else { return true }
+        return root == "/" || target.hasPrefix(root + "/")
     }
 }

@@ -21,7 +21,9 @@ final class QMPShell {
     }
 
     func run() async {
-        connection.onEvent = { [weak self] event in self?.show(event) }
+        connection.onEvent = { event in self.show(event) }
+        // The connection holds the shell as long as it runs, and no longer.
+        defer { connection.onEvent = { _ in } }
         guard nacre_is_terminal(0) != 0, nacre_is_terminal(1) != 0, nacre_read_keys(0, 1) == 0 else {
             while let line = readLine() {
                 guard await carryOut(line) else { return }

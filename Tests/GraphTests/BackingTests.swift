@@ -130,6 +130,25 @@ struct BackingTests {
         }
     }
 
+    @Test("a backing file that others read is opened, read-only from the start")
+    func sharedBase() throws {
+        let bench = GraphBench(.qemu)
+        try bench.run {
+            try await chain(bench)
+            try await bench.graph.add(Make.qcow2("base", "dir/base.qcow2", .readOnly))
+            #expect(await add(bench) == "(success)")
+            let spec = try #require(bench.host.specs.last)
+            #expect(spec.isReadOnly)
+            for handle in bench.host.files["dir/base.qcow2"]?.handles ?? [] {
+                #expect(handle.used == .consistentRead)
+            }
+            let inner = NodeOptions(
+                .qcow2(Qcow2Options(file: .options(Make.file("dir/base.qcow2")))), common: CommonOptions())
+            try await bench.graph.delete("top")
+            #expect(await add(bench, backing: .child(.options(inner))) == "(success)")
+        }
+    }
+
     @Test("a missing backing file fails the open, and leaves nothing")
     func missing() throws {
         let bench = GraphBench(.qemu)

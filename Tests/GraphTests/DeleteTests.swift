@@ -125,7 +125,9 @@ struct PermissionTests {
             let file = bench.host.addRaw("r.raw", bytes: 4096)
             try await graph.add(Make.file("r.raw", "f"))
             let handle = try #require(file.handles.first)
-            #expect(await bench.failure { try await graph.add(Make.qcow2("q", .node("f"))) } == "Image is not in qcow2 format")
+            #expect(
+                await bench.failure { try await graph.add(Make.qcow2("q", .node("f"))) }
+                    == "Image is not in qcow2 format")
             #expect(handle.used == [] && handle.unshared == [])
         }
     }

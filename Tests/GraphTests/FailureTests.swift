@@ -8,7 +8,9 @@ import Testing
 /// is as it was and still serves.
 @Suite("changes that fail part-way")
 struct FailureTests {
-    enum Action: String, CaseIterable, Sendable { case readOnly, readWrite, snapshot, snapshotSync, add, cacheSize, asQEMU }
+    enum Action: String, CaseIterable, Sendable {
+        case readOnly, readWrite, snapshot, snapshotSync, add, cacheSize, asQEMU
+    }
 
     private func start(_ bench: GraphBench, _ action: Action) async throws -> BlockRoot {
         try await bench.host.addQcow2("a.qcow2")

@@ -55,9 +55,7 @@ final class GraphBench {
     }
 
     func attach(_ node: String, writable: Bool = true) async throws -> BlockRoot {
-        try await graph.attach(
-            "export", to: node, used: writable ? [.consistentRead, .write] : .consistentRead,
-            shared: Permissions.all.subtracting(.resize))
+        try await graph.attach("export", to: node, used: writable ? [.consistentRead, .write] : .consistentRead)
     }
 }
 

@@ -82,7 +82,8 @@ struct UserTests {
         }
     }
 
-    private func faults(_ bench: GraphBench, _ rules: [FaultRule], _ states: [StateRule] = []) async throws -> BlockRoot {
+    private func faults(_ bench: GraphBench, _ rules: [FaultRule], _ states: [StateRule] = []) async throws -> BlockRoot
+    {
         try await bench.graph.add(Make.null("n", size: 1 << 20))
         try await bench.graph.add(
             NodeOptions(

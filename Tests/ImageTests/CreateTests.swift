@@ -44,6 +44,8 @@ struct CreateTests {
             try bench.create("x.qcow2", options: "cluster_size=3", size: "1M")
         }
         #expect(bench.files["x.qcow2"] == [1, 2, 3])
+        #expect(throws: ImageError.self) { try bench.create("big.qcow2", size: "64P") }
+        #expect(!bench.files.holds("big.qcow2"))
         #expect(
             throws: ImageError("/nonexistent/x: Could not create '/nonexistent/x': No such file or directory")
         ) { try bench.create("/nonexistent/x", size: "1M") }

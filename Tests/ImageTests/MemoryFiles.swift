@@ -37,17 +37,22 @@ final class MemoryFiles: ImageFiles {
             throw OpenError("Could not create '\(path)': No such file or directory", cause: .system(2))
         }
         let storage = MemoryStorage(length: 0, growable: true)
+        let isNew = contents[path] == nil
         contents[path] = storage
-        return file(storage, path)
+        return file(storage, path, isNew: isNew)
     }
 
-    private func file(_ storage: MemoryStorage, _ path: String) -> ImageFile {
+    private func file(_ storage: MemoryStorage, _ path: String, isNew: Bool = false) -> ImageFile {
         let watched = WatchedStorage(storage)
         self.watched.append(watched)
         openNow += 1
-        return ImageFile(storage: watched, allocatedBytes: storage.contents.allocatedBytes, identity: path) {
-            self.openNow -= 1
-        }
+        return ImageFile(
+            storage: watched, allocatedBytes: storage.contents.allocatedBytes, identity: path,
+            close: { self.openNow -= 1 },
+            abandon: {
+                self.openNow -= 1
+                if isNew { self.contents[path] = nil }
+            })
     }
 }
 

@@ -61,7 +61,8 @@ struct JSONStreamTests {
         Case("{\"execute\":\"query-version\",\"arguments\":{\"x\":1},\"id\":3}", [nil]),
         Case(bytes: [0x22, 0x61, 0x62, 0x63, 0xFF, 0x22], ["stray '\"abc\u{FFFD}'"]),
         Case(bytes: [0x22, 0x61, 0x62, 0x63, 0xC3, 0x28, 0x78, 0x22], ["invalid UTF-8 sequence in string"]),
-        Case(bytes: [0x7B, 0x22, 0x61, 0x22, 0x3A, 0x22, 0xFF, 0x22, 0x7D], ["stray '\"\u{FFFD}'", "expecting value"]),
+        Case(
+            bytes: [0x7B, 0x22, 0x61, 0x22, 0x3A, 0x22, 0xFF, 0x22, 0x7D], ["stray '\"\u{FFFD}'", "expecting value"]),
         Case("01 ", ["stray '01'"]),
         Case("-", ["stray '-\n'"]),
         Case("- ", ["stray '- '"]),
@@ -141,7 +142,7 @@ struct JSONStreamTests {
 
     @Test("messages may come in any pieces, and several at once")
     func pieces() throws {
-        let text = Array(#"{"a": [1, "}"]}{"b": -0.5}nul"# .utf8) + Array("l 7\n".utf8)
+        let text = Array(#"{"a": [1, "}"]}{"b": -0.5}nul"#.utf8) + Array("l 7\n".utf8)
         let expected: [JSONValue] = [["a": [1, "}"]], ["b": .double(-0.5)], nil, 7]
         for split in 0...text.count {
             var stream = JSONStream()

@@ -80,7 +80,8 @@ struct KeyValueTests {
         "--blockdev takes what QEMU takes",
         arguments: [
             "file,filename=/x,node-name=a", "null-co,node-name=a,latency-ns=-1", "null-co,node-name=a,read-zeroes=true",
-            "null-co,node-name=a,read-zeroes=yes", "raw,size=0x10,file=x", "raw,size= 10,file=x", "raw,size=+010,file=x",
+            "null-co,node-name=a,read-zeroes=yes", "raw,size=0x10,file=x", "raw,size= 10,file=x",
+            "raw,size=+010,file=x",
             "qcow2,file=x,backing=", "raw,node-name=a,file=x,file=y", #"{"driver": "raw", "file": "x", "size": 1}"#,
             "blkdebug,image=x,inject-error.0.event=none,inject-error.1.event=read_aio,inject-error.1.once=on",
         ])
@@ -97,7 +98,8 @@ struct KeyValueTests {
             Case("addr.type=unix,addr.path=x,max-connections=x", "Parameter 'max-connections' expects integer"),
             Case("addr.type=unix,addr.path=x,max-connections=1k", "Parameter 'max-connections' expects integer"),
             Case(
-                "addr.type=unix,addr.path=x,max-connections=99999999999", "Parameter 'max-connections' expects uint32_t"),
+                "addr.type=unix,addr.path=x,max-connections=99999999999", "Parameter 'max-connections' expects uint32_t"
+            ),
             Case("addr.type=inet,addr.host=h,addr.port=1,addr.to=70000", "Parameter 'to' expects uint16_t"),
         ])
     func nbdServer(_ example: Case) {

@@ -67,7 +67,8 @@ struct SchemaTests {
         let command = entities.first { $0["name"] == "c" }
         #expect(command?["features"] == ["f"])
         #expect(command?["allow-oob"] == true)
-        #expect(!entities.contains { $0["meta-type"] == "object" && $0["members"]?.array?.count == 3 && $0["tag"] != nil })
+        #expect(
+            !entities.contains { $0["meta-type"] == "object" && $0["members"]?.array?.count == 3 && $0["tag"] != nil })
     }
 
     private func used(by entity: JSONValue) -> [String] {

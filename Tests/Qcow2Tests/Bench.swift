@@ -20,7 +20,8 @@ final class Bench {
         var fences: [BlockError] = []
         var observer: Observer {
             Observer(
-                onCorruption: { [weak self] in self?.reports.append($0) }, onFence: { [weak self] in self?.fences.append($0) })
+                onCorruption: { [weak self] in self?.reports.append($0) },
+                onFence: { [weak self] in self?.fences.append($0) })
         }
     }
 

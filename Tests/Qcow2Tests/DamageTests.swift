@@ -105,12 +105,15 @@ import Testing
         sample.put(entry, at: sample.l2)
         try expectCorrupt(
             sample,
-            "L2 entry \(hex(entry)) has reserved bits set or is out of range (L2 offset: \(hex(sample.l2)), L2 index: 0)")
+            "L2 entry \(hex(entry)) has reserved bits set or is out of range (L2 offset: \(hex(sample.l2)), L2 index: 0)"
+        )
     }
 
-    @Test("a guest write that would land on metadata is prevented (R76)", arguments: [
-        "qcow2_header", "active L1 table", "active L2 table", "refcount table", "refcount block",
-    ])
+    @Test(
+        "a guest write that would land on metadata is prevented (R76)",
+        arguments: [
+            "qcow2_header", "active L1 table", "active L2 table", "refcount table", "refcount block",
+        ])
     func overlap(_ name: String) throws {
         var sample = try Sample()
         let target =

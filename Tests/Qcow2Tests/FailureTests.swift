@@ -6,7 +6,8 @@ import Testing
 
 /// Full disks, failed writes and failed flushes: what the writer is told, and what is left.
 @Suite struct FailureTests {
-    static func create(size: UInt64 = 8 << 20, clusterSize: UInt64 = 4096, refcountBits: Int = 16) throws -> SparseBytes {
+    static func create(size: UInt64 = 8 << 20, clusterSize: UInt64 = 4096, refcountBits: Int = 16) throws -> SparseBytes
+    {
         let context = SimulatedContext()
         let disk = SimDisk(context)
         var options = CreateOptions(size: size)
@@ -47,16 +48,21 @@ import Testing
         try checkIsClean(bench.disk.contents)
     }
 
-    @Test("every single failed request leaves an image without errors, and reads go on", arguments: [
-        [RequestKind.write], [.flush], [.read], [.write, .flush, .discard],
-    ])
+    @Test(
+        "every single failed request leaves an image without errors, and reads go on",
+        arguments: [
+            [RequestKind.write], [.flush], [.read], [.write, .flush, .discard],
+        ])
     func singleFaults(_ kinds: [RequestKind]) throws {
         let start = try Self.create(clusterSize: 512, refcountBits: 64)
         for nth in 0..<60 {
             let bench = try Bench(start, seed: UInt64(nth))
             let run = Program(bench, model: DiskModel(length: 8 << 20), seed: 9)
-            bench.disk.faults.add(Fault(Set(kinds), nth: nth, effect: nth % 2 == 0 ? .torn : .nothing))
+            let error: BlockError = nth % 4 < 2 ? .io : .noSpace
+            bench.disk.faults.add(Fault(Set(kinds), nth: nth, error: error, effect: nth % 2 == 0 ? .torn : .nothing))
             _ = try? run.concurrently(clients: 3, operations: 12)
+            _ = try? run.concurrently(clients: 3, operations: 4)
+            for state in bench.disk.crashImages(3, seed: 6) { try checkIsClean(state, leaksAllowed: true) }
             bench.disk.faults.clear()
             _ = try? bench.flush()
             _ = try bench.read(0, 65536)

@@ -6,7 +6,9 @@ import Testing
 extension [UInt8] {
     /// Stores a big-endian number of `width` bytes.
     mutating func put(_ value: UInt64, at offset: Int, width: Int) {
-        for byte in 0..<width { self[offset + byte] = UInt8(truncatingIfNeeded: value >> UInt64(8 * (width - 1 - byte))) }
+        for byte in 0..<width {
+            self[offset + byte] = UInt8(truncatingIfNeeded: value >> UInt64(8 * (width - 1 - byte)))
+        }
     }
 }
 
@@ -57,13 +59,15 @@ private func decode(_ bytes: [UInt8]) throws(OpenError) -> Header { try Header.d
             "incompatible bit 63", "Unsupported qcow2 feature(s): Unknown incompatible feature: 8000000000000000",
             (1 << 63, 72, 8)),
         Damage(
-            "incompatible bits 5 and 6", "Unsupported qcow2 feature(s): Unknown incompatible feature: 60", (0x60, 72, 8)),
+            "incompatible bits 5 and 6", "Unsupported qcow2 feature(s): Unknown incompatible feature: 60", (0x60, 72, 8)
+        ),
         Damage(
             "compression bit alone", "qcow2: Compression type incompatible feature bit must not be set", (8, 72, 8)),
         Damage("compression type alone", "qcow2: Compression type incompatible feature bit must be set", (1, 104, 1)),
         Damage("compression type 9", "qcow2: unknown compression type: 9", (8, 72, 8), (9, 104, 1)),
         Damage("refcount order 7", "Reference count entry width too large; may not exceed 64 bits", (7, 96, 4)),
-        Damage("refcount order max", "Reference count entry width too large; may not exceed 64 bits", (0xffff_ffff, 96, 4)),
+        Damage(
+            "refcount order max", "Reference count entry width too large; may not exceed 64 bits", (0xffff_ffff, 96, 4)),
         Damage("encryption method 3", "Unsupported encryption method 3", (3, 32, 4)),
         Damage("no refcount table", "Image does not contain a reference count table", (0, 56, 4)),
         Damage("refcount table of 129 clusters", "Reference count table too large", (129, 56, 4)),
@@ -101,7 +105,8 @@ private func decode(_ bytes: [UInt8]) throws(OpenError) -> Header { try Header.d
     @Test("no field value makes decoding trap, whatever it claims")
     func matrix() throws {
         let values: [UInt64] = [
-            0, 1, 2, 511, 512, 513, 65535, 65536, 65537, 1 << 31, (1 << 32) - 1, 1 << 55, 1 << 56, 1 << 62, 1 << 63, .max - 1,
+            0, 1, 2, 511, 512, 513, 65535, 65536, 65537, 1 << 31, (1 << 32) - 1, 1 << 55, 1 << 56, 1 << 62, 1 << 63,
+            .max - 1,
             .max,
         ]
         for version in [2, 3] as [UInt32] {
@@ -140,10 +145,12 @@ private func decode(_ bytes: [UInt8]) throws(OpenError) -> Header { try Header.d
         #expect(throws: OpenError(message)) { try decode(bytes) }
     }
 
-    @Test("what is not built yet is refused by name", arguments: [
-        (4 as UInt64, "Unsupported qcow2 feature(s): external data file"),
-        (16, "Unsupported qcow2 feature(s): extended L2 entries"),
-    ])
+    @Test(
+        "what is not built yet is refused by name",
+        arguments: [
+            (4 as UInt64, "Unsupported qcow2 feature(s): external data file"),
+            (16, "Unsupported qcow2 feature(s): extended L2 entries"),
+        ])
     func notYet(_ bits: UInt64, _ message: String) throws {
         var bytes = try Self.valid()
         bytes.put(bits, at: 72, width: 8)

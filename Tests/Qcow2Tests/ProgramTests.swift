@@ -54,11 +54,13 @@ struct ProgramTests {
         }
         if shape.compresses {
             try QemuTool.mustRun(
-                "qemu-img", ["convert", "-q", "-c", "-f", "raw", "-O", "qcow2", "-o", shape.options, "base.raw", "t.qcow2"],
+                "qemu-img",
+                ["convert", "-q", "-c", "-f", "raw", "-O", "qcow2", "-o", shape.options, "base.raw", "t.qcow2"],
                 in: folder.url)
             if shape.hasBacking {
                 try QemuTool.mustRun(
-                    "qemu-img", ["rebase", "-u", "-f", "qcow2", "-b", "base.raw", "-F", "raw", "t.qcow2"], in: folder.url)
+                    "qemu-img", ["rebase", "-u", "-f", "qcow2", "-b", "base.raw", "-F", "raw", "t.qcow2"],
+                    in: folder.url)
             }
             try QemuTool.mustRun("qemu-img", ["resize", "-q", "t.qcow2", "\(shape.size)"], in: folder.url)
         } else {
@@ -79,7 +81,8 @@ struct ProgramTests {
         let folder = try Folder()
         let (contents, backing, start) = try Self.make(shape, in: folder, seed: UInt64(seed))
         let bench = try Bench(
-            contents, seed: UInt64(seed), options: Options(l2CacheSize: 65536, refcountCacheSize: 4096), backing: backing)
+            contents, seed: UInt64(seed), options: Options(l2CacheSize: 65536, refcountCacheSize: 4096),
+            backing: backing)
         let run = Program(bench, model: start, seed: UInt64(seed) &* 77)
         for _ in 0..<3 {
             try run.concurrently(clients: 5, operations: 60)
@@ -140,7 +143,8 @@ final class Program {
         let base = (random.below(chunks) * UInt64(clients) + UInt64(client)) * 8192
         let first = random.below(16 as UInt64)
         let count = 1 + random.below(16 - first)
-        return random.chance(30) ? ByteRange(at: base, count: 8192) : ByteRange(at: base + first * 512, count: count * 512)
+        return random.chance(30)
+            ? ByteRange(at: base, count: 8192) : ByteRange(at: base + first * 512, count: count * 512)
     }
 
     func concurrently(clients: Int, operations: Int, _ observe: @escaping (Int) -> Void = { _ in }) throws {

@@ -6,10 +6,13 @@ import Testing
 
 @Suite(.enabled(if: QemuTool.isInstalled, "qemu-img is not installed"))
 struct ResizeTests {
-    @Test("growing and shrinking at random keeps what is inside and leaves the image clean", arguments: [
-        "cluster_size=512,refcount_bits=64", "cluster_size=512,refcount_bits=1", "cluster_size=4096", "cluster_size=65536",
-        "cluster_size=4096,compat=0.10",
-    ], [false, true])
+    @Test(
+        "growing and shrinking at random keeps what is inside and leaves the image clean",
+        arguments: [
+            "cluster_size=512,refcount_bits=64", "cluster_size=512,refcount_bits=1", "cluster_size=4096",
+            "cluster_size=65536",
+            "cluster_size=4096,compat=0.10",
+        ], [false, true])
     func random(_ options: String, _ hasBacking: Bool) throws {
         let folder = try Folder()
         var base = SparseBytes(length: 3 << 20)

@@ -23,12 +23,26 @@ struct DocumentTests {
         var reached: Set<String> = []
         var open = ["README.md"]
         while let page = open.popLast() {
-            guard reached.insert(page).inserted, page.hasSuffix(".md"), Checkout.exists(page) else { continue }
+            guard reached.insert(page).inserted, Checkout.exists(page) else { continue }
+            guard page.hasSuffix(".md") else {
+                // A folder shows what is in it.
+                open += Self.pages.filter { $0.hasPrefix(page + "/") }
+                continue
+            }
             for match in try Checkout.text(page).matches(of: /\]\(([^)\s#]+)/) {
                 open.append(resolve(String(match.1), from: page))
             }
         }
         for page in Self.pages where page.hasPrefix("docs/") { #expect(reached.contains(page), "\(page)") }
+    }
+
+    @Test("every page that a source file points to is there")
+    func pagesNamedBySources() throws {
+        for path in Checkout.files(suffix: ".swift") {
+            for match in try Checkout.text(path).matches(of: /docs\/[A-Za-z0-9\/_.-]+\.md/) {
+                #expect(Checkout.exists(String(match.0)), "\(path) points to \(match.0)")
+            }
+        }
     }
 
     @Test("docs/qmp-reference.md is what the schema says (make docs)")
