@@ -58,7 +58,8 @@ struct SessionTests {
         try conversation.send(Self.negotiateOOB + command("wait", 0), from: client)
         _ = client.takeLines()
         let oob = #"{"exec-oob": "echo", "id": "now"}"#
-        let refused = #"{"id": "now", "error": {"class": "GenericError", "desc": "The command echo does not support OOB"}}"#
+        let refused =
+            #"{"id": "now", "error": {"class": "GenericError", "desc": "The command echo does not support OOB"}}"#
         for id in 1...7 { try conversation.send(command("echo", id), from: client) }
         try conversation.send(oob, from: client)
         #expect(client.takeLines() == [refused])

@@ -57,7 +57,8 @@ struct TranscriptTests {
                 + #"{"execute":"qmp_capabilities"}{"execute":"qmp_capabilities","arguments":{"xx":1}}"#, seed: seed)
         #expect(
             lines == [
-                error(expecting, id: "1", class: "CommandNotFound"), error(expecting, id: "2", class: "CommandNotFound"),
+                error(expecting, id: "1", class: "CommandNotFound"),
+                error(expecting, id: "2", class: "CommandNotFound"),
                 error("QMP input member 'execute' must be a string", id: "3"),
                 error("Parameter 'null' does not accept value 'foo'"),
                 error("Invalid parameter type for 'enable', expected: array"),
@@ -85,7 +86,9 @@ struct TranscriptTests {
         Row(request: "{}", message: "QMP input lacks member 'execute'"),
         Row(request: #"{"id": 1}"#, message: "QMP input lacks member 'execute'", id: "1"),
         Row(request: #"{"execute": 7}"#, message: "QMP input member 'execute' must be a string"),
-        Row(request: #"{"execute": null, "id": "a"}"#, message: "QMP input member 'execute' must be a string", id: "\"a\""),
+        Row(
+            request: #"{"execute": null, "id": "a"}"#, message: "QMP input member 'execute' must be a string",
+            id: "\"a\""),
         Row(
             request: #"{"execute": "query-version", "arguments": [], "id": 1.50}"#,
             message: "QMP input member 'arguments' must be an object", id: "1.5"),
@@ -104,7 +107,8 @@ struct TranscriptTests {
             message: "QMP input member 'bogus' is unexpected"),
         Row(request: #"{"arguments":[],"execute":7}"#, message: "QMP input member 'execute' must be a string"),
         Row(
-            request: #"{"execute": "nosuch", "id": null}"#, message: "The command nosuch has not been found", id: "null",
+            request: #"{"execute": "nosuch", "id": null}"#, message: "The command nosuch has not been found",
+            id: "null",
             errorClass: "CommandNotFound"),
         Row(request: #"{"execute": "fail"}"#, message: "Device 'd' not found", errorClass: "DeviceNotFound"),
         Row(request: #"{"execute": "a", "execute": "b", "id": 1}"#, message: "JSON parse error, duplicate key"),
@@ -114,7 +118,8 @@ struct TranscriptTests {
 
     @Test("every error of dispatch, and the command after it is answered", arguments: rows)
     func dispatch(_ row: Row) throws {
-        let lines = try Conversation.lines(Self.negotiate + row.request + #"{"execute": "query-version", "id": 7}"#)
+        let after = #"{"execute": "query-version", "id": 7}"#
+        let lines = try Conversation.lines(Self.negotiate + row.request + after)
         #expect(
             lines == [
                 #"{"return": {}}"#, error(row.message, id: row.id, class: row.errorClass),
@@ -123,7 +128,9 @@ struct TranscriptTests {
     }
 
     static let oobRows: [Row] = [
-        Row(request: #"{"exec-oob":"query-version","id":1}"#, message: "The command query-version does not support OOB", id: "1"),
+        Row(
+            request: #"{"exec-oob":"query-version","id":1}"#,
+            message: "The command query-version does not support OOB", id: "1"),
         Row(request: #"{"exec-oob":"query-version"}"#, message: "The command query-version does not support OOB"),
         Row(
             request: #"{"exec-oob":"query-version","arguments":{"x":1},"id":5}"#,
@@ -142,8 +149,12 @@ struct TranscriptTests {
             request: #"{"exec-oob":"query-version","arguments":[],"id":7}"#,
             message: "QMP input member 'arguments' must be an object", id: "7"),
         Row(request: #"{"arguments":{},"id":8}"#, message: "QMP input lacks member 'execute'", id: "8"),
-        Row(request: #"{"exec-oob":"a","execute":7,"id":9}"#, message: "QMP input member 'execute' must be a string", id: "9"),
-        Row(request: #"{"exec-oob":7,"execute":"x","id":10}"#, message: "QMP input member 'exec-oob' must be a string", id: "10"),
+        Row(
+            request: #"{"exec-oob":"a","execute":7,"id":9}"#, message: "QMP input member 'execute' must be a string",
+            id: "9"),
+        Row(
+            request: #"{"exec-oob":7,"execute":"x","id":10}"#, message: "QMP input member 'exec-oob' must be a string",
+            id: "10"),
     ]
 
     @Test("every error of out-of-band requests", arguments: oobRows)
