@@ -14,24 +14,30 @@ final class MonitorOutput {
     private var hasEnded = false
     private let work = WaitQueue()
     private let drained = WaitQueue()
+    private let roomy = WaitQueue()
 
-    /// A client that lets this many bytes of events pile up is cut off.
-    private static let limit = 16 << 20
+    /// A client that lets this many bytes pile up is sent no further event but cut off. Replies need no limit: no
+    /// command begins while much is waiting.
+    private static let eventLimit = 16 << 20
+    /// No command begins while more than this waits to be sent: room for a client that sends a batch before it reads,
+    /// and a bound for one that never reads.
+    private static let congestion = 1 << 20
 
     init(_ stream: any ByteStream, _ layout: JSONValue.Layout) {
         self.stream = stream
         self.layout = layout
     }
 
-    func add(_ value: JSONValue) {
+    func add(_ value: JSONValue, isEvent: Bool = false) {
         guard !isBroken else { return }
+        if isEvent && waiting.count > Self.eventLimit { return fail() }
         for byte in value.text(layout).utf8 {
             // Lines end in CR LF on the wire, those of the pretty layout too.
             if byte == 0x0A { waiting.append(0x0D) }
             waiting.append(byte)
         }
         waiting.append(contentsOf: [0x0D, 0x0A])
-        if waiting.count > Self.limit { fail() } else { work.wakeOne() }
+        work.wakeOne()
     }
 
     private func fail() {
@@ -39,6 +45,7 @@ final class MonitorOutput {
         waiting = []
         stream.close()
         work.wakeAll()
+        roomy.wakeAll()
     }
 
     func run() async {
@@ -53,12 +60,19 @@ final class MonitorOutput {
             isSending = true
             do { try await stream.send(bytes.byteSpan) } catch { fail() }
             isSending = false
+            roomy.wakeAll()
         }
         hasEnded = true
         drained.wakeAll()
+        roomy.wakeAll()
     }
 
-    /// Waits until all is sent: a client that does not read its replies is not read from.
+    /// Waits while much is waiting to be sent.
+    func waitForRoom() async {
+        while waiting.count > Self.congestion && !isBroken && !hasEnded { await roomy.wait() }
+    }
+
+    /// Waits until all is sent.
     func drain() async {
         while (!waiting.isEmpty || isSending) && !hasEnded { await drained.wait() }
     }

@@ -3,14 +3,29 @@ import Bytes
 import JSON
 import QMPTypes
 
-/// One connection: greeting, negotiation, then commands one after the other. Reads no further while a command runs, so
-/// a client that sends too fast waits.
+/// One connection: greeting, negotiation, then commands one after the other.
+///
+/// Three tasks share it: one receives and cuts the bytes into messages, one carries commands out, one sends. Reading
+/// stops while enough is waiting (qmp-semantics §1), so a client that sends too fast waits.
 final class MonitorSession {
+    /// Messages that may wait behind the one that is being carried out, once the client has switched `exec-oob` on.
+    /// Without it nothing is read while a command runs.
+    static let queueLimit = 8
+
     private let monitor: Monitor
     private let stream: any ByteStream
     private let output: MonitorOutput
     private var isNegotiated = false
     private var hasOOB = false
+
+    private var queue: [Result<JSONValue, JSONError>] = []
+    private var isBusy = false
+    private var hasInputEnded = false
+    private var hasWorkEnded = false
+    /// Woken when a message was queued, and when the input has ended.
+    private let work = WaitQueue()
+    /// Woken when a message is done with, and when the work has ended.
+    private let room = WaitQueue()
 
     init(_ monitor: Monitor, _ stream: any ByteStream, _ layout: JSONValue.Layout) {
         self.monitor = monitor
@@ -20,7 +35,7 @@ final class MonitorSession {
 
     /// Sends an event, if the client is ready for events.
     func tell(_ event: JSONValue) {
-        if isNegotiated { output.add(event) }
+        if isNegotiated { output.add(event, isEvent: true) }
     }
 
     /// Sends what waits and ends the connection.
@@ -31,19 +46,14 @@ final class MonitorSession {
 
     func run() async {
         monitor.context.spawn { [output] in await output.run() }
+        monitor.context.spawn { await self.carryOutAll() }
         output.add(greeting)
-        var parser = JSONStream()
-        var buffer = AlignedBuffer(byteCount: 64 << 10)
-        while !output.isBroken {
-            var room = buffer.mutableBytes
-            var count = 0
-            do { count = try await stream.receive(into: &room) } catch { break }
-            if count == 0 { break }
-            for result in parser.feed(buffer.bytes.extracting(0..<count).array) {
-                await take(result)
-            }
-            await output.drain()
-        }
+        await receiveAll()
+        // Nobody waits for what has not begun; what has begun runs to its end.
+        hasInputEnded = true
+        queue = []
+        work.wakeAll()
+        while !hasWorkEnded { await room.wait() }
         await output.finish()
     }
 
@@ -57,14 +67,78 @@ final class MonitorSession {
         ]
     }
 
-    private func take(_ result: Result<JSONValue, JSONError>) async {
-        switch result {
+    // MARK: Receiving
+
+    private var hasRoom: Bool { hasOOB ? queue.count < Self.queueLimit : queue.isEmpty && !isBusy }
+
+    private func receiveAll() async {
+        var parser = JSONStream()
+        var buffer = AlignedBuffer(byteCount: 64 << 10)
+        while !output.isBroken {
+            var space = buffer.mutableBytes
+            var count = 0
+            do { count = try await stream.receive(into: &space) } catch { return }
+            if count == 0 { return }
+            for byte in buffer.bytes.extracting(0..<count).array {
+                for message in parser.feed(CollectionOfOne(byte)) { await take(message) }
+                if output.isBroken { return }
+            }
+        }
+    }
+
+    /// Carries an out-of-band message out at once; queues any other, and waits until there is room for the next.
+    private func take(_ message: Result<JSONValue, JSONError>) async {
+        if MonitorRequest.isOutOfBand(message) {
+            refuseOutOfBand(message)
+            return await output.waitForRoom()
+        }
+        queue.append(message)
+        work.wakeOne()
+        while !hasRoom && !output.isBroken { await room.wait() }
+    }
+
+    /// No command of the schema may be sent out of band: the answer is an error, and overtakes what is queued.
+    private func refuseOutOfBand(_ message: Result<JSONValue, JSONError>) {
+        guard case .success(let value) = message else { return }
+        do throws(QMPError) {
+            let request = try MonitorRequest(value, allowsOOB: hasOOB)
+            guard monitor.handler.commandNames.contains(request.command) else {
+                throw QMPError("The command \(request.command) has not been found", class: .commandNotFound)
+            }
+            throw QMPError("The command \(request.command) does not support OOB")
+        } catch {
+            output.add(Self.reply(error, id: value["id"]))
+        }
+    }
+
+    // MARK: Carrying out
+
+    private func carryOutAll() async {
+        while !hasInputEnded {
+            guard !queue.isEmpty else {
+                await work.wait()
+                continue
+            }
+            let message = queue.removeFirst()
+            isBusy = true
+            await answer(message)
+            // A client that does not read its replies gets no further commands done.
+            await output.waitForRoom()
+            isBusy = false
+            room.wakeAll()
+        }
+        hasWorkEnded = true
+        room.wakeAll()
+    }
+
+    private func answer(_ message: Result<JSONValue, JSONError>) async {
+        switch message {
         case .failure(let error): output.add(Self.reply(QMPError(error.message), id: nil))
         case .success(let value):
-            let id = value.object?["id"]
+            let id = value["id"]
             do {
-                let answer = try await carryOut(value)
-                var reply = JSONObject([("return", answer)])
+                let result = try await carryOut(value)
+                var reply = JSONObject([("return", result)])
                 reply["id"] = id
                 output.add(.object(reply))
             } catch {
@@ -82,69 +156,23 @@ final class MonitorSession {
 
     private func carryOut(_ value: JSONValue) async throws(QMPError) -> JSONValue {
         let request = try MonitorRequest(value, allowsOOB: hasOOB)
-        let arguments = request.arguments
         if request.command == "qmp_capabilities" {
-            guard !isNegotiated else {
-                throw QMPError(
-                    "Capabilities negotiation is already complete, command ignored", class: .commandNotFound)
-            }
-            try negotiate(arguments)
+            try negotiate(request.arguments)
             return .object(JSONObject())
         }
         guard isNegotiated else {
             throw QMPError(
                 "Expecting capabilities negotiation with 'qmp_capabilities'", class: .commandNotFound)
         }
-        if request.isOOB, monitor.handler.commandNames.contains(request.command) {
-            throw QMPError("The command \(request.command) does not support OOB")
-        }
-        return try await monitor.handler.call(request.command, arguments)
+        return try await monitor.handler.call(request.command, request.arguments)
     }
 
     private func negotiate(_ arguments: JSONObject) throws(QMPError) {
         let asked = try QmpCapabilitiesArguments(QAPIInput(.object(arguments)))
+        guard !isNegotiated else {
+            throw QMPError("Capabilities negotiation is already complete, command ignored", class: .commandNotFound)
+        }
         hasOOB = asked.enable?.contains(.oob) ?? false
         isNegotiated = true
-    }
-}
-
-/// A request taken apart; checked in the order of its members on the wire, as QEMU does.
-struct MonitorRequest {
-    let command: String
-    let arguments: JSONObject
-    let isOOB: Bool
-
-    init(_ value: JSONValue, allowsOOB: Bool) throws(QMPError) {
-        guard let object = value.object else { throw QMPError("QMP input must be a JSON object") }
-        var command: (key: String, name: String)?
-        var arguments = JSONObject()
-        for (name, value) in object.inWireOrder {
-            switch name {
-            case "execute", "exec-oob":
-                guard name == "execute" || allowsOOB else { throw Self.unexpected(name) }
-                guard let text = value.string else {
-                    throw QMPError("QMP input member '\(name)' must be a string")
-                }
-                if let other = command {
-                    throw QMPError("QMP input member '\(name)' clashes with '\(other.key)'")
-                }
-                command = (name, text)
-            case "arguments":
-                guard let members = value.object else {
-                    throw QMPError("QMP input member 'arguments' must be an object")
-                }
-                arguments = members
-            case "id": break
-            default: throw Self.unexpected(name)
-            }
-        }
-        guard let command else { throw QMPError("QMP input lacks member 'execute'") }
-        self.command = command.name
-        self.arguments = arguments
-        isOOB = command.key == "exec-oob"
-    }
-
-    private static func unexpected(_ name: String) -> QMPError {
-        QMPError("QMP input member '\(name)' is unexpected")
     }
 }

@@ -1,1 +1,0 @@
-// MonitorTests: see docs/architecture.md.
