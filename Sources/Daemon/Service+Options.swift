@@ -43,7 +43,7 @@ extension Service {
         try start(chardev, pretty: isPretty)
     }
 
-    /// The objects there are: those that change nothing here are accepted, so that QEMU's command lines work.
+    /// There are no types of objects yet; each is refused as QEMU refuses one it does not know.
     private func addObject(_ text: String) throws(QMPError) {
         let (value, _) = try KeyValue.parse(text, implied: "qom-type")
         guard let type = value["qom-type"]?.string else { throw QMPError("Parameter 'qom-type' is missing") }

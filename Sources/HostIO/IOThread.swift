@@ -68,7 +68,7 @@ public final class IOThread: IOContext, TaskExecutor, @unchecked Sendable {
     public func start() {
         precondition(!threadStarted)
         threadStarted = true
-        let started = DispatchOnce()
+        let started = Semaphore()
         let box = unsafe Unmanaged.passRetained(StartBox(thread: self, started: started))
         var created = pthread_t()
         // Proof: the new thread takes the box exactly once.
@@ -92,7 +92,7 @@ public final class IOThread: IOContext, TaskExecutor, @unchecked Sendable {
         pool.stop()
     }
 
-    private func main(started: DispatchOnce) {
+    private func main(started: Semaphore) {
         thread = pthread_self()
         engine.begin()
         armWakeUp()
@@ -210,18 +210,9 @@ public final class IOThread: IOContext, TaskExecutor, @unchecked Sendable {
 /// What a new thread is given.
 private final class StartBox: Sendable {
     let thread: IOThread
-    let started: DispatchOnce
-    init(thread: IOThread, started: DispatchOnce) {
+    let started: Semaphore
+    init(thread: IOThread, started: Semaphore) {
         self.thread = thread
         self.started = started
     }
-}
-
-/// Something one thread waits for once.
-final class DispatchOnce: Sendable {
-    private let done = Mutex(false)
-
-    func signal() { done.withLock { $0 = true } }
-
-    func wait() { while !done.withLock({ $0 }) { sched_yield() } }
 }

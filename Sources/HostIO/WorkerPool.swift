@@ -36,7 +36,8 @@ final class WorkerPool: Sendable {
     func add(_ work: @escaping @Sendable () -> Void) {
         unsafe pthread_mutex_lock(mutex)
         unsafe state.work.append(work)
-        if unsafe state.idle == 0 && state.threads.count < size { startThread() }
+        // A thread that is woken still counts as idle: each piece of work that waits needs one of its own.
+        if unsafe state.idle < state.work.count && state.threads.count < size { startThread() }
         unsafe pthread_cond_signal(condition)
         unsafe pthread_mutex_unlock(mutex)
     }

@@ -29,7 +29,11 @@ final class OpenedFile {
         lock = ImageLock(descriptor: descriptor)
         var info = stat()
         // Proof: one local structure.
-        guard unsafe fstat(descriptor, &info) == 0 else { throw Self.failure(options, nacre_errno()) }
+        guard unsafe fstat(descriptor, &info) == 0 else {
+            let code = nacre_errno()
+            Glibc.close(descriptor)
+            throw Self.failure(options, code)
+        }
         identity = FileIdentity(device: UInt64(info.st_dev), inode: UInt64(info.st_ino))
         let kind = info.st_mode & S_IFMT
         isDevice = kind == S_IFBLK || kind == S_IFCHR
