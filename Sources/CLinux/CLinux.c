@@ -8,6 +8,7 @@
 #include <liburing.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <linux/openat2.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -21,6 +22,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -119,6 +121,10 @@ unsigned nacre_ring_reap(struct nacre_ring *r, uint64_t *ids, int *results, unsi
 }
 
 int nacre_open(const char *path, int flags, unsigned mode) { return open(path, flags | O_CLOEXEC, mode); }
+int nacre_open_without_links(const char *path, int flags) {
+    struct open_how how = {.flags = (uint64_t)(flags | O_CLOEXEC), .resolve = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS};
+    return (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof how);
+}
 int nacre_fallocate(int fd, int mode, int64_t at, int64_t n) { return fallocate(fd, mode, at, n); }
 int nacre_eventfd(void) { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); }
 ssize_t nacre_pread_cached(int fd, void *p, size_t n, int64_t at) {

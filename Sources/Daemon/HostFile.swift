@@ -63,6 +63,7 @@ extension FileOptions {
             }
         self.init(
             filename: spec.filename, isDevice: spec.isDevice, aio: aio, isReadOnly: spec.isReadOnly,
-            autoReadOnly: spec.autoReadOnly, direct: spec.direct, noFlush: spec.noFlush, locking: locking)
+            autoReadOnly: spec.autoReadOnly, direct: spec.direct, noFlush: spec.noFlush, locking: locking,
+            within: spec.within)
     }
 }

@@ -1,20 +1,20 @@
 /// File names as text; nothing here asks a host.
-enum PathText {
+public enum PathText {
     /// Whether the text starts with a protocol (`nbd:…`, `json:…`): a colon before any slash.
-    static func protocolName(_ text: String) -> String? {
+    public static func protocolName(_ text: String) -> String? {
         guard let mark = text.firstIndex(where: { $0 == ":" || $0 == "/" }), text[mark] == ":" else { return nil }
         return String(text[..<mark])
     }
 
     /// The folder part, with its slash; empty where there is none.
-    static func folder(of path: String) -> String {
+    public static func folder(of path: String) -> String {
         guard let slash = path.lastIndex(of: "/") else { return "" }
         return String(path[...slash])
     }
 
-    /// What `name` in the image at `path` means: relative names start from the image's folder.
-    static func combine(_ path: String, _ name: String) -> String {
-        name.hasPrefix("/") ? name : folder(of: path) + name
+    /// What `name` in the image at `path` means: relative names start from the image's folder, protocols from nowhere.
+    public static func combine(_ path: String, _ name: String) -> String {
+        name.hasPrefix("/") || protocolName(name) != nil ? name : folder(of: path) + name
     }
 
     /// The absolute path, with `.`, `..` and doubled slashes resolved by name.

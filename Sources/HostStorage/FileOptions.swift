@@ -18,10 +18,13 @@ public struct FileOptions: Equatable, Sendable {
     /// Flushes are not passed to the host.
     public var noFlush: Bool
     public var locking: Locking
+    /// What is opened lies in one of these folders or below, links followed. Nil: anywhere.
+    public var within: [String]?
 
     public init(
         filename: String, isDevice: Bool = false, aio: AIO = .ioUring, isReadOnly: Bool = false,
-        autoReadOnly: Bool = false, direct: Bool = false, noFlush: Bool = false, locking: Locking = .auto
+        autoReadOnly: Bool = false, direct: Bool = false, noFlush: Bool = false, locking: Locking = .auto,
+        within: [String]? = nil
     ) {
         self.filename = filename
         self.isDevice = isDevice
@@ -31,6 +34,7 @@ public struct FileOptions: Equatable, Sendable {
         self.direct = direct
         self.noFlush = noFlush
         self.locking = locking
+        self.within = within
     }
 
     var engine: FileEngine { aio == .threads ? .threads : .ring }

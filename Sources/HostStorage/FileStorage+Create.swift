@@ -39,11 +39,3 @@ extension FileStorage {
         return info.st_mode & S_IFMT == S_IFBLK || info.st_mode & S_IFMT == S_IFCHR
     }
 }
-
-/// The path with all links resolved; nil where it leads nowhere.
-public func hostRealPath(_ path: String) -> String? {
-    // Proof: realpath allocates the string it answers; it is copied and freed here.
-    guard let resolved = unsafe realpath(path, nil) else { return nil }
-    defer { unsafe free(resolved) }
-    return unsafe String(cString: resolved)
-}

@@ -63,25 +63,23 @@ final class OpenedFile {
 
     private static func open(_ options: FileOptions) throws(OpenError) -> (Int32, isReadOnly: Bool) {
         let direct = options.direct ? nacre_o_direct() : 0
-        // Proof: the path is lent as a C string for the call.
-        if options.isReadOnly {
-            let descriptor = unsafe nacre_open(options.filename, O_RDONLY | direct, 0)
-            guard descriptor >= 0 else { throw failure(options, nacre_errno()) }
-            return (descriptor, true)
+        if !options.isReadOnly {
+            let descriptor = HostPath.open(options.filename, O_RDWR | direct, within: options.within)
+            if descriptor >= 0 { return (descriptor, false) }
+            guard options.autoReadOnly, [-EACCES, -EROFS, -EPERM].contains(descriptor) else {
+                throw failure(options, -descriptor)
+            }
         }
-        let descriptor = unsafe nacre_open(options.filename, O_RDWR | direct, 0)
-        if descriptor >= 0 { return (descriptor, false) }
-        let code = nacre_errno()
-        guard options.autoReadOnly, code == EACCES || code == EROFS || code == EPERM else {
-            throw failure(options, code)
-        }
-        let reading = unsafe nacre_open(options.filename, O_RDONLY | direct, 0)
-        guard reading >= 0 else { throw failure(options, nacre_errno()) }
-        return (reading, true)
+        let descriptor = HostPath.open(options.filename, O_RDONLY | direct, within: options.within)
+        guard descriptor >= 0 else { throw failure(options, -descriptor) }
+        return (descriptor, true)
     }
 
     private static func failure(_ options: FileOptions, _ code: Int32) -> OpenError {
-        OpenError("Could not open '\(options.filename)': \(errnoText(code))", cause: BlockError(errno: code))
+        if options.within != nil, code == EXDEV || code == ELOOP {
+            return OpenError("Could not open '\(options.filename)': it lies outside the folders that are allowed")
+        }
+        return OpenError("Could not open '\(options.filename)': \(errnoText(code))", cause: BlockError(errno: code))
     }
 
     private static func deviceLength(_ descriptor: Int32) -> UInt64 {

@@ -1,4 +1,5 @@
 import Block
+import Graph
 
 /// The one place where a backing file's name in an image becomes a path that may be opened.
 enum BackingName {
@@ -7,7 +8,7 @@ enum BackingName {
         -> (path: String, format: String?, folder: String?)
     {
         // A name in an image is data: it is never read as a protocol or as JSON, whatever it looks like.
-        guard !PathText.hasProtocol(name) else { throw OpenError("'\(name)' is not a plain file name") }
+        guard PathText.protocolName(name) == nil else { throw OpenError("'\(name)' is not a plain file name") }
         let target = PathText.combine(path, name)
         switch rule {
         case .any: return (target, format, nil)

@@ -1,4 +1,5 @@
 public import Block
+import Graph
 public import Qcow2
 
 /// What `info` tells of one image. Made from the one file that was named; nothing that the image names is opened.

@@ -1,4 +1,5 @@
 import Block
+import Graph
 import Bytes
 import Qcow2
 
@@ -31,7 +32,7 @@ extension ImageTool {
         -> (bytes: UInt64, format: String)
     {
         do throws(OpenError) {
-            guard !PathText.hasProtocol(name) else { throw OpenError("'\(name)' is not a plain file name") }
+            guard PathText.protocolName(name) == nil else { throw OpenError("'\(name)' is not a plain file name") }
             let path = PathText.combine(request.path, name)
             let file = try await files.open(path, FileUse())
             do throws(OpenError) {

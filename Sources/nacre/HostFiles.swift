@@ -11,13 +11,12 @@ final class HostFiles: ImageFiles {
     init(_ thread: IOThread) { self.thread = thread }
 
     func open(_ path: String, _ use: FileUse) async throws(OpenError) -> ImageFile {
-        if let folder = use.below, !Self.lies(path, below: folder) {
-            throw OpenError("Could not open '\(path)': it lies outside the image's folder '\(folder)'")
-        }
         let kind = Self.kind(path)
         guard kind != .pipe else { throw OpenError("'file' driver requires '\(path)' to be a regular file") }
         let file = try FileStorage(
-            FileOptions(filename: path, isDevice: kind == .device, isReadOnly: !use.isWritable), on: thread)
+            FileOptions(
+                filename: path, isDevice: kind == .device, isReadOnly: !use.isWritable,
+                within: use.below.map { [$0] }), on: thread)
         try lock(file, path, use)
         return image(file, storage: file)
     }
@@ -71,11 +70,5 @@ final class HostFiles: ImageFiles {
         case .typeRegular, .typeDirectory: return .other
         default: return .pipe
         }
-    }
-
-    /// Whether a path, links followed, ends in a folder or below it. What is not there is left for its opening to tell.
-    private static func lies(_ path: String, below folder: String) -> Bool {
-        guard let target = hostRealPath(path), let root = hostRealPath(folder) else { return true }
-        return root == "/" || target.hasPrefix(root + "/")
     }
 }

@@ -41,6 +41,8 @@ int nacre_seek_data(void);
 int nacre_seek_hole(void);
 
 int nacre_open(const char *path, int flags, unsigned mode);
+// openat2(2): as open, but ELOOP where any component of the path is a symbolic link.
+int nacre_open_without_links(const char *path, int flags);
 
 int nacre_fallocate(int fd, int mode, int64_t at, int64_t n);
 

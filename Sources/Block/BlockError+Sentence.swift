@@ -1,8 +1,6 @@
-import Block
-
 extension BlockError {
-    /// The error as the C library words it.
-    var sentence: String {
+    /// As the C library words its errno, which is how QEMU tells it.
+    public var sentence: String {
         switch self {
         case .io, .corrupt, .fenced: "Input/output error"
         case .noSpace: "No space left on device"
@@ -14,6 +12,7 @@ extension BlockError {
         case .busy: "Resource temporarily unavailable"
         case .closed: "Cannot send after transport endpoint shutdown"
         case .limit: "Cannot allocate memory"
+        case .system(27): "File too large"
         case .system(let code): "error \(code)"
         }
     }
