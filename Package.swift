@@ -86,6 +86,7 @@ let package = Package(
         .executableTarget(name: "qapigen", dependencies: ["QAPI", "JSON"], swiftSettings: settings),
         .plugin(name: "QAPIPlugin", capability: .buildTool(), dependencies: ["qapigen"]),
         room("BlockTestKit", ["Bytes", "Block"]),
+        room("Simulation", ["Bytes", "Block", "Qcow2", "BlockTestKit"]),
         // Tests.
         tests("BytesTests", ["Bytes"]),
         tests("JSONTests", ["JSON"]),
@@ -104,7 +105,7 @@ let package = Package(
         tests(
             "ConformanceTests",
             ["BlockTestKit", "Block", "Bytes", "Qcow2", "Filters", "Graph", "HostStorage", "HostIO"]),
-        tests("SimulationTests", ["BlockTestKit", "Block", "Bytes", "Qcow2", "Filters", "Graph"]),
+        tests("SimulationTests", ["Simulation", "BlockTestKit", "Block", "Bytes", "Qcow2", "Filters", "Graph"]),
         tests("InteropTests", ["JSON"]),
         tests("TidyTests", ["QAPI"]),
     ]

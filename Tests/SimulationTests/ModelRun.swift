@@ -2,36 +2,28 @@ import Block
 import BlockTestKit
 import Bytes
 import Qcow2
-
-/// What went wrong in a run.
-struct Failed: Error, CustomStringConvertible {
-    let description: String
-}
+import Simulation
 
 /// Runs a program on a chain of qcow2 images over simulated disks, against a flat model of what must be read.
 final class ModelRun {
-    /// One image of the chain.
-    private struct Layer {
-        let disk: SimDisk
-        var image: Qcow2Image?
-        var io: BlockIO?
-        /// What it must read as for ever, once it is a backing file.
+    /// What one image of the chain must read as for ever.
+    private struct Promise {
+        /// Once it is a backing file.
         var frozen: DiskModel?
-        /// What its internal snapshot must read as for ever.
+        /// Its internal snapshot.
         var snapshot: DiskModel?
     }
 
     let program: Program
     let context: SimulatedContext
     private var random: SeededRandom
-    private var layers: [Layer] = []
-    private var base: (any Storage)?
-    private var baseContents: SparseBytes?
+    private let chain: SimulatedChain
+    private var promises: [Promise] = []
     private var model: DiskModel
     private var running: [UInt64: (range: ByteRange, changes: Bool)] = [:]
     private var nextRequest: UInt64 = 0
     private let ended = WaitQueue()
-    private var failure: Failed?
+    private var failure: Violation?
     /// Requests that a full disk refused.
     private(set) var refusals = 0
     /// Internal snapshots that were found as they were made.
@@ -40,15 +32,13 @@ final class ModelRun {
     var trace = false
 
     private var shape: Shape { program.shape }
-    private var io: BlockIO {
-        guard let io = layers[layers.count - 1].io else { preconditionFailure("the chain is closed") }
-        return io
-    }
+    private var io: BlockIO { chain.io }
 
     init(_ program: Program) {
         self.program = program
         context = SimulatedContext(seed: program.seed)
         random = SeededRandom(seed: program.seed ^ 0xBA5E)
+        chain = SimulatedChain(context, program.shape, seed: program.seed)
         model = DiskModel(length: 0)
     }
 
@@ -67,7 +57,7 @@ final class ModelRun {
                 try await finish()
             }
         } catch {
-            throw Failed(description: "step \(step): \(error)\n\(program)")
+            throw Violation( "step \(step): \(error)\n\(program)")
         }
     }
 
@@ -88,75 +78,39 @@ final class ModelRun {
                 let bytes = random.bytes(Int(min(length - offset, 1 + random.below(200_000))))
                 contents.write(bytes.rawBytes, at: offset)
             }
-            baseContents = contents
-            let disk = SimDisk(context, contents: contents, .init(seed: random.next()))
-            base = BlockIO(context: context, driver: .storage(disk), options: .init(isReadOnly: true))
+            chain.setBase(contents)
             model = DiskModel(contents).overlay(length: shape.size)
         }
         try await push(size: shape.size)
     }
 
-    /// Makes a new image on top of the chain and opens it.
     private func push(size: UInt64) async throws {
-        let disk = SimDisk(context, .init(seed: random.next()))
-        var options = CreateOptions(size: size)
-        options.version = shape.version == 2 ? .v2 : .v3
-        options.clusterSize = shape.clusterSize
-        options.refcountBits = shape.refcountBits
-        options.lazyRefcounts = shape.lazyRefcounts
-        if base != nil || !layers.isEmpty {
-            options.backingFile = "below"
-            options.backingFormat = layers.isEmpty ? "raw" : "qcow2"
-        }
-        try await Qcow2Create.create(on: disk, options)
-        if let room = shape.room { disk.capacity = disk.length + room * shape.clusterSize }
-        layers.append(Layer(disk: disk))
-        try await open(layers.count - 1, readOnly: false)
-    }
-
-    private func open(_ index: Int, readOnly: Bool) async throws {
-        let file = BlockIO(context: context, driver: .storage(layers[index].disk))
-        let cluster = shape.clusterSize
-        let image = try await Qcow2Image.open(
-            file: file,
-            options: Options(
-                isReadOnly: readOnly, l2CacheSize: shape.tinyCaches ? cluster * 2 : nil,
-                refcountCacheSize: shape.tinyCaches ? cluster * 4 : nil))
-        layers[index].image = image
-        layers[index].io = BlockIO(
-            context: context, driver: .format(image), file: file, backing: index == 0 ? base : layers[index - 1].io,
-            options: .init(detectZeroes: shape.detectZeroes, isReadOnly: readOnly))
+        try await chain.push(size: size)
+        promises.append(Promise())
     }
 
     /// Closes an image and looks at what it left behind.
     private func close(_ index: Int) async throws {
-        let layer = layers[index]
-        guard let image = layer.image, let io = layer.io else { return }
-        if !io.options.isReadOnly { try await io.flush() }
-        io.retire()
-        try await image.close()
-        layers[index].image = nil
-        layers[index].io = nil
-        guard layer.disk.durable == layer.disk.contents else {
-            throw Failed(description: "a closed image is not durable")
-        }
-        let check = MiniCheck(layer.disk.contents)
+        guard chain.io(index) != nil else { return }
+        try await chain.close(index)
+        let disk = chain.disks[index]
+        guard disk.durable == disk.contents else { throw Violation("a closed image is not durable") }
+        let check = MiniCheck(disk.contents)
         guard check.isClean, !check.isDirty else {
-            throw Failed(
-                description: "layer \(index) after close: \(check.errors), \(check.leaks) leaks, dirty \(check.isDirty)"
-            )
+            throw Violation(
+                "layer \(index) after close: \(check.errors), \(check.leaks) leaks, dirty \(check.isDirty)")
         }
     }
 
     private func reopen() async throws {
-        for index in layers.indices.reversed() { try await close(index) }
-        for index in layers.indices { try await open(index, readOnly: index < layers.count - 1) }
+        for index in chain.disks.indices.reversed() { try await close(index) }
+        for index in chain.disks.indices { try await chain.open(index, readOnly: index < chain.top) }
     }
 
     private func snapshot(size: UInt64) async throws {
-        try await close(layers.count - 1)
-        layers[layers.count - 1].frozen = model
-        try await open(layers.count - 1, readOnly: true)
+        try await close(chain.top)
+        promises[chain.top].frozen = model
+        try await chain.open(chain.top, readOnly: true)
         model = model.overlay(length: min(size, model.length))
         model.resize(to: size)
         try await push(size: size)
@@ -164,16 +118,16 @@ final class ModelRun {
 
     /// Closes the top image, puts an internal snapshot into it by hand, and opens it again.
     private func snapshotInside() async throws {
-        let top = layers.count - 1
-        guard layers[top].snapshot == nil else { return }
+        let top = chain.top
+        guard promises[top].snapshot == nil else { return }
         try await close(top)
-        if let forged = SnapshotForge.adding(to: layers[top].disk.contents) {
-            let disk = SimDisk(context, contents: forged, .init(seed: random.next()))
-            layers[top] = Layer(disk: disk, snapshot: model)
+        if let forged = SnapshotForge.adding(to: chain.disks[top].contents) {
+            chain.replace(top, with: forged)
+            promises[top].snapshot = model
             let check = MiniCheck(forged)
-            guard check.isClean else { throw Failed(description: "the forged snapshot is wrong: \(check.errors)") }
+            guard check.isClean else { throw Violation("the forged snapshot is wrong: \(check.errors)") }
         }
-        try await open(top, readOnly: false)
+        try await chain.open(top, readOnly: false)
     }
 
     // MARK: steps
@@ -222,7 +176,7 @@ final class ModelRun {
         case .resize(let size):
             try await drain()
             try await resize(to: size)
-            guard io.length == model.length else { throw Failed(description: "the length is \(io.length)") }
+            guard io.length == model.length else { throw Violation( "the length is \(io.length)") }
         case .snapshot(let size):
             try await drain()
             try await snapshot(size: size)
@@ -263,7 +217,7 @@ final class ModelRun {
         let old = model.length
         do throws(BlockError) { try await io.resize(to: size) } catch {
             // Version 2 cannot keep another size for a snapshot.
-            if error == .unsupported, shape.version == 2, layers[layers.count - 1].snapshot != nil { return }
+            if error == .unsupported, shape.version == 2, promises[chain.top].snapshot != nil { return }
             guard error == .noSpace, shape.room != nil else { throw error }
             refusals += 1
             guard io.length == size, size > old else { return }
@@ -289,7 +243,7 @@ final class ModelRun {
         if let mismatch = model.mismatch(zeros, at: part.start) { fail("status says zero at \(part): \(mismatch)") }
     }
 
-    private func fail(_ what: String) { failure = failure ?? Failed(description: what) }
+    private func fail(_ what: String) { failure = failure ?? Violation( what) }
 
     /// Waits until a request may start: no change under way overlaps it, nor it one under way.
     private func admit(_ range: ByteRange, changes: Bool) async {
@@ -320,12 +274,12 @@ final class ModelRun {
     }
 
     private func compare(_ storage: any Storage, _ model: inout DiskModel) async throws {
-        guard storage.length == model.length else { throw Failed(description: "length \(storage.length)") }
+        guard storage.length == model.length else { throw Violation( "length \(storage.length)") }
         var offset: UInt64 = 0
         while offset < model.length {
             let count = min(1 << 20, model.length - offset)
             let bytes = try await storage.bytes(at: offset, count: Int(count))
-            if let mismatch = model.observe(bytes, at: offset) { throw Failed(description: "compare: \(mismatch)") }
+            if let mismatch = model.observe(bytes, at: offset) { throw Violation( "compare: \(mismatch)") }
             offset += count
         }
     }
@@ -338,26 +292,26 @@ final class ModelRun {
         try await compare(io, &model)
         try await reopen()
         try await compare(io, &model)
-        for index in layers.indices.dropLast() {
-            guard var frozen = layers[index].frozen, let below = layers[index].io else { continue }
+        for index in promises.indices.dropLast() {
+            guard var frozen = promises[index].frozen, let below = chain.io(index) else { continue }
             try await compare(below, &frozen)
         }
-        for index in layers.indices.reversed() { try await close(index) }
+        for index in promises.indices.reversed() { try await close(index) }
         // The same by an independent reading of the bytes.
-        var contents = baseContents
-        for layer in layers {
-            if let snapshot = layer.snapshot {
-                let old = MiniCheck(SnapshotForge.reverting(layer.disk.contents)).contents(over: contents)
-                guard old.length == snapshot.length else { throw Failed(description: "the snapshot's size changed") }
+        var contents = chain.base?.contents
+        for (disk, promise) in zip(chain.disks, promises) {
+            if let snapshot = promise.snapshot {
+                let old = MiniCheck(SnapshotForge.reverting(disk.contents)).contents(over: contents)
+                guard old.length == snapshot.length else { throw Violation("the snapshot's size changed") }
                 if let mismatch = snapshot.mismatch(old.array, at: 0) {
-                    throw Failed(description: "the internal snapshot changed: \(mismatch)")
+                    throw Violation("the internal snapshot changed: \(mismatch)")
                 }
                 snapshotsCompared += 1
             }
-            contents = MiniCheck(layer.disk.contents).contents(over: contents)
+            contents = MiniCheck(disk.contents).contents(over: contents)
         }
         if let bytes = contents?.array, let mismatch = model.mismatch(bytes, at: 0) {
-            throw Failed(description: "read by the independent checker: \(mismatch)")
+            throw Violation("read by the independent checker: \(mismatch)")
         }
     }
 }

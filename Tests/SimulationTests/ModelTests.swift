@@ -1,5 +1,6 @@
 import BlockTestKit
 import FoundationEssentials
+import Simulation
 import Testing
 
 /// Random programs on qcow2 over simulated disks, against a flat array of bytes. A failure prints its seed and program;

@@ -1,0 +1,47 @@
+public import Block
+public import BlockTestKit
+
+/// What kind of chain a program runs on.
+public struct Shape: Sendable, CustomStringConvertible {
+    public enum Backing: String, Sendable { case none, shorter, equal, longer }
+
+    public var version = 3
+    public var clusterBits: UInt64
+    public var refcountBits = 16
+    public var size: UInt64
+    public var backing = Backing.none
+    public var lazyRefcounts = false
+    /// Caches of two tables, so that loading and writing back is the rule.
+    public var tinyCaches = false
+    /// Requests under way at once.
+    public var depth = 1
+    public var detectZeroes = BlockIO.DetectZeroes.off
+    /// Clusters by which the top image may grow before its disk is full.
+    public var room: UInt64?
+
+    public var clusterSize: UInt64 { 1 << clusterBits }
+
+    public var description: String {
+        "v\(version) cluster \(clusterSize) refcount \(refcountBits) size \(size) backing \(backing) "
+            + "lazy \(lazyRefcounts) tiny \(tinyCaches) depth \(depth) detect \(detectZeroes)"
+            + (room.map { " room \($0)" } ?? "")
+    }
+
+    /// The shape of a seed: seeds in a row go through every cluster size and refcount width.
+    public init(seed: UInt64, _ random: inout SeededRandom) {
+        clusterBits = 9 + seed % 13
+        refcountBits = 1 << (seed / 13 % 7)
+        version = refcountBits == 16 && random.chance(40) ? 2 : 3
+        let cluster = 1 << clusterBits as UInt64
+        // Small tables make disks of several L2 tables cheap.
+        let most = min(max(cluster * 40, cluster * cluster / 8 * 6), cluster >= 32768 ? 24 << 20 : 6 << 20)
+        size = max(512, random.below(most) & ~511)
+        if random.chance(5), clusterBits >= 12, clusterBits <= 16 { size = (cluster * cluster / 8) + 4096 }
+        backing = random.pick([.none, .none, .shorter, .equal, .longer])
+        lazyRefcounts = version == 3 && random.chance(15)
+        tinyCaches = random.chance(50)
+        depth = random.pick([1, 2, 4, 8, 16])
+        detectZeroes = random.pick([.off, .off, .on, .unmap])
+        room = random.chance(25) ? random.below(40) : nil
+    }
+}

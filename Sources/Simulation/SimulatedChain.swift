@@ -1,0 +1,114 @@
+public import Block
+public import BlockTestKit
+import Bytes
+import Qcow2
+
+/// What a simulated run found wrong.
+public struct Violation: Error, CustomStringConvertible, Sendable {
+    public let description: String
+    public init(_ description: String) { self.description = description }
+}
+
+/// A chain of qcow2 images over simulated disks, put together by hand: below all perhaps a raw one, the top one open for
+/// writing, the others for reading.
+public final class SimulatedChain {
+    public let context: SimulatedContext
+    public let shape: Shape
+    /// The raw disk at the bottom.
+    public private(set) var base: SimDisk?
+    /// The disks of the qcow2 images, from the bottom.
+    public private(set) var disks: [SimDisk] = []
+    /// The walkers of those that are open.
+    private var open: [Int: (image: Qcow2Image, io: BlockIO)] = [:]
+    private let diskOptions: SimDisk.Options
+    private var random: SeededRandom
+
+    /// The disks draw their latencies from seeds of their own.
+    public init(_ context: SimulatedContext, _ shape: Shape, seed: UInt64, _ options: SimDisk.Options = .init()) {
+        self.context = context
+        self.shape = shape
+        diskOptions = options
+        random = SeededRandom(seed: seed ^ 0xC4A1)
+    }
+
+    public var top: Int { disks.count - 1 }
+
+    /// The walker of the top image. It is open.
+    public var io: BlockIO {
+        guard let io = io(top) else { preconditionFailure("the chain is closed") }
+        return io
+    }
+
+    public func io(_ index: Int) -> BlockIO? { open[index]?.io }
+
+    public func disk(_ contents: SparseBytes = SparseBytes()) -> SimDisk {
+        var options = diskOptions
+        options.seed = random.next()
+        return SimDisk(context, contents: contents, options)
+    }
+
+    /// Puts a raw disk at the bottom.
+    public func setBase(_ contents: SparseBytes) { base = disk(contents) }
+
+    /// Makes a new image on top of the chain, which is closed or open for reading, and opens it.
+    public func push(size: UInt64) async throws {
+        let disk = disk()
+        var options = CreateOptions(size: size)
+        options.version = shape.version == 2 ? .v2 : .v3
+        options.clusterSize = shape.clusterSize
+        options.refcountBits = shape.refcountBits
+        options.lazyRefcounts = shape.lazyRefcounts
+        if base != nil || !disks.isEmpty {
+            options.backingFile = "below"
+            options.backingFormat = disks.isEmpty ? "raw" : "qcow2"
+        }
+        try await Qcow2Create.create(on: disk, options)
+        if let room = shape.room { disk.capacity = disk.length + room * shape.clusterSize }
+        try await push(disk)
+    }
+
+    /// Puts an image that is there on top and opens it.
+    public func push(_ disk: SimDisk) async throws {
+        disks.append(disk)
+        try await open(top, readOnly: false)
+    }
+
+    /// Puts other bytes in the place of a closed image.
+    public func replace(_ index: Int, with contents: SparseBytes) { disks[index] = disk(contents) }
+
+    public func open(_ index: Int, readOnly: Bool) async throws {
+        let file = BlockIO(context: context, driver: .storage(disks[index]))
+        let cluster = shape.clusterSize
+        let image = try await Qcow2Image.open(
+            file: file,
+            options: Options(
+                isReadOnly: readOnly, l2CacheSize: shape.tinyCaches ? cluster * 2 : nil,
+                refcountCacheSize: shape.tinyCaches ? cluster * 4 : nil))
+        let io = BlockIO(
+            context: context, driver: .format(image), file: file, backing: index == 0 ? baseWalker() : io(index - 1),
+            options: .init(detectZeroes: shape.detectZeroes, isReadOnly: readOnly))
+        open[index] = (image, io)
+    }
+
+    private func baseWalker() -> BlockIO? {
+        base.map { BlockIO(context: context, driver: .storage($0), options: .init(isReadOnly: true)) }
+    }
+
+    /// Flushes and closes an image.
+    public func close(_ index: Int) async throws {
+        guard let (image, io) = open[index] else { return }
+        if !io.options.isReadOnly { try await io.flush() }
+        io.retire()
+        try await image.close()
+        open[index] = nil
+    }
+
+    /// Forgets an open image as it is, after a failure.
+    public func drop(_ index: Int) {
+        open[index]?.io.retire()
+        open[index] = nil
+    }
+
+    /// Whether requests on the top image's walker were fenced off by a failure.
+    public var isFenced: Bool { open[top]?.image.isFenced ?? false }
+}

@@ -1,0 +1,58 @@
+public import Bytes
+
+/// One step of a program; lengths and offsets in bytes.
+public enum Step: Sendable, CustomStringConvertible {
+    case write(ByteRange, fua: Bool, fill: UInt64)
+    case writeZeros(ByteRange)
+    case zero(ByteRange, mayUnmap: Bool, fua: Bool)
+    case discard(ByteRange)
+    case read(ByteRange)
+    case status(ByteRange)
+    case flush
+    case resize(UInt64)
+    /// A new overlay of this size on top.
+    case snapshot(UInt64)
+    case reopen
+    /// The image gets an internal snapshot while it is closed.
+    case internalSnapshot
+    /// Nothing is asked for this long.
+    case pause(ms: UInt64)
+    case compare
+
+    public var description: String {
+        switch self {
+        case .write(let range, let fua, _): "write \(range)\(fua ? " fua" : "")"
+        case .writeZeros(let range): "write zeros \(range)"
+        case .zero(let range, let mayUnmap, let fua): "zero \(range)\(mayUnmap ? " unmap" : "")\(fua ? " fua" : "")"
+        case .discard(let range): "discard \(range)"
+        case .read(let range): "read \(range)"
+        case .status(let range): "status \(range)"
+        case .flush: "flush"
+        case .resize(let size): "resize \(size)"
+        case .snapshot(let size): "snapshot \(size)"
+        case .reopen: "reopen"
+        case .internalSnapshot: "internal snapshot"
+        case .pause(let ms): "pause \(ms)"
+        case .compare: "compare"
+        }
+    }
+}
+
+extension Step {
+    /// The step on a disk that is shorter than the program thought, since a full disk refused to grow it; nil where
+    /// nothing is left of it.
+    public func clipped(to length: UInt64) -> Step? {
+        func inside(_ range: ByteRange) -> ByteRange? {
+            range.start < length ? range.intersection(ByteRange(at: 0, count: length)) : nil
+        }
+        switch self {
+        case .write(let range, let fua, let fill): return inside(range).map { .write($0, fua: fua, fill: fill) }
+        case .writeZeros(let range): return inside(range).map { .writeZeros($0) }
+        case .zero(let range, let unmap, let fua): return inside(range).map { .zero($0, mayUnmap: unmap, fua: fua) }
+        case .discard(let range): return inside(range).map { .discard($0) }
+        case .read(let range): return inside(range).map { .read($0) }
+        case .status(let range): return inside(range).map { .status($0) }
+        default: return self
+        }
+    }
+}
