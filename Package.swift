@@ -87,6 +87,7 @@ let package = Package(
         .plugin(name: "QAPIPlugin", capability: .buildTool(), dependencies: ["qapigen"]),
         room("BlockTestKit", ["Bytes", "Block"]),
         room("Simulation", ["Bytes", "Block", "Qcow2", "BlockTestKit"]),
+        .executableTarget(name: "simulate", dependencies: ["Simulation", "BlockTestKit", arguments], swiftSettings: settings),
         // Tests.
         tests("BytesTests", ["Bytes"]),
         tests("JSONTests", ["JSON"]),

@@ -112,8 +112,12 @@ public final class BlockIO: Storage {
         case .format(let format):
             let old = format.length
             try await format.resize(to: length)
+            do throws(BlockError) { try await zeroGrown(from: old, of: format) } catch {
+                try? await format.resize(to: old)
+                throw error
+            }
+            format.confirmLength()
             scheduleCommit(format)
-            try await zeroGrown(from: old, of: format)
         }
     }
 

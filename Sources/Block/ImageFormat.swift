@@ -45,13 +45,17 @@ public protocol ImageFormat: AnyObject {
     func commit() async throws(BlockError) -> [ByteRange]
     /// What `commit` answered has been punched, or will not be: it may be allocated again.
     func release(_ freed: [ByteRange])
-    /// Sets the virtual disk's size.
+    /// Sets the virtual disk's size. A larger one is not durable before it is confirmed.
     func resize(to length: UInt64) async throws(BlockError)
+    /// What the disk gained reads as it shall: its size may become durable.
+    func confirmLength()
 }
 
 extension ImageFormat {
     /// For formats that never free a place.
     public func release(_ freed: [ByteRange]) {}
+    /// For formats that do not store a size.
+    public func confirmLength() {}
 }
 
 /// Whether a format's changes wait to be committed.

@@ -55,16 +55,20 @@ extension SimDisk {
 
     /// Puts a change, or the sectors of it that count, on an image.
     func apply(_ operation: Operation, to image: inout SparseBytes) {
+        Self.apply(operation, options.sectorSize, to: &image)
+    }
+
+    static func apply(_ operation: Operation, _ sectorSize: UInt64, to image: inout SparseBytes) {
         if case .resize(let length) = operation.change { return image.resize(to: length) }
         guard let sectors = operation.sectors else { return apply(operation, operation.range, to: &image) }
         for sector in sectors.sorted() {
-            let whole = ByteRange(at: sector * options.sectorSize, count: options.sectorSize)
+            let whole = ByteRange(at: sector * sectorSize, count: sectorSize)
             let part = whole.intersection(operation.range)
             if !part.isEmpty { apply(operation, part, to: &image) }
         }
     }
 
-    private func apply(_ operation: Operation, _ part: ByteRange, to image: inout SparseBytes) {
+    private static func apply(_ operation: Operation, _ part: ByteRange, to image: inout SparseBytes) {
         switch operation.change {
         case .write(let bytes):
             let from = Int(part.start - operation.range.start)

@@ -5,8 +5,8 @@ public import Bytes
 ///
 /// Requests take a simulated time drawn from the seed, so that they complete in any order. A flush makes durable what
 /// had completed before it was issued, nothing else. `crashImage` answers what a machine that lost power now would
-/// find. The rules are those of reliability's sector model: single sectors are atomic, a longer change may tear at any
-/// sector border, discards and zeros are changes like writes.
+/// find. The rules are those of reliability's sector model: single sectors are atomic, a change of a part of one carries
+/// what else it held along, a longer change may tear at any sector border, discards and zeros are changes like writes.
 public final class SimDisk: Storage {
     public struct Options: Sendable {
         /// Draws latencies and the effects of discards.
@@ -48,8 +48,8 @@ public final class SimDisk: Storage {
         }
 
         public let id: UInt64
-        public let change: Change
-        public let range: ByteRange
+        public internal(set) var change: Change
+        public internal(set) var range: ByteRange
         public let fua: Bool
         public let issuedNs: UInt64
         public internal(set) var completedNs: UInt64?
@@ -64,6 +64,8 @@ public final class SimDisk: Storage {
         case completed(UInt64)
         case failed(UInt64, BlockError)
         case flushIssued(UInt64)
+        /// The flush is about to make durable what it covers.
+        case flushing(UInt64)
         case flushed(UInt64)
         /// A word from the test: which client request began or ended.
         case mark(String)
@@ -72,6 +74,8 @@ public final class SimDisk: Storage {
     let context: SimulatedContext
     public let options: Options
     public var faults = FaultPlan()
+    /// Told of each event as it happens; the disk may be looked at, and nothing more.
+    public var onEvent: ((Event) -> Void)?
     /// A full disk: what would make the disk longer than this fails with `noSpace` and changes nothing.
     public var capacity = UInt64.max
     /// What a reader sees now: every completed change.
@@ -96,6 +100,9 @@ public final class SimDisk: Storage {
         durable = contents
         random = SeededRandom(seed: options.seed ^ 0xD15C)
     }
+
+    /// Whether a flush failed since it was opened.
+    public var hasFailedFlush: Bool { flushFailure != nil }
 
     public var length: UInt64 { contents.length }
     public var limits: StorageLimits { options.limits }
@@ -165,6 +172,7 @@ public final class SimDisk: Storage {
             record(.failed(id, failure))
             throw failure
         }
+        record(.flushing(id))
         persist { covered.contains($0.id) }
         record(.flushed(id))
     }
@@ -207,6 +215,7 @@ public final class SimDisk: Storage {
             completions += 1
             pending[index].completion = completions
             apply(pending[index], to: &contents)
+            pending[index].fillSectors(options.sectorSize, from: contents)
             if pending[index].fua, fault == nil { persistFUA(pending[index]) }
         }
         if let fault {
@@ -260,5 +269,6 @@ public final class SimDisk: Storage {
 
     private func record(_ event: Event) {
         if options.keepsLog { log.append(event) }
+        onEvent?(event)
     }
 }

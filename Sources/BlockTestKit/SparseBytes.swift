@@ -86,6 +86,21 @@ public struct SparseBytes: Sendable {
         }
     }
 
+    /// A number that equal contents share; different ones hardly ever do.
+    public var fingerprint: UInt64 {
+        pages.reduce(length &* 0x9E37_79B9_7F4A_7C15) { sum, page in
+            // Pages are summed, for a dictionary has no order; a page of zeros counts as one that is not there.
+            let bytes = page.value.rawBytes
+            var mixed: UInt64 = 0
+            for offset in stride(from: 0, to: bytes.byteCount, by: 8) {
+                let word = bytes.littleEndian(UInt64.self, at: offset)
+                mixed = (mixed ^ word) &* 0x9FB2_1C65_1E98_DF25
+                mixed ^= mixed >> 32
+            }
+            return mixed == 0 ? sum : sum &+ mixed &* ((page.key << 1 | 1) &* 0xD6E8_FEB8_6659_FD93)
+        }
+    }
+
     /// Sets the length; new bytes read as zeros.
     public mutating func resize(to length: UInt64) {
         if length < self.length { zero(ByteRange(from: length, to: self.length)) }

@@ -14,10 +14,12 @@ extension Qcow2Image {
         return nil
     }
 
-    /// Sets the disk's size. It is durable with the next commit.
+    /// Sets the disk's size, durable with the next commit.
     ///
-    /// What a growing disk gains reads as the backing file has it, as far as that reaches; the walker zeroes it. A shrinking
-    /// disk's clusters past the new end are unmapped and freed.
+    /// A disk that shrinks has its new size in the file before its clusters past the end are unmapped and freed: after a
+    /// crash between the two, what is past the end is hidden, while the old size would bring the backing file to light.
+    /// A disk that grows keeps its old size in the file until `confirmLength`: by then the walker has zeroed what it gained
+    /// where the backing file reaches. Entries that a crash left past the old end go first.
     public func resize(to newLength: UInt64) async throws(BlockError) {
         if let writeRefusal { throw writeRefusal }
         if let refusal = resizeRefusal(newLength) { throw refusal.cause ?? .invalid }
@@ -25,27 +27,43 @@ extension Qcow2Image {
         defer { structure.unlock() }
         if let writeRefusal { throw writeRefusal }
         if newLength < length {
-            do {
-                try await shrink(to: newLength)
-            } catch {
-                length = header.size & ~511
-                throw error
-            }
+            try await shrink(to: newLength)
         } else {
+            try await unmapPast(length)
             let entries = geometry.l1Entries(for: newLength)
             if entries > UInt64(l1.count) { try await growL1(to: entries) }
+            length = newLength
         }
-        length = newLength
-        header.size = newLength
+    }
+
+    public func confirmLength() {
+        guard header.size != length else { return }
+        header.size = length
         isSizeDirty = true
     }
 
     private func shrink(to newLength: UInt64) async throws(BlockError) {
-        let end = newLength
-        guard let first = newLength.roundedUp(to: geometry.clusterSize) else { throw .outOfRange }
+        let old = length
         // New requests past the end are refused from here on; those that fill places there are awaited.
         length = newLength
-        await settle(ByteRange(from: end, to: max(end, header.size)))
+        await settle(ByteRange(from: newLength, to: old))
+        if header.size > newLength {
+            do throws(BlockError) { try await writeHeaderFields { $0.size = newLength } } catch {
+                // Which size the file has is not known: the next commit says it again.
+                length = old
+                isSizeDirty = true
+                if error != .noSpace { fence(error) }
+                throw error
+            }
+            header.size = newLength
+            isSizeDirty = false
+        }
+        try await unmapPast(newLength)
+    }
+
+    /// Unmaps all clusters that lie wholly past an end.
+    private func unmapPast(_ end: UInt64) async throws(BlockError) {
+        guard let first = end.roundedUp(to: geometry.clusterSize) else { throw .outOfRange }
         var index = tableIndex(first)
         if first & (geometry.l2Coverage - 1) != 0 {
             try await clearTable(index, from: entryIndex(first))
@@ -60,6 +78,7 @@ extension Qcow2Image {
     /// Unmaps the entries of a table from `position` on.
     private func clearTable(_ index: Int, from position: Int) async throws(BlockError) {
         guard index < l1.count, l1[index] != 0 else { return }
+        guard try await loaded(index)?.entries[position...].contains(where: { $0 != 0 }) == true else { return }
         guard let table = try await tableToClear(index) else { return }
         for position in position..<table.entries.count where table.entries[position] != 0 {
             let entry = table.entries[position]
@@ -71,9 +90,7 @@ extension Qcow2Image {
 
     /// Unmaps a whole table, and the table itself.
     private func dropTable(_ index: Int) async throws(BlockError) {
-        guard l1[index] != 0 else { return }
-        while l1[index] != 0, l2.find(index) == nil { try await resolve(Need.loadTable.at(index)) }
-        guard let table = l2.find(index) else { return }
+        guard let table = try await loaded(index) else { return }
         for entry in table.entries where metadataNamed(by: entry) != nil || rules.read(entry) == .invalid {
             throw .corrupt
         }
@@ -85,6 +102,12 @@ extension Qcow2Image {
         forget(table)
         l1[index] = 0
         dirtyL1.insert(index >> 6)
+    }
+
+    /// The table as it is, read where it must be; nil where there is none.
+    private func loaded(_ index: Int) async throws(BlockError) -> L2Table? {
+        while l1[index] != 0, l2.find(index) == nil { try await resolve(Need.loadTable.at(index)) }
+        return l2.find(index)
     }
 
     /// The table, in memory and the active state's own.

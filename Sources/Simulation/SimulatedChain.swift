@@ -70,7 +70,16 @@ public final class SimulatedChain {
     /// Puts an image that is there on top and opens it.
     public func push(_ disk: SimDisk) async throws {
         disks.append(disk)
-        try await open(top, readOnly: false)
+        do { try await open(top, readOnly: false) } catch {
+            disks.removeLast()
+            throw error
+        }
+    }
+
+    /// Puts an image that is there on top and opens it for reading.
+    public func pushBelow(_ disk: SimDisk) async throws {
+        disks.append(disk)
+        try await open(top, readOnly: true)
     }
 
     /// Puts other bytes in the place of a closed image.

@@ -57,7 +57,7 @@ final class ModelRun {
                 try await finish()
             }
         } catch {
-            throw Violation( "step \(step): \(error)\n\(program)")
+            throw Violation("step \(step): \(error)\n\(program)")
         }
     }
 
@@ -176,7 +176,7 @@ final class ModelRun {
         case .resize(let size):
             try await drain()
             try await resize(to: size)
-            guard io.length == model.length else { throw Violation( "the length is \(io.length)") }
+            guard io.length == model.length else { throw Violation("the length is \(io.length)") }
         case .snapshot(let size):
             try await drain()
             try await snapshot(size: size)
@@ -243,7 +243,7 @@ final class ModelRun {
         if let mismatch = model.mismatch(zeros, at: part.start) { fail("status says zero at \(part): \(mismatch)") }
     }
 
-    private func fail(_ what: String) { failure = failure ?? Violation( what) }
+    private func fail(_ what: String) { failure = failure ?? Violation(what) }
 
     /// Waits until a request may start: no change under way overlaps it, nor it one under way.
     private func admit(_ range: ByteRange, changes: Bool) async {
@@ -274,12 +274,12 @@ final class ModelRun {
     }
 
     private func compare(_ storage: any Storage, _ model: inout DiskModel) async throws {
-        guard storage.length == model.length else { throw Violation( "length \(storage.length)") }
+        guard storage.length == model.length else { throw Violation("length \(storage.length)") }
         var offset: UInt64 = 0
         while offset < model.length {
             let count = min(1 << 20, model.length - offset)
             let bytes = try await storage.bytes(at: offset, count: Int(count))
-            if let mismatch = model.observe(bytes, at: offset) { throw Violation( "compare: \(mismatch)") }
+            if let mismatch = model.observe(bytes, at: offset) { throw Violation("compare: \(mismatch)") }
             offset += count
         }
     }

@@ -1,0 +1,70 @@
+import Block
+import BlockTestKit
+import Bytes
+
+/// Looks at a crash state as an operator would: checks it, opens it with fresh code, reads all of it, writes all of it,
+/// and checks it again. Promises D1 to D5 and D8.
+public struct CrashJudge {
+    public let shape: Shape
+
+    public init(_ shape: Shape) { self.shape = shape }
+
+    /// What a fresh start found on a disk.
+    public struct Found {
+        public let contents: [UInt8]
+        /// Clusters that nothing uses.
+        public let leaks: Int
+    }
+
+    /// The whole judgement; throws what is wrong.
+    @discardableResult
+    public func judge(_ state: CrashState) throws -> Found {
+        let found = try recover(state)
+        if let wrong = state.point.oracle.judge(afterCrash: found.contents) { throw Violation(wrong) }
+        return found
+    }
+
+    /// Everything but the comparison with what was written: what is found depends on the bytes alone.
+    public func recover(_ state: CrashState) throws -> Found {
+        let check = MiniCheck(state.image)
+        // With lazy refcounts the dirty bit says that refcounts are behind (O12).
+        guard check.errors.isEmpty || check.isDirty else { throw Violation("D4: \(check.errors)") }
+        guard !check.isCorrupt else { throw Violation("the corrupt bit is set") }
+        let context = SimulatedContext(seed: 1, order: .fifo)
+        let chain = SimulatedChain(context, shape, seed: 1, .init(latencyNs: 1...1, discarded: .zeros))
+        let contents = try context.complete { try await readAndRewrite(state, chain) }
+        let after = MiniCheck(chain.disks[chain.top].contents)
+        guard after.errors.isEmpty, !after.isDirty else { throw Violation("D4 after writing: \(after.errors)") }
+        guard !check.isDirty || after.leaks == 0 else { throw Violation("\(after.leaks) leaks after a repair") }
+        for (disk, old) in zip(chain.disks, state.point.below) where disk.contents != old {
+            throw Violation("D5: a backing file changed")
+        }
+        return Found(contents: contents, leaks: check.leaks)
+    }
+
+    private func readAndRewrite(_ state: CrashState, _ chain: SimulatedChain) async throws -> [UInt8] {
+        do {
+            if let base = state.point.base { chain.setBase(base) }
+            for image in state.point.below { try await chain.pushBelow(chain.disk(image)) }
+            try await chain.push(chain.disk(state.image))
+        } catch { throw Violation("D3: it does not open: \(error)") }
+        let io = chain.io
+        let found: [UInt8]
+        do throws(BlockError) { found = try await io.bytes(at: 0, count: Int(io.length)) } catch {
+            throw Violation("D2: reading fails: \(error)")
+        }
+        var random = SeededRandom(seed: 0xFE11)
+        let pattern = random.bytes(found.count)
+        do {
+            try await io.write(pattern, at: 0)
+            try await io.flush()
+            guard try await io.bytes(at: 0, count: pattern.count) == pattern else {
+                throw Violation("what is written after the crash is not read")
+            }
+            try await chain.close(chain.top)
+        } catch let error as Violation { throw error } catch {
+            throw Violation("writing after the crash fails: \(error)")
+        }
+        return found
+    }
+}

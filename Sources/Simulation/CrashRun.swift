@@ -1,0 +1,267 @@
+import Block
+public import BlockTestKit
+import Bytes
+
+/// Runs a program on a chain over simulated disks, several requests at once, and shows the points at which a crash might
+/// happen. What the guest's disk must read as is kept sector by sector.
+public final class CrashRun {
+    public let program: Program
+    public let chain: SimulatedChain
+    public private(set) var oracle: SectorOracle
+    /// Shown points at which the machine may stop.
+    public var onPoint: ((CrashPoint) -> Void)?
+    /// Whether requests and steps may fail; what then holds is the oracle's to know.
+    public var mayFail = false
+    /// Errors that were reported to the client.
+    public private(set) var reported = 0
+
+    private let context: SimulatedContext
+    private let start: StartImage
+    private var running: [UInt64: (sectors: ByteRange, changes: Bool)] = [:]
+    private var nextRequest: UInt64 = 0
+    private let ended = WaitQueue()
+    private var violation: Violation?
+    /// D7: a flush of the client failed since the image was opened.
+    private var flushFailed = false
+
+    public init(_ program: Program, on start: StartImage, _ options: SimDisk.Options = .init()) {
+        self.program = program
+        self.start = start
+        context = SimulatedContext(seed: program.seed)
+        chain = SimulatedChain(context, program.shape, seed: program.seed, options)
+        oracle = SectorOracle(start.contents)
+    }
+
+    /// Runs to the end and, where nothing may fail, compares.
+    public func run() throws {
+        defer { try? context.runToIdle() }
+        var step = -1
+        do {
+            try context.complete { [self] in
+                try await begin()
+                for (index, next) in program.steps.enumerated() {
+                    step = index
+                    try await perform(next)
+                    if let violation { throw violation }
+                }
+                step = program.steps.count
+                try await drain()
+                if !mayFail { try await compare() }
+            }
+        } catch let error as Violation {
+            throw Violation("step \(step): \(error)\non \(start.name)\n\(program)")
+        } catch {
+            // A step failed as a whole (opening, closing, a snapshot), and said so.
+            reported += 1
+            guard mayFail else { throw Violation("step \(step): \(error)\non \(start.name)\n\(program)") }
+        }
+    }
+
+    private func begin() async throws {
+        if let base = start.base { chain.setBase(base) }
+        if let image = start.image {
+            try await chain.push(chain.disk(image))
+        } else {
+            try await chain.push(size: program.shape.size)
+        }
+        watch()
+    }
+
+    /// A fault plan for the top image's disk, before it is opened or while it runs.
+    public func watch() {
+        for disk in chain.disks { disk.onEvent = nil }
+        chain.disks[chain.top].onEvent = { [self] in onDisk($0) }
+    }
+
+    /// Called at each event of the top disk; crashes are worth a look before a flush covers what is pending.
+    public var isPoint: (SimDisk.Event) -> Bool = { event in
+        if case .flushing = event { true } else { false }
+    }
+
+    private func onDisk(_ event: SimDisk.Event) {
+        if isPoint(event) { showPoint() }
+    }
+
+    private func showPoint() {
+        guard let onPoint else { return }
+        onPoint(
+            CrashPoint(
+                disk: chain.disks[chain.top].snapshot, base: chain.base?.contents,
+                below: chain.disks.dropLast().map(\.contents), oracle: oracle))
+    }
+
+    // MARK: steps
+
+    private func perform(_ step: Step) async throws {
+        switch step.clipped(to: oracle.length) {
+        case nil, .internalSnapshot: break
+        case .write(let range, let fua, let fill):
+            var source = SeededRandom(seed: fill)
+            let bytes = source.bytes(Int(range.count))
+            await change(range, .write(bytes), isDurable: fua) { (io) async throws(BlockError) in
+                try await io.write(bytes, at: range.start, flags: fua ? .fua : [])
+            }
+        case .writeZeros(let range):
+            let bytes = [UInt8](repeating: 0, count: Int(range.count))
+            await change(range, .zero, isDurable: false) { (io) async throws(BlockError) in
+                try await io.write(bytes, at: range.start)
+            }
+        case .zero(let range, let mayUnmap, let fua):
+            var flags: ZeroFlags = mayUnmap ? .mayUnmap : []
+            if fua { flags.insert(.fua) }
+            let chosen = flags
+            await change(range, .zero, isDurable: fua) { (io) async throws(BlockError) in
+                try await io.zero(range, flags: chosen)
+            }
+        case .discard(let range):
+            await change(range, .discard, isDurable: false) { (io) async throws(BlockError) in
+                try await io.discard(range)
+            }
+        case .read(let range): await read(range)
+        case .status(let range):
+            await admit(range, changes: false)
+            begin(range, changes: false) { (io, _) async throws(BlockError) in _ = try await io.status(of: range) }
+        case .flush: flush()
+        case .pause(let ms): await context.sleep(ms: ms)
+        case .resize(let size): try await resize(to: max(512, size & ~511))
+        case .snapshot(let size): try await snapshot(size: max(512, size & ~511))
+        case .reopen: try await reopen()
+        case .compare:
+            try await drain()
+            try await compare()
+        }
+    }
+
+    private func change(
+        _ range: ByteRange, _ change: SectorOracle.Change, isDurable: Bool,
+        _ body: @escaping (BlockIO) async throws(BlockError) -> Void
+    ) async {
+        await admit(range, changes: true)
+        begin(range, changes: true) { [self] (io, request) async throws(BlockError) in
+            oracle.issue(request, change, range)
+            do throws(BlockError) { try await body(io) } catch {
+                oracle.fail(request, range)
+                throw error
+            }
+            oracle.complete(request, range, isDurable: isDurable)
+            if isDurable { showPoint() }
+        }
+    }
+
+    private func read(_ range: ByteRange) async {
+        await admit(range, changes: false)
+        begin(range, changes: false) { [self] (io, _) async throws(BlockError) in
+            let bytes = try await io.bytes(at: range.start, count: Int(range.count))
+            if let wrong = oracle.observe(bytes, at: range.start) { fail("read \(range): \(wrong)") }
+        }
+    }
+
+    private func flush() {
+        begin(ByteRange(at: 0, count: 0), changes: false) { [self] (io, _) async throws(BlockError) in
+            let point = oracle.flushPoint
+            do throws(BlockError) { try await io.flush() } catch {
+                flushFailed = flushFailed || chain.disks[chain.top].hasFailedFlush
+                throw error
+            }
+            if flushFailed { fail("a flush succeeds after one that failed (D7)") }
+            oracle.flushed(point)
+            showPoint()
+        }
+    }
+
+    private func resize(to size: UInt64) async throws {
+        try await drain()
+        let request = takeRequest()
+        oracle.issueResize(request, to: size)
+        do throws(BlockError) { try await chain.io.resize(to: size) } catch {
+            oracle.endResize(request, hasFailed: true)
+            oracle.observe(length: chain.io.length)
+            try excuse(error, "resize to \(size)")
+            return
+        }
+        oracle.endResize(request, hasFailed: false)
+        guard chain.io.length == size else { throw Violation("the length is \(chain.io.length)") }
+    }
+
+    private func snapshot(size: UInt64) async throws {
+        try await drain()
+        try await chain.close(chain.top)
+        oracle.closed()
+        try await chain.open(chain.top, readOnly: true)
+        try await chain.push(size: size)
+        let request = takeRequest()
+        oracle.issueResize(request, to: size)
+        oracle.endResize(request, hasFailed: false)
+        oracle.closed()
+        flushFailed = false
+        watch()
+    }
+
+    private func reopen() async throws {
+        try await drain()
+        try await chain.close(chain.top)
+        oracle.closed()
+        showPoint()
+        chain.disks[chain.top].reopen()
+        flushFailed = false
+        try await chain.open(chain.top, readOnly: false)
+    }
+
+    private func compare() async throws {
+        let io = chain.io
+        guard io.length == oracle.length else { throw Violation("length \(io.length), must be \(oracle.length)") }
+        let bytes: [UInt8]
+        do throws(BlockError) { bytes = try await io.bytes(at: 0, count: Int(io.length)) } catch {
+            return try excuse(error, "compare")
+        }
+        if let wrong = oracle.observe(bytes, at: 0) { throw Violation("compare: \(wrong)") }
+    }
+
+    // MARK: requests
+
+    /// Waits until a request may start: none under way shares a sector with it that either changes.
+    private func admit(_ range: ByteRange, changes: Bool) async {
+        let sectors = Self.sectors(of: range)
+        while running.count >= program.shape.depth
+            || running.values.contains(where: { $0.sectors.overlaps(sectors) && ($0.changes || changes) })
+        {
+            await ended.wait()
+        }
+    }
+
+    private func begin(
+        _ range: ByteRange, changes: Bool, _ body: @escaping (BlockIO, UInt64) async throws(BlockError) -> Void
+    ) {
+        let id = takeRequest()
+        running[id] = (Self.sectors(of: range), changes)
+        let io = chain.io
+        context.spawn { [self] in
+            do throws(BlockError) { try await body(io, id) } catch {
+                reported += 1
+                if !mayFail { fail("a request on \(range) fails: \(error)") }
+            }
+            running[id] = nil
+            ended.wakeAll()
+        }
+    }
+
+    private static func sectors(of range: ByteRange) -> ByteRange { range.grown(to: SectorOracle.sectorSize) ?? range }
+
+    private func takeRequest() -> UInt64 {
+        nextRequest += 1
+        return nextRequest
+    }
+
+    private func excuse(_ error: BlockError, _ what: String) throws {
+        reported += 1
+        if let violation { throw violation }
+        if !mayFail { throw Violation("\(what): \(error)") }
+    }
+
+    private func fail(_ what: String) { violation = violation ?? Violation(what) }
+
+    private func drain() async throws {
+        while !running.isEmpty { await ended.wait() }
+        if let violation { throw violation }
+    }
+}

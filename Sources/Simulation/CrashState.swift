@@ -1,0 +1,52 @@
+public import BlockTestKit
+
+/// The moment of a crash: the disk that was written, everything below it, and what the guest's disk may read as then.
+public struct CrashPoint {
+    public let disk: SimDisk.Snapshot
+    /// The raw disk at the bottom.
+    public let base: SparseBytes?
+    /// The qcow2 images between, from the bottom; they are not written.
+    public let below: [SparseBytes]
+    public let oracle: SectorOracle
+}
+
+/// What a machine finds after a crash.
+public struct CrashState {
+    public let image: SparseBytes
+    public let point: CrashPoint
+    /// Which pending changes were kept, for the report.
+    public let choice: String
+}
+
+extension CrashPoint {
+    /// The crash states of this point, at most `budget`: all subsets of the pending changes where they are few, else
+    /// none, all, prefixes, single omissions, single inclusions and random ones; for each one in which its last change
+    /// is torn.
+    public func forEachState(budget: Int, _ random: inout SeededRandom, _ body: (CrashState) throws -> Void) rethrows {
+        let count = disk.pending.count
+        var choices: [[Int]] = []
+        if count <= 10, 1 << count <= budget {
+            choices = (0..<1 << count).map { mask in (0..<count).filter { mask >> $0 & 1 == 1 } }
+        } else {
+            let all = Array(0..<count)
+            choices = [[], all]
+            choices += (1..<count).map { Array(all.prefix($0)) }
+            choices += all.map { omitted in all.filter { $0 != omitted } }
+            choices += all.map { [$0] }
+            while choices.count > budget { choices.remove(at: 2 + random.below(choices.count - 2)) }
+            while choices.count < budget { choices.append(all.filter { _ in random.chance(50) }) }
+        }
+        for kept in choices {
+            try body(state(kept, torn: nil, []))
+            guard let last = kept.last, let sectors = disk.tear(last, &random) else { continue }
+            try body(state(kept, torn: last, sectors))
+        }
+    }
+
+    private func state(_ kept: [Int], torn: Int?, _ sectors: Set<UInt64>) -> CrashState {
+        let image = disk.image(keeping: kept, torn: torn.map { [$0: sectors] } ?? [:])
+        var choice = "kept \(kept) of \(disk.pending.count)"
+        if let torn { choice += ", of \(torn) only sectors \(sectors.sorted())" }
+        return CrashState(image: image, point: self, choice: choice)
+    }
+}

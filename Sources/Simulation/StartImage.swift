@@ -1,0 +1,49 @@
+public import BlockTestKit
+
+/// What a program starts on: an image and what lies below it, both closed and sound.
+public struct StartImage: Sendable {
+    public let name: String
+    /// Nil: a new one of the program's shape.
+    public let image: SparseBytes?
+    /// A raw disk below it.
+    public let base: SparseBytes?
+    /// What the guest's disk reads as.
+    public let contents: [UInt8]
+
+    public init(name: String, image: SparseBytes?, base: SparseBytes? = nil, contents: [UInt8]) {
+        self.name = name
+        self.image = image
+        self.base = base
+        self.contents = contents
+    }
+
+    /// A new image of a shape, over a raw disk where the shape asks for one.
+    public init(_ shape: Shape, seed: UInt64) {
+        var contents = [UInt8](repeating: 0, count: Int(shape.size))
+        var base: SparseBytes?
+        if shape.backing != .none {
+            let below = Self.backing(shape, seed)
+            let shared = min(contents.count, below.count)
+            contents.replaceSubrange(0..<shared, with: below[..<shared])
+            base = SparseBytes(below)
+        }
+        self.init(name: "new", image: nil, base: base, contents: contents)
+    }
+
+    private static func backing(_ shape: Shape, _ seed: UInt64) -> [UInt8] {
+        var random = SeededRandom(seed: seed ^ 0xBAC4)
+        let length =
+            switch shape.backing {
+            case .shorter: max(512, shape.size / 2 & ~511)
+            case .longer: shape.size + 5 * 4096
+            default: shape.size
+            }
+        var bytes = [UInt8](repeating: 0, count: Int(length))
+        for _ in 0..<6 {
+            let start = random.below(bytes.count)
+            let part = random.bytes(min(bytes.count - start, 1 + random.below(200_000)))
+            bytes.replaceSubrange(start..<start + part.count, with: part)
+        }
+        return bytes
+    }
+}

@@ -1,0 +1,9 @@
+import ArgumentParser
+
+/// Long runs of the simulations: `make crash`, `make faults`, `make soak`.
+struct Simulate: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "simulate",
+        abstract: "Runs programs on simulated disks and judges what crashes and failures leave.",
+        subcommands: [Crash.self])
+}
