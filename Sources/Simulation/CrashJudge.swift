@@ -36,6 +36,12 @@ public struct CrashJudge {
         let after = MiniCheck(chain.disks[chain.top].contents)
         guard after.errors.isEmpty, !after.isDirty else { throw Violation("D4 after writing: \(after.errors)") }
         guard !check.isDirty || after.leaks == 0 else { throw Violation("\(after.leaks) leaks after a repair") }
+        if let snapshot = state.point.snapshot {
+            for image in [state.image, chain.disks[chain.top].contents] {
+                let found = MiniCheck(SnapshotForge.reverting(image)).contents().array
+                guard found == snapshot else { throw Violation("D5: the internal snapshot changed") }
+            }
+        }
         for (disk, old) in zip(chain.disks, state.point.below) where disk.contents != old {
             throw Violation("D5: a backing file changed")
         }

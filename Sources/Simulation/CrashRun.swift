@@ -87,7 +87,8 @@ public final class CrashRun {
         onPoint(
             CrashPoint(
                 disk: chain.disks[chain.top].snapshot, base: chain.base?.contents,
-                below: chain.disks.dropLast().map(\.contents), oracle: oracle))
+                below: chain.disks.dropLast().map(\.contents), oracle: oracle,
+                snapshot: start.hasSnapshot && chain.top == 0 ? start.contents : nil))
     }
 
     // MARK: steps

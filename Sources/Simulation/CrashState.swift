@@ -8,6 +8,8 @@ public struct CrashPoint {
     /// The qcow2 images between, from the bottom; they are not written.
     public let below: [SparseBytes]
     public let oracle: SectorOracle
+    /// What the internal snapshot of the top image holds, where it has one.
+    public let snapshot: [UInt8]?
 }
 
 /// What a machine finds after a crash.
