@@ -34,21 +34,24 @@ public struct Fault: Sendable {
     }
 }
 
-/// Faults waiting for their request.
-public struct FaultPlan: Sendable {
+/// Faults waiting for their request. Disks that share a plan count their requests together.
+public final class FaultPlan {
     private var faults: [Fault]
+    /// Requests that were counted.
+    public private(set) var seen = 0
     /// Requests that failed by plan so far.
     public private(set) var fired = 0
 
     public init(_ faults: [Fault] = []) { self.faults = faults }
 
-    public mutating func add(_ fault: Fault) { faults.append(fault) }
+    public func add(_ fault: Fault) { faults.append(fault) }
 
-    public mutating func clear() { faults = [] }
+    public func clear() { faults = [] }
 
     /// Counts one request; answers the fault that hits it.
-    public mutating func next(_ kind: RequestKind, _ range: ByteRange?) -> Fault? {
+    public func next(_ kind: RequestKind, _ range: ByteRange?) -> Fault? {
         var hit: Fault?
+        seen += 1
         for index in faults.indices.reversed() where faults[index].kinds.contains(kind) {
             if let wanted = faults[index].range, let range, !wanted.overlaps(range) { continue }
             if faults[index].nth > 0 {

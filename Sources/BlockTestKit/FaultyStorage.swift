@@ -4,7 +4,7 @@ public import Bytes
 /// Passes requests to another storage and fails those that a plan names, before they reach it.
 public final class FaultyStorage: Storage {
     public let below: any Storage
-    public var plan: FaultPlan
+    public let plan: FaultPlan
     /// Requests seen, by kind.
     public private(set) var seen: [RequestKind: Int] = [:]
 

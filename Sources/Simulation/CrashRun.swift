@@ -12,6 +12,8 @@ public final class CrashRun {
     public var onPoint: ((CrashPoint) -> Void)?
     /// Whether requests and steps may fail; what then holds is the oracle's to know.
     public var mayFail = false
+    /// Whether there is an image.
+    public private(set) var didBegin = false
     /// Errors that were reported to the client.
     public private(set) var reported = 0
 
@@ -46,7 +48,8 @@ public final class CrashRun {
                 }
                 step = program.steps.count
                 try await drain()
-                if !mayFail { try await compare() }
+                chain.faults.clear()
+                try await compare()
             }
         } catch let error as Violation {
             throw Violation("step \(step): \(error)\non \(start.name)\n\(program)")
@@ -59,16 +62,14 @@ public final class CrashRun {
 
     private func begin() async throws {
         if let base = start.base { chain.setBase(base) }
-        if let image = start.image {
-            try await chain.push(chain.disk(image))
-        } else {
+        if let image = start.image { try await chain.push(chain.disk(image)) } else {
             try await chain.push(size: program.shape.size)
         }
+        didBegin = true
         watch()
     }
 
-    /// A fault plan for the top image's disk, before it is opened or while it runs.
-    public func watch() {
+    private func watch() {
         for disk in chain.disks { disk.onEvent = nil }
         chain.disks[chain.top].onEvent = { [self] in onDisk($0) }
     }
@@ -83,12 +84,16 @@ public final class CrashRun {
     }
 
     private func showPoint() {
-        guard let onPoint else { return }
-        onPoint(
-            CrashPoint(
-                disk: chain.disks[chain.top].snapshot, base: chain.base?.contents,
-                below: chain.disks.dropLast().map(\.contents), oracle: oracle,
-                snapshot: start.hasSnapshot && chain.top == 0 ? start.contents : nil))
+        guard let onPoint, let point else { return }
+        onPoint(point)
+    }
+
+    /// The machine as it is now; nil before there is an image.
+    public var point: CrashPoint? {
+        guard let disk = chain.disks.last else { return nil }
+        return CrashPoint(
+            disk: disk.snapshot, base: chain.base?.contents, below: chain.disks.dropLast().map(\.contents),
+            oracle: oracle, snapshot: start.hasSnapshot && chain.top == 0 ? start.contents : nil)
     }
 
     // MARK: steps

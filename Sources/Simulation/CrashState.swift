@@ -21,6 +21,12 @@ public struct CrashState {
 }
 
 extension CrashPoint {
+    /// What is left where only the process ends: everything that completed.
+    public var killed: CrashState {
+        let completed = disk.pending.indices.filter { disk.pending[$0].completedNs != nil }
+        return state(completed, torn: nil, [])
+    }
+
     /// The crash states of this point, at most `budget`: all subsets of the pending changes where they are few, else
     /// none, all, prefixes, single omissions, single inclusions and random ones; for each one in which its last change
     /// is torn.

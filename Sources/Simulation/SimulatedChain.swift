@@ -18,6 +18,8 @@ public final class SimulatedChain {
     public private(set) var base: SimDisk?
     /// The disks of the qcow2 images, from the bottom.
     public private(set) var disks: [SimDisk] = []
+    /// What shall fail on all of the chain's disks.
+    public let faults = FaultPlan()
     /// The walkers of those that are open.
     private var open: [Int: (image: Qcow2Image, io: BlockIO)] = [:]
     private let diskOptions: SimDisk.Options
@@ -44,7 +46,9 @@ public final class SimulatedChain {
     public func disk(_ contents: SparseBytes = SparseBytes()) -> SimDisk {
         var options = diskOptions
         options.seed = random.next()
-        return SimDisk(context, contents: contents, options)
+        let disk = SimDisk(context, contents: contents, options)
+        disk.faults = faults
+        return disk
     }
 
     /// Puts a raw disk at the bottom.
@@ -67,11 +71,12 @@ public final class SimulatedChain {
         try await push(disk)
     }
 
-    /// Puts an image that is there on top and opens it.
+    /// Puts an image that is there on top and opens it. Where it does not open, the chain is as before; the first image
+    /// stays.
     public func push(_ disk: SimDisk) async throws {
         disks.append(disk)
         do { try await open(top, readOnly: false) } catch {
-            disks.removeLast()
+            if disks.count > 1 { disks.removeLast() }
             throw error
         }
     }

@@ -6,6 +6,8 @@ struct ValueHistory<Value: Hashable & Sendable>: Sendable {
         let request: UInt64
         /// What the thing may be when the change has ended; several where a discard or a failure left it open.
         var values: [Value]
+        /// What it was not, as a reader saw, and yet may be after a crash.
+        var unseen: [Value] = []
         /// Its place among all completions; nil while it is under way.
         var completion: UInt64?
     }
@@ -21,10 +23,10 @@ struct ValueHistory<Value: Hashable & Sendable>: Sendable {
 
     /// Whether one of the values that a reader may see after a crash fits.
     func allows(where fits: (Value) -> Bool) -> Bool {
-        durable.contains(where: fits) || changes.contains { $0.values.contains(where: fits) }
+        durable.contains(where: fits) || changes.contains { $0.values.contains(where: fits) || $0.unseen.contains(where: fits) }
     }
 
-    var allowed: Set<Value> { Set(durable).union(changes.flatMap(\.values)) }
+    var allowed: Set<Value> { Set(durable).union(changes.flatMap { $0.values + $0.unseen }) }
 
     mutating func issue(_ request: UInt64, _ values: [Value]) {
         changes.append(Change(request: request, values: values, completion: nil))
@@ -57,8 +59,10 @@ struct ValueHistory<Value: Hashable & Sendable>: Sendable {
         changes.removeFirst(index + 1)
     }
 
-    /// A reader has seen which of the possible values it is.
+    /// A reader has seen which of the possible values it is; only durable if a flush says so.
     mutating func settle(_ value: Value) {
-        if changes.isEmpty { durable = [value] } else { changes[changes.count - 1].values = [value] }
+        guard let last = changes.indices.last else { return durable = [value] }
+        changes[last].unseen += changes[last].values.filter { $0 != value }
+        changes[last].values = [value]
     }
 }

@@ -1,0 +1,85 @@
+public import Block
+public import BlockTestKit
+
+/// Runs one program again and again, and lets another of its I/Os fail each time: the first, the second, … until a run
+/// meets no failure. What is left must be what an honest report of errors allows.
+public struct FaultExamination {
+    /// How an I/O fails.
+    public struct Mode: Sendable, CustomStringConvertible {
+        public let error: BlockError
+        public let forever: Bool
+        public let effect: Fault.Effect
+
+        public var description: String { "\(error)\(forever ? " from then on" : "") with \(effect) done" }
+
+        public static let all: [Mode] = [BlockError.io, .noSpace].flatMap { error in
+            [false, true].flatMap { forever in
+                [Fault.Effect.nothing, .whole, .torn].map { Mode(error: error, forever: forever, effect: $0) }
+            }
+        }
+    }
+
+    public let program: Program
+    public let start: StartImage
+    /// Every how many I/Os one fails.
+    public var every = 1
+    /// Crash states that are judged after each run, besides what a killed process leaves.
+    public var crashStates = 4
+
+    public init(_ program: Program, on start: StartImage) {
+        self.program = program
+        self.start = start
+    }
+
+    public struct Result: Sendable {
+        /// Runs in which an I/O failed.
+        public var points = 0
+        /// Errors that clients were told.
+        public var reported = 0
+        public var states = 0
+    }
+
+    public func run(_ modes: [Mode] = Mode.all) throws -> Result {
+        var result = Result()
+        for mode in modes {
+            var nth = 0
+            while try run(mode, nth: nth, &result) { nth += every }
+        }
+        return result
+    }
+
+    /// Whether there was an I/O to fail.
+    private func run(_ mode: Mode, nth: Int, _ result: inout Result) throws -> Bool {
+        let run = CrashRun(program, on: start)
+        run.mayFail = true
+        run.chain.faults.add(
+            Fault(Set(RequestKind.allCases), nth: nth, forever: mode.forever, error: mode.error, effect: mode.effect))
+        do {
+            try run.run()
+            guard run.chain.faults.fired > 0 else { return false }
+            result.points += 1
+            result.reported += run.reported
+            try judge(run, nth, &result)
+        } catch {
+            throw Violation("I/O \(nth) fails (\(mode)): \(error)\n\(start.name)\n\(program)")
+        }
+        return true
+    }
+
+    private func judge(_ run: CrashRun, _ nth: Int, _ result: inout Result) throws {
+        // Where no image came about, there is nothing to lose.
+        guard let point = run.point, start.image != nil || run.didBegin else { return }
+        let judge = CrashJudge(program.shape)
+        var random = SeededRandom(seed: program.seed ^ UInt64(nth))
+        let killed = point.killed
+        try judge.judge(killed)
+        result.states += 1
+        var failure: Violation?
+        point.forEachState(budget: crashStates, &random) { state in
+            guard failure == nil else { return }
+            result.states += 1
+            do { try judge.judge(state) } catch { failure = Violation("\(error)\n\(state.choice):\(point.disk.text)") }
+        }
+        if let failure { throw failure }
+    }
+}
