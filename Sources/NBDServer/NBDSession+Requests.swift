@@ -53,6 +53,11 @@ extension NBDSession {
     private func change(_ request: NBDRequest, _ export: NBDExport, _ payload: RawSpan) async throws(BlockError) {
         let storage = export.storage
         let range = ByteRange(at: request.offset, count: UInt64(request.length))
+        // A flush has no range: what its offset and length hold was not checked and means nothing.
+        if request.command == .flush {
+            if export.isWritable { try await storage.flush() }
+            return
+        }
         let isForced = request.flags.contains(.fua) || (export.isWritethrough && export.isWritable)
         switch request.command {
         case .write:
@@ -66,8 +71,6 @@ extension NBDSession {
         case .trim:
             try await storage.discard(range)
             if isForced { try await storage.flush() }
-        case .flush:
-            if export.isWritable { try await storage.flush() }
         default:
             // Caching is advice; there is nothing that a read would not do as well.
             break
