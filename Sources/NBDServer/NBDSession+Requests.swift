@@ -17,7 +17,8 @@ extension NBDSession {
             }
         } catch {
             let isWrite = request.command != .read && request.command != .blockStatus
-            if error != .outOfRange && error != .invalid && error != .readOnly {
+            // What the client asked wrongly is its own affair, and not to be fast is no failure.
+            if error != .outOfRange && error != .invalid && error != .readOnly && error != .unsupported {
                 export.onFailure?(isWrite, error)
             }
             // Past the end of the disk a write lacks room, as the specification asks.
