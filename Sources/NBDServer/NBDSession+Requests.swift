@@ -53,7 +53,6 @@ extension NBDSession {
 
     private func change(_ request: NBDRequest, _ export: NBDExport, _ payload: RawSpan) async throws(BlockError) {
         let storage = export.storage
-        let range = ByteRange(at: request.offset, count: UInt64(request.length))
         // A flush has no range: what its offset and length hold was not checked and means nothing.
         if request.command == .flush {
             if export.isWritable { try await storage.flush() }
