@@ -14,7 +14,8 @@ final class NBDSession {
     private(set) var contexts: [Int] = []
     private(set) var isClosing = false
 
-    let output: NBDOutput
+    /// Made when the first reply to a request is due, for its buffers are large and idle clients may be many.
+    private(set) lazy var output = NBDOutput(stream)
     private var input = NBDInput()
     private var idle: [NBDSlot] = []
     private var slots: [NBDSlot] = []
@@ -26,7 +27,6 @@ final class NBDSession {
     init(_ server: NBDServer, _ stream: any ByteStream) {
         self.server = server
         self.stream = stream
-        output = NBDOutput(stream)
     }
 
     /// Ends the session: what is under way still ends, nothing is answered any more.
@@ -37,6 +37,7 @@ final class NBDSession {
 
     func run() async {
         guard await negotiate() else { return }
+        input.widen()
         context.spawn { [output] in await output.run() }
         await receiveRequests()
         // Every request ends before the session does, so that a removed export is not in use.
