@@ -114,7 +114,7 @@ final class NBDSession {
             await output.fail(request, .invalid, self)
             return true
         }
-        let weight = hasBuffer ? length : 0
+        let weight = hasBuffer ? length : weight(of: request)
         while requests >= server.limits.requests || (requests > 0 && bytes + weight > server.limits.bytes) {
             await room.wait()
             if isClosing { return false }
@@ -135,6 +135,13 @@ final class NBDSession {
         }
         slot.start(request, weight)
         return true
+    }
+
+    /// What the reply to a request without a buffer may hold in memory: block status collects extents, seldom shorter
+    /// than a sector, and encodes them.
+    private func weight(of request: NBDRequest) -> Int {
+        guard request.command == .blockStatus, !request.flags.contains(.reqOne) else { return 0 }
+        return min(Int(request.length) / 512 + 1, NBDLimits.extents) * contexts.count * 16
     }
 
     private func takeSlot() -> NBDSlot {
