@@ -58,6 +58,7 @@ extension NBDSession {
             if export.isWritable { try await storage.flush() }
             return
         }
+        let range = ByteRange(at: request.offset, count: UInt64(request.length))
         let isForced = request.flags.contains(.fua) || (export.isWritethrough && export.isWritable)
         switch request.command {
         case .write:
@@ -83,6 +84,13 @@ extension NBDSession {
         async throws(BlockError)
     {
         let length = Int(request.length)
+        if hasStructuredReplies, length == 0 {
+            // A chunk of content has at least one byte.
+            return await output.gather(NBDReply.chunkByteCount) {
+                NBDReply.storeChunk(
+                    &$0, at: $1, type: NBDChunk.none, isLast: true, cookie: request.cookie, length: 0)
+            }
+        }
         if hasStructuredReplies, length >= Self.sparseLimit, !request.flags.contains(.dontFragment) {
             return try await readSparse(request, export, &memory)
         }
