@@ -161,6 +161,26 @@ struct HandshakeTests {
         }
     }
 
+    @Test(
+        "an option of any length up to 64 KiB is taken, however it arrives",
+        arguments: [0, 4079, 4080, 4081, 16_368, 16_369, 65_535, 65_536])
+    func longOptions(length: Int) throws {
+        let bench = Self.bench()
+        for chunks in [false, true] {
+            try bench.run {
+                let client = bench.connect(chunks: chunks, capacity: 1 << 20)
+                try await client.begin()
+                let data = [UInt8](repeating: 1, count: length)
+                for _ in 0..<5 { try await client.send(option(99, data)) }
+                for _ in 0..<5 {
+                    #expect(try await client.optionReplies(to: 99).map(\.code) == [NBDOptionReply.unsupported])
+                }
+                try await client.go("disk")
+                #expect(try await client.read(at: 0, 512).error == 0)
+            }
+        }
+    }
+
     @Test("what cannot be understood ends the connection without an answer")
     func notUnderstood() throws {
         let bench = Self.bench()

@@ -128,6 +128,7 @@ struct RemovalTests {
             gate.open()
             await bench.settle()
             #expect(isStopped && bench.server.connections == 0)
+            #expect(gate.ended == 128, "what had arrived and waited for its turn is not begun")
             let late = bench.connect()
             #expect(await late.hasEnded())
         }

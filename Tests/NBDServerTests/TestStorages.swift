@@ -157,3 +157,33 @@ final class ExtentStorage: Storage {
 
     func resize(to length: UInt64) async throws(BlockError) { throw .unsupported }
 }
+
+/// A connection whose client said all it had to say, ended its sending side, and takes so many bytes of replies.
+final class RecordedStream: ByteStream {
+    private let bytes: [UInt8]
+    private let taking: Int
+    private var start = 0
+    private(set) var sent: [UInt8] = []
+    private(set) var isClosed = false
+
+    init(_ bytes: [UInt8], taking: Int = .max) {
+        self.bytes = bytes
+        self.taking = taking
+    }
+
+    func receive(into buffer: inout MutableRawSpan) async throws(BlockError) -> Int {
+        if isClosed { throw .closed }
+        let all = bytes
+        let count = min(buffer.byteCount, all.count - start)
+        buffer.copy(all.rawBytes.extracting(start..<start + count))
+        start += count
+        return count
+    }
+
+    func send(_ bytes: RawSpan) async throws(BlockError) {
+        if isClosed || sent.count + bytes.byteCount > taking { throw .closed }
+        sent += bytes.copied
+    }
+
+    func close() { isClosed = true }
+}

@@ -29,7 +29,7 @@ struct VanishingTests {
     }
 
     /// How a client goes.
-    enum Way: CaseIterable { case closes, endsSending, readsSome }
+    enum Way: CaseIterable { case closes, closesWhenServed, readsSome }
 
     @Test("a client may vanish at any byte of its conversation", arguments: Way.allCases)
     func everyByte(way: Way) throws {
@@ -43,12 +43,12 @@ struct VanishingTests {
             for count in 0...recording.count {
                 let client = bench.connect(chunks: count % 2 == 0)
                 try await client.send(Array(recording[..<count]))
+                if way == .closesWhenServed { await bench.settle() }
                 if way == .readsSome { _ = try await client.receive(1 + count % 18) }
                 // Requests may be under way, or not yet arrived.
                 if count % 3 == 0 { await bench.context.yield() }
                 client.stream.close()
                 if count % 50 == 0 { #expect(try await witness.read(at: 0, 512).error == 0) }
-                if way == .endsSending { await bench.settle() }
             }
             for _ in 0..<10 { await bench.settle() }
             #expect(bench.server.connections == 1)
@@ -102,6 +102,58 @@ struct VanishingTests {
             #expect(gate.ended == 20)
         }
         #expect(memory.contents.bytes(ByteRange(at: 512, count: 1)) == [1])
+    }
+
+    @Test("a client that ends its sending side still gets its replies")
+    func halfClosed() throws {
+        let bench = Bench()
+        bench.export(stripedDisk(bench.context, stripes: 2))
+        let requests = NBDRequest(flags: [], type: 0, cookie: 5, offset: 0, length: 1000)
+        let bytes = [0, 0, 0, 3] + option(7, infoData("disk")) + requests.encoded
+        let stream = RecordedStream(bytes)
+        try bench.run { await bench.server.serve(stream) }
+        let reply = stream.sent.suffix(1016)
+        #expect(reply.prefix(16) == [0x67, 0x44, 0x66, 0x98, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5])
+        #expect(stream.isClosed)
+    }
+
+    @Test("a client that takes no more replies is served no more than what it asked", arguments: [0, 18, 100, 700])
+    func refusingReplies(taken: Int) throws {
+        let bench = Bench()
+        let gate = GateStorage(stripedDisk(bench.context, stripes: 2))
+        bench.export(gate)
+        let request = NBDRequest(flags: [], type: 0, cookie: 5, offset: 0, length: 60_000).encoded
+        let bytes = [0, 0, 0, 3] + option(7, infoData("disk")) + request + request + request
+        let stream = RecordedStream(bytes, taking: taken)
+        try bench.run { await bench.server.serve(stream) }
+        #expect(stream.isClosed)
+        #expect(stream.sent.count <= taken)
+        #expect(gate.ended <= 3)
+        #expect(bench.server.connections == 0)
+    }
+
+    @Test("nothing of a client that has gone stays in memory, however it went", arguments: Way.allCases)
+    func noLeak(way: Way) throws {
+        let bench = Bench()
+        weak var storage: MemoryStorage?
+        try bench.run {
+            let disk = MemoryStorage(length: 1 << 20)
+            storage = disk
+            let export = bench.export(disk)
+            for count in stride(from: 0, through: Self.recording().count, by: 9) {
+                let client = bench.connect()
+                try await client.send(Array(Self.recording().prefix(count)))
+                if way == .closesWhenServed { await bench.settle() }
+                if way == .readsSome { _ = try await client.receive(18) }
+                client.stream.close()
+            }
+            await bench.settle()
+            #expect(bench.server.connections == 0)
+            await bench.server.remove(export)
+        }
+        try bench.context.runToIdle()
+        #expect(storage == nil)
+        #expect(bench.context.nowNs < 5_000_000_000, "no deadline is left behind")
     }
 
     @Test("nonsense ends its own connection at most", arguments: 0..<150 as Range<UInt64>)
