@@ -18,7 +18,7 @@ final class NBDSession {
     private(set) lazy var output = NBDOutput(stream)
     private var input = NBDInput()
     private var idle: [NBDSlot] = []
-    private var slots: [NBDSlot] = []
+    private(set) var slots: [NBDSlot] = []
     /// Requests under way and their bytes.
     private var requests = 0
     private var bytes = 0
@@ -65,15 +65,19 @@ final class NBDSession {
         var negotiation = NBDNegotiation()
         try await stream.send(NBDNegotiation.greeting.byteSpan)
         while true {
-            let infos = server.exports.map(\.info)
+            let exports = server.exports
+            let infos = exports.map(\.info)
             let (consumed, reply) = input.show { negotiation.receive($0, exports: infos) }
             input.consume(consumed)
             if !reply.isEmpty { try await stream.send(reply.byteSpan) }
             switch negotiation.state {
             case .ended: return false
             case .transmission(let name):
-                // The export may have gone while the answer was sent.
-                guard let export = server.export(named: name), !isClosing else { return false }
+                // The export may have gone while the answer was sent, and another taken its name: that is not the one
+                // whose size and contexts the client was told.
+                guard let export = exports.first(where: { $0.name == name }),
+                    server.export(named: name) === export, !isClosing
+                else { return false }
                 self.export = export
                 hasStructuredReplies = negotiation.hasStructuredReplies
                 contexts = negotiation.contexts
