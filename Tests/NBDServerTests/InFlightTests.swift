@@ -181,6 +181,20 @@ struct InFlightTests {
         #expect(bench.server.connections == 0)
     }
 
+    @Test("a disconnect does not cut off replies that the client has not read yet", arguments: [100, 60_000, 400_000])
+    func disconnectUnread(length: Int) throws {
+        let bench = Bench()
+        bench.export(MemoryStorage(SparseBytes([UInt8](repeating: 1, count: 1 << 20))))
+        try bench.run {
+            let client = try await bench.client(capacity: 1000)
+            for _ in 0..<5 { try await client.start(.read, at: 0, length) }
+            try await client.start(.disconnect)
+            await bench.settle()
+            for _ in 0..<5 { #expect(try await client.nextAnswer().answer.data.count == length) }
+            #expect(await client.hasEnded())
+        }
+    }
+
     @Test("a request whose magic is wrong ends the connection, behind the replies that were due")
     func wrongMagic() throws {
         for index in 0..<4 {

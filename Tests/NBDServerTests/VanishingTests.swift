@@ -1,9 +1,10 @@
 import Block
 import BlockTestKit
 import Bytes
-import NBDServer
 import NBDWire
 import Testing
+
+@testable import NBDServer
 
 /// A client that vanishes or talks nonsense loses its own connection only.
 @Suite("NBD clients that vanish")
@@ -26,6 +27,12 @@ struct VanishingTests {
             if command == .write { bytes += [UInt8](repeating: 0x5A, count: Int(length)) }
         }
         return bytes
+    }
+
+    /// A reference that keeps nothing alive.
+    struct Weak<Object: AnyObject> {
+        weak var object: Object?
+        init(_ object: Object) { self.object = object }
     }
 
     /// How a client goes.
@@ -136,6 +143,7 @@ struct VanishingTests {
     func noLeak(way: Way) throws {
         let bench = Bench()
         weak var storage: MemoryStorage?
+        var slots: [Weak<NBDSlot>] = []
         try bench.run {
             let disk = MemoryStorage(length: 1 << 20)
             storage = disk
@@ -145,6 +153,7 @@ struct VanishingTests {
                 try await client.send(Array(Self.recording().prefix(count)))
                 if way == .closesWhenServed { await bench.settle() }
                 if way == .readsSome { _ = try await client.receive(18) }
+                slots += bench.server.sessions.flatMap(\.slots).map(Weak.init)
                 client.stream.close()
             }
             await bench.settle()
@@ -153,6 +162,8 @@ struct VanishingTests {
         }
         try bench.context.runToIdle()
         #expect(storage == nil)
+        #expect(slots.allSatisfy { $0.object == nil })
+        #expect(way == .closes || !slots.isEmpty)
         #expect(bench.context.nowNs < 5_000_000_000, "no deadline is left behind")
     }
 

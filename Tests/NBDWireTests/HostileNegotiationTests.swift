@@ -80,7 +80,7 @@ struct HostileNegotiationTests {
                 let count = handshake.ask(kind, counted("disk") + number + counted("base:allocation"))
                 #expect(count.first?.isError == true && count.count == 1)
                 let query = handshake.ask(kind, counted("disk") + [0, 0, 0, 1] + number + Array("base:".utf8))
-                #expect(query.map(\.code) == (value == 5 ? [Code.ack] : [Code.invalid]) || value == 5)
+                #expect(query.map(\.code) == [Code.invalid])
             }
         }
     }
@@ -194,9 +194,11 @@ struct HostileNegotiationTests {
             }
         }
         var handshake = Handshake(flags: nil)
-        let before = bytes.count
         let answer = handshake.send(bytes)
-        #expect(handshake.waiting.count <= before)
+        if handshake.negotiation.state == .options, handshake.waiting.count >= 16 {
+            let claimed = handshake.waiting.byteSpan.bigEndian(UInt32.self, at: 12)
+            #expect(claimed <= 65536 && handshake.waiting.count < 16 + Int(claimed), "only what is not whole may wait")
+        }
         // EXPORT_NAME's answer has no head, and the export's name is all that could choose one.
         if let replies = OptionReply.all(answer) {
             #expect(replies.allSatisfy { $0.data.count <= 4 + 2 * 4096 && (!$0.isError || $0.text != nil) })
