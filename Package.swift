@@ -94,7 +94,7 @@ let package = Package(
         tests("QAPITests", ["QAPI", "JSON", "QMPTypes"]),
         tests("BlockTests", ["Block", "Bytes", "BlockTestKit"]),
         tests("HostIOTests", ["HostIO", "Block", "Bytes"]),
-        tests("NBDWireTests", ["NBDWire", "Bytes"]),
+        tests("NBDWireTests", ["NBDWire", "Bytes", "BlockTestKit"]),
         tests("CodecsTests", ["Codecs", "Bytes"]),
         tests("HostStorageTests", ["HostStorage", "HostIO", "Block", "Bytes"]),
         tests("Qcow2Tests", ["Qcow2", "Block", "Bytes", "BlockTestKit"]),

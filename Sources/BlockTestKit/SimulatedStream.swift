@@ -33,7 +33,7 @@ public final class SimulatedStream: ByteStream {
         var count: Int { bytes.count - start }
 
         func take(_ count: Int, into buffer: inout MutableRawSpan) {
-            for index in 0..<count { buffer.storeBytes(of: bytes[start + index], toByteOffset: index, as: UInt8.self) }
+            buffer.copy(bytes.rawBytes.extracting(start..<start + count))
             start += count
             if start == bytes.count {
                 bytes.removeAll(keepingCapacity: true)
@@ -102,7 +102,7 @@ public final class SimulatedStream: ByteStream {
             }
             var count = min(room, bytes.byteCount - sent)
             if options.chunks, count > 1, random.chance(30) { count = 1 + random.below(count) }
-            for offset in sent..<sent + count { outgoing.bytes.append(bytes.byte(at: offset)) }
+            outgoing.bytes.append(contentsOf: bytes.extracting(sent..<sent + count).copied)
             sent += count
             outgoing.readable.wakeAll()
             if options.chunks, random.chance(20) { await context.yield() }

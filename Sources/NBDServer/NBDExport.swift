@@ -49,8 +49,14 @@ public final class NBDExport {
         return NBDExportInfo(
             name: name, description: description, size: storage.length, flags: flags,
             minimumBlock: UInt32(clamping: limits.requestAlignment),
-            preferredBlock: UInt32(clamping: max(4096, limits.preferredTransfer)),
+            preferredBlock: Self.preferredBlock(limits),
             contexts: offersDepth ? [Self.allocationContext, Self.depthContext] : [Self.allocationContext])
+    }
+
+    /// A power of two, at least the minimum and at most what one request may carry, as the protocol demands.
+    private static func preferredBlock(_ limits: StorageLimits) -> UInt32 {
+        let wanted = min(max(4096, limits.preferredTransfer, limits.requestAlignment), UInt64(NBDLimits.payload))
+        return 1 << UInt32(63 - wanted.leadingZeroBitCount)
     }
 }
 

@@ -20,7 +20,7 @@ public final class NBDServer {
     let context: any IOContext
     public let limits: Limits
     public private(set) var exports: [NBDExport] = []
-    private var sessions: [NBDSession] = []
+    private(set) var sessions: [NBDSession] = []
     private let ended = WaitQueue()
     private var isStopping = false
     let log = Logger(label: "nacre.nbd")

@@ -17,7 +17,8 @@ extension NBDSession {
             }
         } catch {
             let isWrite = request.command != .read && request.command != .blockStatus
-            if error != .outOfRange && error != .invalid && error != .readOnly {
+            // What the client asked wrongly is its own affair, and not to be fast is no failure.
+            if error != .outOfRange && error != .invalid && error != .readOnly && error != .unsupported {
                 export.onFailure?(isWrite, error)
             }
             // Past the end of the disk a write lacks room, as the specification asks.
@@ -52,6 +53,11 @@ extension NBDSession {
 
     private func change(_ request: NBDRequest, _ export: NBDExport, _ payload: RawSpan) async throws(BlockError) {
         let storage = export.storage
+        // A flush has no range: what its offset and length hold was not checked and means nothing.
+        if request.command == .flush {
+            if export.isWritable { try await storage.flush() }
+            return
+        }
         let range = ByteRange(at: request.offset, count: UInt64(request.length))
         let isForced = request.flags.contains(.fua) || (export.isWritethrough && export.isWritable)
         switch request.command {
@@ -66,8 +72,6 @@ extension NBDSession {
         case .trim:
             try await storage.discard(range)
             if isForced { try await storage.flush() }
-        case .flush:
-            if export.isWritable { try await storage.flush() }
         default:
             // Caching is advice; there is nothing that a read would not do as well.
             break
@@ -80,6 +84,13 @@ extension NBDSession {
         async throws(BlockError)
     {
         let length = Int(request.length)
+        if hasStructuredReplies, length == 0 {
+            // A chunk of content has at least one byte.
+            return await output.gather(NBDReply.chunkByteCount) {
+                NBDReply.storeChunk(
+                    &$0, at: $1, type: NBDChunk.none, isLast: true, cookie: request.cookie, length: 0)
+            }
+        }
         if hasStructuredReplies, length >= Self.sparseLimit, !request.flags.contains(.dontFragment) {
             return try await readSparse(request, export, &memory)
         }

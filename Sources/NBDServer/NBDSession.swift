@@ -14,10 +14,11 @@ final class NBDSession {
     private(set) var contexts: [Int] = []
     private(set) var isClosing = false
 
-    let output: NBDOutput
+    /// Made when the first reply to a request is due, for its buffers are large and idle clients may be many.
+    private(set) lazy var output = NBDOutput(stream)
     private var input = NBDInput()
     private var idle: [NBDSlot] = []
-    private var slots: [NBDSlot] = []
+    private(set) var slots: [NBDSlot] = []
     /// Requests under way and their bytes.
     private var requests = 0
     private var bytes = 0
@@ -26,7 +27,6 @@ final class NBDSession {
     init(_ server: NBDServer, _ stream: any ByteStream) {
         self.server = server
         self.stream = stream
-        output = NBDOutput(stream)
     }
 
     /// Ends the session: what is under way still ends, nothing is answered any more.
@@ -37,6 +37,7 @@ final class NBDSession {
 
     func run() async {
         guard await negotiate() else { return }
+        input.widen()
         context.spawn { [output] in await output.run() }
         await receiveRequests()
         // Every request ends before the session does, so that a removed export is not in use.
@@ -64,15 +65,19 @@ final class NBDSession {
         var negotiation = NBDNegotiation()
         try await stream.send(NBDNegotiation.greeting.byteSpan)
         while true {
-            let infos = server.exports.map(\.info)
+            let exports = server.exports
+            let infos = exports.map(\.info)
             let (consumed, reply) = input.show { negotiation.receive($0, exports: infos) }
             input.consume(consumed)
             if !reply.isEmpty { try await stream.send(reply.byteSpan) }
             switch negotiation.state {
             case .ended: return false
             case .transmission(let name):
-                // The export may have gone while the answer was sent.
-                guard let export = server.export(named: name), !isClosing else { return false }
+                // The export may have gone while the answer was sent, and another taken its name: that is not the one
+                // whose size and contexts the client was told.
+                guard let export = exports.first(where: { $0.name == name }),
+                    server.export(named: name) === export, !isClosing
+                else { return false }
                 self.export = export
                 hasStructuredReplies = negotiation.hasStructuredReplies
                 contexts = negotiation.contexts
@@ -113,7 +118,7 @@ final class NBDSession {
             await output.fail(request, .invalid, self)
             return true
         }
-        let weight = hasBuffer ? length : 0
+        let weight = hasBuffer ? length : weight(of: request)
         while requests >= server.limits.requests || (requests > 0 && bytes + weight > server.limits.bytes) {
             await room.wait()
             if isClosing { return false }
@@ -134,6 +139,13 @@ final class NBDSession {
         }
         slot.start(request, weight)
         return true
+    }
+
+    /// What the reply to a request without a buffer may hold in memory: block status collects extents, seldom shorter
+    /// than a sector, and encodes them.
+    private func weight(of request: NBDRequest) -> Int {
+        guard request.command == .blockStatus, !request.flags.contains(.reqOne) else { return 0 }
+        return min(Int(request.length) / 512 + 1, NBDLimits.extents) * contexts.count * 16
     }
 
     private func takeSlot() -> NBDSlot {

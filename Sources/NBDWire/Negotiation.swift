@@ -48,6 +48,8 @@ public struct NBDNegotiation: Sendable {
     public private(set) var contexts: [Int] = []
     /// What `contexts` were asked of.
     private var contextExport: String?
+    /// The names that the ids stood for then.
+    private var contextNames: [String] = []
     private var clientHasNoZeroes = false
 
     /// Bytes of an option's head: magic, option, length.
@@ -125,14 +127,19 @@ public struct NBDNegotiation: Sendable {
         choose(export)
         var bytes: [UInt8] = []
         bytes.appendBigEndian(export.size)
-        bytes.appendBigEndian(export.flags.rawValue)
+        bytes.appendBigEndian(flags(of: export).rawValue)
         if !clientHasNoZeroes { bytes.append(contentsOf: [UInt8](repeating: 0, count: 124)) }
         return bytes
     }
 
+    /// What the export can do for this client: only structured replies have fragments.
+    private func flags(of export: NBDExportInfo) -> NBDTransmissionFlags {
+        hasStructuredReplies ? export.flags : export.flags.subtracting(.sendDF)
+    }
+
     private mutating func choose(_ export: NBDExportInfo) {
-        // Contexts asked of another export do not carry over.
-        if contextExport != export.name { contexts = [] }
+        // Contexts asked of another export do not carry over, nor those of one that came back with others.
+        if contextExport != export.name || contextNames != export.contexts { contexts = [] }
         state = .transmission(export: export.name)
     }
 
@@ -141,11 +148,11 @@ public struct NBDNegotiation: Sendable {
         var bytes: [UInt8] = []
         for export in exports {
             var entry: [UInt8] = []
-            let name = export.name.utf8.prefix(NBDLimits.stringLength)
+            let name = export.name.wireText
             entry.appendBigEndian(UInt32(name.count))
             entry.append(contentsOf: name)
             if let description = export.description {
-                entry.append(contentsOf: description.utf8.prefix(NBDLimits.stringLength))
+                entry.append(contentsOf: description.wireText)
             }
             bytes += Self.reply(number, NBDOptionReply.server, entry)
         }
@@ -166,16 +173,14 @@ public struct NBDNegotiation: Sendable {
         }
         guard reader.isAtEnd else { return Self.refuse(number, NBDOptionReply.invalid, "data behind the requests") }
         guard let export = exports.first(where: { $0.name == name }) else {
-            return Self.refuse(number, NBDOptionReply.unknown, "export '\(name.prefix(64))' not present")
+            return Self.unknown(number, name)
         }
         var bytes: [UInt8] = []
         if wanted.contains(NBDInfo.name) {
             bytes += Self.info(number, NBDInfo.name) { $0.append(contentsOf: name.utf8) }
         }
         if wanted.contains(NBDInfo.description), let description = export.description {
-            bytes += Self.info(number, NBDInfo.description) {
-                $0.append(contentsOf: description.utf8.prefix(NBDLimits.stringLength))
-            }
+            bytes += Self.info(number, NBDInfo.description) { $0.append(contentsOf: description.wireText) }
         }
         let asksBlockSize = wanted.contains(NBDInfo.blockSize)
         bytes += Self.info(number, NBDInfo.blockSize) {
@@ -186,7 +191,7 @@ public struct NBDNegotiation: Sendable {
         }
         bytes += Self.info(number, NBDInfo.export) {
             $0.appendBigEndian(export.size)
-            $0.appendBigEndian(export.flags.rawValue)
+            $0.appendBigEndian(flags(of: export).rawValue)
         }
         if number == NBDOption.go.rawValue { choose(export) }
         return bytes + Self.reply(number, NBDOptionReply.ack)
@@ -194,6 +199,8 @@ public struct NBDNegotiation: Sendable {
 
     private mutating func metaContext(_ number: UInt32, _ data: RawSpan, _ exports: [NBDExportInfo]) -> [UInt8] {
         let sets = number == NBDOption.setMetaContext.rawValue
+        // What was set before is replaced even where this fails.
+        if sets { contexts = [] }
         guard hasStructuredReplies || !sets else {
             return Self.refuse(
                 number, NBDOptionReply.invalid,
@@ -212,7 +219,7 @@ public struct NBDNegotiation: Sendable {
         }
         guard reader.isAtEnd else { return Self.refuse(number, NBDOptionReply.invalid, "data behind the queries") }
         guard let export = exports.first(where: { $0.name == name }) else {
-            return Self.refuse(number, NBDOptionReply.unknown, "export '\(name.prefix(64))' not present")
+            return Self.unknown(number, name)
         }
         let found = export.contexts.indices.filter { index in
             let context = export.contexts[index]
@@ -223,6 +230,7 @@ public struct NBDNegotiation: Sendable {
         if sets {
             contexts = Array(found)
             contextExport = export.name
+            contextNames = export.contexts
         }
         var bytes: [UInt8] = []
         for index in found {
@@ -246,7 +254,13 @@ public struct NBDNegotiation: Sendable {
     }
 
     private static func refuse(_ number: UInt32, _ code: UInt32, _ message: String) -> [UInt8] {
-        reply(number, code, Array(message.utf8.prefix(NBDLimits.stringLength)))
+        reply(number, code, message.wireText)
+    }
+
+    /// Little of the peer's own text goes back: 64 scalars, for one character may be as long as the whole name.
+    private static func unknown(_ number: UInt32, _ name: String) -> [UInt8] {
+        let start = String(name.unicodeScalars.prefix(64))
+        return refuse(number, NBDOptionReply.unknown, "export '\(start)' not present")
     }
 
     private static func reply(_ number: UInt32, _ code: UInt32, _ data: [UInt8] = []) -> [UInt8] {
@@ -283,6 +297,18 @@ struct OptionReader: ~Escapable {
         else { return nil }
         defer { position += Int(length) }
         return bytes.extracting(position..<position + Int(length)).string
+    }
+}
+
+extension String {
+    /// Its UTF-8, cut to whole scalars where the protocol allows no more bytes in a string.
+    var wireText: [UInt8] {
+        var bytes = Array(utf8.prefix(NBDLimits.stringLength + 1))
+        guard bytes.count > NBDLimits.stringLength else { return bytes }
+        var end = NBDLimits.stringLength
+        while bytes[end] & 0xC0 == 0x80 { end -= 1 }
+        bytes.removeSubrange(end...)
+        return bytes
     }
 }
 

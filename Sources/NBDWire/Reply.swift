@@ -31,7 +31,7 @@ public enum NBDReply {
 
     /// A chunk that ends a structured reply with an error and a message, whole.
     public static func errorChunk(_ error: NBDError, cookie: UInt64, message: String) -> [UInt8] {
-        let text = message.utf8.prefix(NBDLimits.stringLength)
+        let text = message.wireText
         var bytes = chunkHead(NBDChunk.error, isLast: true, cookie: cookie, length: 6 + text.count)
         bytes.appendBigEndian(error.rawValue)
         bytes.appendBigEndian(UInt16(text.count))

@@ -1,1 +1,0 @@
-// NBDServerTests: see docs/architecture.md.

@@ -1,1 +1,0 @@
-// NBDWireTests: see docs/architecture.md.
