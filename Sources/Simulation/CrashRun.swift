@@ -14,6 +14,8 @@ public final class CrashRun {
     public var mayFail = false
     /// Whether there is an image.
     public private(set) var didBegin = false
+    /// The machine as the program left it.
+    public private(set) var end: CrashPoint?
     /// Errors that were reported to the client.
     public private(set) var reported = 0
 
@@ -36,8 +38,16 @@ public final class CrashRun {
 
     /// Runs to the end and, where nothing may fail, compares.
     public func run() throws {
-        defer { try? context.runToIdle() }
         var step = -1
+        // What is left over after a failure (a request under way, a commit that is tried again) ends without the chain.
+        defer {
+            end = point
+            chain.faults.clear()
+            chain.dropAll()
+            try? context.runToIdle()
+            for disk in chain.disks { disk.onEvent = nil }
+            onPoint = nil
+        }
         do {
             try context.complete { [self] in
                 try await begin()

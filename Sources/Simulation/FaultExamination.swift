@@ -68,7 +68,7 @@ public struct FaultExamination {
 
     private func judge(_ run: CrashRun, _ nth: Int, _ result: inout Result) throws {
         // Where no image came about, there is nothing to lose.
-        guard let point = run.point, start.image != nil || run.didBegin else { return }
+        guard let point = run.end, start.image != nil || run.didBegin else { return }
         let judge = CrashJudge(program.shape)
         var random = SeededRandom(seed: program.seed ^ UInt64(nth))
         let killed = point.killed

@@ -117,10 +117,10 @@ public final class SimulatedChain {
         open[index] = nil
     }
 
-    /// Forgets an open image as it is, after a failure.
-    public func drop(_ index: Int) {
-        open[index]?.io.retire()
-        open[index] = nil
+    /// Forgets the open images as they are.
+    public func dropAll() {
+        for (_, io) in open.values { io.retire() }
+        open = [:]
     }
 
     /// Whether requests on the top image's walker were fenced off by a failure.
