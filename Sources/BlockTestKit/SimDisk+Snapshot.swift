@@ -2,7 +2,7 @@ import Bytes
 
 extension SimDisk {
     /// The disk at one moment: what is durable and what is not yet. A value; it shares memory with the disk.
-    public struct Snapshot {
+    public struct Snapshot: Sendable {
         public let durable: SparseBytes
         public let pending: [Operation]
         let sectorSize: UInt64

@@ -3,12 +3,6 @@ public import BlockTestKit
 import Bytes
 import Qcow2
 
-/// What a simulated run found wrong.
-public struct Violation: Error, CustomStringConvertible, Sendable {
-    public let description: String
-    public init(_ description: String) { self.description = description }
-}
-
 /// A chain of qcow2 images over simulated disks, put together by hand: below all perhaps a raw one, the top one open for
 /// writing, the others for reading.
 public final class SimulatedChain {
