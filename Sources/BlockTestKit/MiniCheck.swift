@@ -17,16 +17,18 @@ public struct MiniCheck {
     public private(set) var size: UInt64 = 0
     public private(set) var clusterSize: UInt64 = 0
 
-    private enum Use: String { case header, refcountTable, refcountBlock, l1, l2, snapshots, bitmaps, data }
+    /// What a cluster is there for.
+    public enum Use: String, Sendable { case header, refcountTable, refcountBlock, l1, l2, snapshots, bitmaps, data }
 
     private let image: SparseBytes
     private var version: UInt64 = 0
     private var refcountBits: UInt64 = 0
     /// References counted, by cluster number.
-    private var references: [UInt64: UInt64] = [:]
+    public private(set) var references: [UInt64: UInt64] = [:]
     /// What a cluster of metadata is; nothing else may be there.
-    private var owners: [UInt64: Use] = [:]
-    private var refcounts: [UInt64: UInt64] = [:]
+    public private(set) var owners: [UInt64: Use] = [:]
+    /// As the image states them, by cluster number; zeros left out.
+    public private(set) var refcounts: [UInt64: UInt64] = [:]
     private var copied: [(cluster: UInt64, flag: Bool, what: String)] = []
 
     /// Whether nothing at all is wrong.

@@ -63,12 +63,16 @@ public final class SimDisk: Storage {
 
     public enum Event: Sendable {
         case issued(Operation)
+        case reading(UInt64, ByteRange)
+        case read(UInt64)
         case completed(UInt64)
         case failed(UInt64, BlockError)
         case flushIssued(UInt64)
         /// The flush is about to make durable what it covers.
         case flushing(UInt64)
         case flushed(UInt64)
+        /// These have become durable, by a flush or by themselves.
+        case hardened([Operation])
         /// A word from the test: which client request began or ended.
         case mark(String)
     }
@@ -121,7 +125,10 @@ public final class SimDisk: Storage {
         let range = try begin(.read, offset, UInt64(buffer.byteCount), grows: limits.growable)
         guard buffer.isAligned(to: limits.memoryAlignment) else { throw .invalid }
         let fault = faults.next(.read, range)
+        let id = takeID()
+        record(.reading(id, range))
         await delay()
+        record(.read(id))
         if let fault { throw fault.error }
         contents.read(at: offset, into: &buffer)
     }
@@ -240,8 +247,10 @@ public final class SimDisk: Storage {
     }
 
     private func persist(_ isCovered: (Operation) -> Bool) {
-        for operation in pending.filter(isCovered).sorted(by: Self.inOrder) { apply(operation, to: &durable) }
+        let covered = pending.filter(isCovered).sorted(by: Self.inOrder)
+        for operation in covered { apply(operation, to: &durable) }
         pending.removeAll(where: isCovered)
+        record(.hardened(covered))
     }
 
     private func discardedSectors(of operation: Operation) -> Set<UInt64>? {

@@ -89,7 +89,10 @@ public final class CrashRun {
     /// Only one disk at a time is written.
     private func watch(_ disk: SimDisk) {
         for other in chain.disks { other.onEvent = nil }
+        let audit = OrderAudit(disk)
         disk.onEvent = { [self] event in
+            audit.observe(event)
+            if let wrong = audit.violation { fail(wrong) }
             if isPoint(event) { showPoint() }
         }
     }

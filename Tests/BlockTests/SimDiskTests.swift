@@ -127,13 +127,16 @@ import Testing
             switch event {
             case .mark(let word): word
             case .issued: "issued"
+            case .reading: "reading"
+            case .read: "read"
             case .completed: "completed"
             case .failed: "failed"
             case .flushIssued: "flush"
             case .flushing: "flushing"
             case .flushed: "flushed"
+            case .hardened: "hardened"
             }
         }
-        #expect(words == ["begin", "issued", "completed", "flush", "flushing", "flushed"])
+        #expect(words == ["begin", "issued", "completed", "flush", "flushing", "hardened", "flushed"])
     }
 }

@@ -1,0 +1,196 @@
+import Block
+public import BlockTestKit
+import Bytes
+
+/// Watches the disk of one qcow2 image and holds every change against the rules of order (docs/reliability.md) when it is
+/// issued: what must be durable before it is looked for among what is. So a broken rule is seen without the crash that it
+/// would take to suffer from it.
+///
+/// It reads the disk with `MiniCheck`, in two states: what is durable, and what the program believes there is (all that
+/// was issued). What the format does in memory it does not know.
+public final class OrderAudit {
+    /// The first rule that was broken.
+    public private(set) var violation: Violation?
+    /// Changes that were looked at, and those of them that touched metadata.
+    public private(set) var changes = 0
+    public private(set) var metadataChanges = 0
+
+    private let disk: SimDisk
+    private var durable: MiniCheck
+    /// What the program believes; nil where it must be read again.
+    private var latest: MiniCheck?
+    /// Sectors that were durably written since their cluster was free.
+    private var filled: Set<UInt64> = []
+    /// Clusters that nothing names any more, durably, and whose refcount still says otherwise (O5).
+    private var released: Set<UInt64> = []
+    private var reads: [UInt64: ByteRange] = [:]
+    /// O13: a write of metadata failed, and it is not known what of it is there.
+    private var isInDoubt = false
+    private var metadataWrites: Set<UInt64> = []
+
+    public init(_ disk: SimDisk) {
+        self.disk = disk
+        durable = MiniCheck(disk.durable)
+    }
+
+    /// Told of each event of the disk as it happens.
+    public func observe(_ event: SimDisk.Event) {
+        guard violation == nil else { return }
+        switch event {
+        case .issued(let operation): issued(operation)
+        case .reading(let id, let range): reads[id] = range
+        case .read(let id): reads[id] = nil
+        case .completed(let id): metadataWrites.remove(id)
+        case .failed(let id, let error):
+            latest = nil
+            if metadataWrites.remove(id) != nil, error != .noSpace { isInDoubt = true }
+        case .hardened(let operations): hardened(operations)
+        case .flushed, .mark, .flushIssued, .flushing: break
+        }
+    }
+
+    private func broken(_ rule: String, _ what: String, _ operation: SimDisk.Operation) {
+        violation = violation ?? Violation("\(rule): \(what), by \(operation.change.name) \(operation.range)", .unordered)
+    }
+
+    // MARK: a change
+
+    private func issued(_ operation: SimDisk.Operation) {
+        changes += 1
+        let (before, now) = (latest ?? view(without: operation.id), durable)
+        guard before.clusterSize > 0 else { return latest = nil }
+        let clusters = Self.clusters(of: operation.range, before.clusterSize)
+        // O17: who reads there looked the place up when it was theirs.
+        if let read = reads.values.first(where: { $0.overlaps(operation.range) }) {
+            broken("O17", "\(read) is being read", operation)
+        }
+        for cluster in clusters where (before.references[cluster] ?? 0) == 0 {
+            checkFree(cluster, operation, before, now)
+        }
+        let touchesMetadata = clusters.contains { before.owners[$0] != nil || now.owners[$0] != nil }
+        guard touchesMetadata || operation.range.isEmpty else { return latest = before }
+        metadataChanges += 1
+        metadataWrites.insert(operation.id)
+        let isHeader = clusters == [0]
+        if isInDoubt, !isHeader { broken("O13", "metadata changes after a failed change of metadata", operation) }
+        if isHeader, operation.range.start < 512, operation.range.end > 512 {
+            broken("O11", "the header is written across sectors", operation)
+        }
+        let after = view(without: nil)
+        checkNames(operation, before, after, now)
+        checkCounts(operation, before, after, now)
+        if before.isDirty, !after.isDirty { checkClean(operation, after, now) }
+        latest = after
+    }
+
+    /// O5: a cluster that nobody names is written or given back only once that is durable, and its refcount too.
+    private func checkFree(
+        _ cluster: UInt64, _ operation: SimDisk.Operation, _ before: MiniCheck, _ now: MiniCheck
+    ) {
+        if (now.references[cluster] ?? 0) > 0 {
+            broken("O5", "cluster \(cluster) is used again while the durable tables still name it", operation)
+        }
+        if released.contains(cluster) {
+            broken("O5", "cluster \(cluster) is used again before its lower refcount is durable", operation)
+        }
+    }
+
+    /// O1, O2, O3, O6, O7, O8: what a table names is counted and filled, durably.
+    private func checkNames(
+        _ operation: SimDisk.Operation, _ before: MiniCheck, _ after: MiniCheck, _ now: MiniCheck
+    ) {
+        for (cluster, references) in after.references where references > before.references[cluster] ?? 0 {
+            if now.refcounts[cluster] ?? 0 < references, !now.isDirty {
+                broken("O1", "cluster \(cluster) is named \(references) times before its refcount says so", operation)
+            }
+        }
+        let known = Set(before.mapped.values)
+        for place in after.mapped.values where !known.contains(place) {
+            checkFilled(place / after.clusterSize, "O2, O3", operation, after)
+        }
+        for (cluster, use) in after.owners where before.owners[cluster] == nil {
+            let rule =
+                switch use {
+                case .l2: "O6"
+                case .l1: "O7"
+                case .snapshots: "O9"
+                default: "O8"
+                }
+            checkFilled(cluster, rule, operation, after)
+            if disk.durable.length < cluster * after.clusterSize {
+                broken("O14", "a table lies at cluster \(cluster), past the file's durable end", operation)
+            }
+        }
+    }
+
+    /// What will be read there was written since the cluster was free, or reads as zeros.
+    private func checkFilled(_ cluster: UInt64, _ rule: String, _ operation: SimDisk.Operation, _ after: MiniCheck) {
+        let size = after.clusterSize
+        for sector in cluster * size / 512..<(cluster + 1) * size / 512 where !filled.contains(sector) {
+            let bytes = disk.durable.bytes(ByteRange(at: sector * 512, count: 512))
+            guard !bytes.allSatisfy({ $0 == 0 }) else { continue }
+            return broken(rule, "cluster \(cluster) is named while its sector \(sector) holds what was there before", operation)
+        }
+    }
+
+    /// O4: a refcount falls once nothing durable needs it.
+    private func checkCounts(
+        _ operation: SimDisk.Operation, _ before: MiniCheck, _ after: MiniCheck, _ now: MiniCheck
+    ) {
+        for (cluster, count) in before.refcounts {
+            let lower = after.refcounts[cluster] ?? 0
+            guard lower < count else { continue }
+            let needed = max(now.references[cluster] ?? 0, after.references[cluster] ?? 0)
+            if needed > lower {
+                broken("O4", "the refcount of cluster \(cluster) falls to \(lower) under \(needed) references", operation)
+            }
+        }
+    }
+
+    /// O12: the dirty bit goes when all refcounts are durable.
+    private func checkClean(_ operation: SimDisk.Operation, _ after: MiniCheck, _ now: MiniCheck) {
+        for (cluster, references) in after.references where now.refcounts[cluster] ?? 0 < references {
+            broken("O12", "the dirty bit goes while the refcount of cluster \(cluster) is behind", operation)
+        }
+    }
+
+    // MARK: the two states
+
+    /// All that was issued, or all but one change.
+    private func view(without id: UInt64?) -> MiniCheck {
+        let now = disk.snapshot
+        return MiniCheck(now.image(keeping: now.pending.indices.filter { now.pending[$0].id != id }))
+    }
+
+    private func hardened(_ operations: [SimDisk.Operation]) {
+        let old = durable
+        let new = MiniCheck(disk.durable)
+        for operation in operations where !operation.range.isEmpty {
+            filled.formUnion(operation.range.start / 512...(operation.range.end - 1) / 512)
+        }
+        for cluster in Set(old.references.keys).union(old.refcounts.keys) {
+            let (references, count) = (new.references[cluster] ?? 0, new.refcounts[cluster] ?? 0)
+            if references == 0, count > 0, (old.references[cluster] ?? 0) > 0 { released.insert(cluster) }
+            guard references == 0, count == 0 else { continue }
+            released.remove(cluster)
+            let sectors = cluster * new.clusterSize / 512..<(cluster + 1) * new.clusterSize / 512
+            filled.subtract(sectors)
+        }
+        durable = new
+    }
+
+    private static func clusters(of range: ByteRange, _ size: UInt64) -> Set<UInt64> {
+        range.isEmpty ? [] : Set(range.start / size...(range.end - 1) / size)
+    }
+}
+
+extension SimDisk.Operation.Change {
+    fileprivate var name: String {
+        switch self {
+        case .write: "write"
+        case .zero: "zero"
+        case .discard: "discard"
+        case .resize: "resize"
+        }
+    }
+}
