@@ -50,7 +50,8 @@ public final class OrderAudit {
     }
 
     private func broken(_ rule: String, _ what: String, _ operation: SimDisk.Operation) {
-        violation = violation ?? Violation("\(rule): \(what), by \(operation.change.name) \(operation.range)", .unordered)
+        violation =
+            violation ?? Violation("\(rule): \(what), by \(operation.change.name) \(operation.range)", .unordered)
     }
 
     // MARK: a change
@@ -129,7 +130,8 @@ public final class OrderAudit {
         for sector in cluster * size / 512..<(cluster + 1) * size / 512 where !filled.contains(sector) {
             let bytes = disk.durable.bytes(ByteRange(at: sector * 512, count: 512))
             guard !bytes.allSatisfy({ $0 == 0 }) else { continue }
-            return broken(rule, "cluster \(cluster) is named while its sector \(sector) holds what was there before", operation)
+            return broken(
+                rule, "cluster \(cluster) is named while its sector \(sector) holds what was there before", operation)
         }
     }
 
@@ -142,7 +144,8 @@ public final class OrderAudit {
             guard lower < count else { continue }
             let needed = max(now.references[cluster] ?? 0, after.references[cluster] ?? 0)
             if needed > lower {
-                broken("O4", "the refcount of cluster \(cluster) falls to \(lower) under \(needed) references", operation)
+                broken(
+                    "O4", "the refcount of cluster \(cluster) falls to \(lower) under \(needed) references", operation)
             }
         }
     }

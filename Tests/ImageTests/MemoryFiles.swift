@@ -13,6 +13,8 @@ final class MemoryFiles: ImageFiles {
     /// Every request that changes something.
     var writes: Int { watched.reduce(0) { $0 + $1.writes } }
     private var watched: [WatchedStorage] = []
+    /// What fails on all files together.
+    let faults = FaultPlan()
 
     subscript(path: String) -> [UInt8] {
         get { contents[path]?.contents.array ?? [] }
@@ -47,7 +49,7 @@ final class MemoryFiles: ImageFiles {
         self.watched.append(watched)
         openNow += 1
         return ImageFile(
-            storage: watched, allocatedBytes: storage.contents.allocatedBytes, identity: path,
+            storage: FaultyStorage(watched, faults), allocatedBytes: storage.contents.allocatedBytes, identity: path,
             close: { self.openNow -= 1 },
             abandon: {
                 self.openNow -= 1

@@ -1,0 +1,138 @@
+import Block
+import BlockTestKit
+import Bytes
+import Image
+import Testing
+
+/// R04, R42: every I/O of every command fails once, and from then on. A command ends well exactly when what it did and said is
+/// whole.
+@Suite("commands whose I/O fails")
+struct FaultTests {
+    /// How a command ended: its exit code, or nil where it threw (exit code 1).
+    private typealias Command = (Bench) throws -> Int32?
+
+    private static let modes: [(BlockError, forever: Bool)] = [
+        (.io, false), (.io, true), (.noSpace, false), (.noSpace, true),
+    ]
+
+    /// A chain of two with data in both, an image with a leak, and one whose dirty bit is set.
+    private static func bench() throws -> Bench {
+        let bench = Bench()
+        try bench.create("base.qcow2", options: "cluster_size=4096", size: "256K")
+        try bench.write("base.qcow2", [(0, 9000), (100_000, 5000)])
+        try bench.create("top.qcow2", options: "cluster_size=4096", backing: "base.qcow2", backingFormat: "qcow2")
+        try bench.write("top.qcow2", [(4096, 4096), (200_000, 100)])
+        var leaking = bench.files["top.qcow2"]
+        let cluster = leaking.count / 4096
+        leaking += [UInt8](repeating: 0, count: 4096)
+        let block = leaking[48..<56].reduce(0) { $0 << 8 | Int($1) }
+        let first = leaking[block..<block + 8].reduce(0) { $0 << 8 | Int($1) }
+        leaking[first + cluster * 2 + 1] = 1
+        bench.files["leak.qcow2"] = leaking
+        leaking[79] |= 1
+        bench.files["dirty.qcow2"] = leaking
+        return bench
+    }
+
+    /// Fails each I/O of a command in turn; `isWhole` says whether what it left is what it leaves without a failure.
+    private func sweep(_ name: String, reads: [String], _ command: Command, isWhole: (Bench) -> Bool = { _ in true })
+        throws
+    {
+        let good = try Self.bench()
+        let sources = reads.map { good.files[$0] }
+        let before = good.files.faults.seen
+        let code = try command(good)
+        let (count, said) = (good.files.faults.seen - before, good.said)
+        #expect(count > 0 && isWhole(good), "\(name)")
+        for (error, forever) in Self.modes {
+            for nth in 0..<count {
+                let bench = try Self.bench()
+                bench.files.faults.add(
+                    Fault(Set(RequestKind.allCases), nth: nth, forever: forever, error: error))
+                var found: Int32?
+                do { found = try command(bench) } catch { found = nil }
+                let isComplete = found == code && bench.said == said && isWhole(bench)
+                let what: Comment = "\(name): I/O \(nth) of \(count) fails with \(error), forever \(forever)"
+                // A check says with 1 that it could not look everywhere.
+                #expect(isComplete || found == nil || found == 1, what)
+                #expect(bench.files.openNow == 0, what)
+                for (path, bytes) in zip(reads, sources) { #expect(bench.files[path] == bytes, what) }
+            }
+        }
+    }
+
+    @Test("info, of one image and of a chain")
+    func info() throws {
+        for chain in [false, true] {
+            try sweep("info", reads: ["top.qcow2", "base.qcow2"]) { bench in
+                try bench.run {
+                    try await $0.info("top.qcow2", format: nil, form: .human, chain: chain, forceShare: false)
+                }
+                return 0
+            }
+        }
+    }
+
+    @Test("map")
+    func map() throws {
+        try sweep("map", reads: ["top.qcow2", "base.qcow2"]) { bench in
+            try bench.run {
+                try await $0.map("top.qcow2", format: nil, form: .json, start: 0, count: nil, forceShare: false)
+            }
+            return 0
+        }
+    }
+
+    @Test("check")
+    func check() throws {
+        for path in ["top.qcow2", "leak.qcow2"] {
+            try sweep("check", reads: ["top.qcow2", "base.qcow2", "leak.qcow2"]) { try Self.check($0, path, .none) }
+        }
+    }
+
+    private static func check(_ bench: Bench, _ path: String, _ repair: ImageTool.Repair) throws -> Int32 {
+        try bench.run {
+            try await $0.check(path, format: nil, form: .human, repair: repair, quiet: false, forceShare: false)
+        }
+    }
+
+    @Test(
+        "R82: check that repairs: what a failure leaves is repaired by the next run",
+        arguments: ["leak.qcow2", "dirty.qcow2"])
+    func repair(path: String) throws {
+        try sweep("check -r all", reads: ["top.qcow2", "base.qcow2"]) { bench in
+            let code = try Self.check(bench, path, .all)
+            return code
+        } isWhole: {
+            MiniCheck(SparseBytes($0.files[path])).isClean
+        }
+        for nth in 0..<40 {
+            let bench = try Self.bench()
+            bench.files.faults.add(Fault(Set(RequestKind.allCases), nth: nth, forever: true, error: .io))
+            _ = try? Self.check(bench, path, .all)
+            bench.files.faults.clear()
+            #expect(MiniCheck(SparseBytes(bench.files[path])).errors.isEmpty, "I/O \(nth)")
+            #expect(try Self.check(bench, path, .all) == 0, "I/O \(nth)")
+        }
+    }
+
+    @Test("create: a file that could not be made whole goes again, the backing file stays as it was")
+    func create() throws {
+        for (options, backing) in [(nil, nil), ("preallocation=metadata", nil), (nil, "base.qcow2")]
+            as [(String?, String?)]
+        {
+            try sweep("create", reads: ["base.qcow2"]) { bench in
+                try bench.create(
+                    "new.qcow2", options: options, backing: backing, backingFormat: backing.map { _ in "qcow2" },
+                    size: backing == nil ? "1M" : nil)
+                return 0
+            } isWhole: {
+                MiniCheck(SparseBytes($0.files["new.qcow2"])).isClean
+            }
+        }
+        let bench = try Self.bench()
+        bench.files.faults.add(Fault(Set(RequestKind.allCases), nth: 3, forever: true, error: .noSpace))
+        #expect(throws: (any Error).self) { try bench.create("new.qcow2", size: "1M") }
+        #expect(!bench.files.holds("new.qcow2"))
+    }
+}
