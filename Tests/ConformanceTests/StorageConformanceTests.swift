@@ -58,7 +58,7 @@ import Testing
     /// `raw` over a disk that grows and over one that does not, with and without a window.
     static func raw() -> [Kind] {
         let windows: [(offset: UInt64?, size: UInt64?)] = [
-            (nil, nil), (0, size), (512, size), (1000, size), (65536, nil), (4097, nil),
+            (nil, nil), (1000, size), (65536, nil), (4097, nil),
         ]
         return windows.flatMap { window in
             [true, false].map { (growable: Bool) in

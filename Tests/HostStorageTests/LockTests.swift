@@ -57,6 +57,8 @@ struct LockTests {
             try third.acquirePermissions(used: .all, shared: .all)
             third.releasePermissions(used: [], shared: .all)
             second.releasePermissions(used: [], shared: .all)
+            try third.acquirePermissions(used: [], shared: [])
+            third.releasePermissions(used: [], shared: .all)
             try first.acquirePermissions(used: .all, shared: [])
             // What was held before a refused change is held after it.
             try second.acquirePermissions(used: [], shared: .all)
