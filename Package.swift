@@ -87,16 +87,21 @@ let package = Package(
         .plugin(name: "QAPIPlugin", capability: .buildTool(), dependencies: ["qapigen"]),
         room("BlockTestKit", ["Bytes", "Block"]),
         room("Simulation", ["Bytes", "Block", "Qcow2", "BlockTestKit"]),
-        .executableTarget(name: "simulate", dependencies: ["Simulation", "BlockTestKit", arguments], swiftSettings: settings),
+        .executableTarget(
+            name: "simulate", dependencies: ["Simulation", "BlockTestKit", arguments], swiftSettings: settings),
         // Tests.
         tests("BytesTests", ["Bytes"]),
         tests("JSONTests", ["JSON"]),
         tests("QAPITests", ["QAPI", "JSON", "QMPTypes"]),
         tests("BlockTests", ["Block", "Bytes", "BlockTestKit"]),
-        tests("HostIOTests", ["HostIO", "Block", "Bytes"]),
+        .target(
+            name: "HostTestKit", dependencies: ["HostIO", "Block", "Bytes"], path: "Tests/HostTestKit",
+            swiftSettings: settings),
+        tests("HostIOTests", ["HostIO", "Block", "Bytes", "BlockTestKit", "HostTestKit"]),
         tests("NBDWireTests", ["NBDWire", "Bytes", "BlockTestKit"]),
         tests("CodecsTests", ["Codecs", "Bytes"]),
-        tests("HostStorageTests", ["HostStorage", "HostIO", "Block", "Bytes"]),
+        tests(
+            "HostStorageTests", ["HostStorage", "HostIO", "Block", "Bytes", "BlockTestKit", "HostTestKit"]),
         tests("Qcow2Tests", ["Qcow2", "Block", "Bytes", "BlockTestKit"]),
         tests("GraphTests", ["Graph", "Filters", "Qcow2", "Block", "Bytes", "BlockTestKit"]),
         tests("NBDServerTests", ["NBDServer", "NBDWire", "Block", "Bytes", "BlockTestKit"]),
@@ -105,7 +110,9 @@ let package = Package(
         tests("NacreTests", ["nacre", "Daemon", "Image", "JSON"]),
         tests(
             "ConformanceTests",
-            ["BlockTestKit", "Block", "Bytes", "Qcow2", "Filters", "Graph", "HostStorage", "HostIO"]),
+            [
+                "BlockTestKit", "HostTestKit", "Block", "Bytes", "Qcow2", "Filters", "Graph", "HostStorage", "HostIO",
+            ]),
         tests("SimulationTests", ["Simulation", "BlockTestKit", "Block", "Bytes", "Qcow2", "Filters", "Graph"]),
         tests("InteropTests", ["JSON"]),
         tests("TidyTests", ["QAPI"]),

@@ -17,11 +17,13 @@ extension BlockIO {
 
     public func discard(_ range: ByteRange) async throws(BlockError) {
         if options.isReadOnly { throw .readOnly }
-        let range = try check(range, growable: false)
+        // Past the end of what can grow there is nothing to discard: `raw` takes the last sector of a file for whole.
+        let range = try check(range, growable: limits.growable)
         guard options.honoursDiscard, !range.isEmpty else { return }
         switch driver {
         case .storage(let storage):
-            let inside = range.shrunk(to: max(storage.limits.requestAlignment, storage.limits.discardAlignment, 1))
+            let inside = range.intersection(ByteRange(at: 0, count: storage.length)).shrunk(
+                to: max(storage.limits.requestAlignment, storage.limits.discardAlignment, 1))
             guard storage.limits.discards, !inside.isEmpty else { return }
             try await storage.discard(inside)
         case .format(let format):

@@ -40,6 +40,8 @@ extension Storage {
     public func bytes(at offset: UInt64, count: Int) async throws(BlockError) -> [UInt8] {
         var buffer = AlignedBuffer(byteCount: count, alignment: max(limits.memoryAlignment, 16))
         var whole = buffer.mutableBytes
+        // What a read leaves out must not look like zeros.
+        whole.fill(0xE7)
         try await read(at: offset, into: &whole)
         return buffer.bytes.copied
     }

@@ -7,7 +7,7 @@ import Synchronization
 /// The thread that owns a graph: runs the jobs of its tasks one at a time, and between them submits and reaps the I/O
 /// they wait for. Serial by being one thread; a task executor, so that tasks started on it never leave it.
 ///
-/// The loop: run all ready jobs, take what other threads sent, fire timers, then enter the kernel once, to submit what
+/// The loop: run the ready jobs, take what other threads sent, fire timers, then enter the kernel once, to submit what
 /// the jobs prepared and to wait where nothing is ready.
 @safe
 public final class IOThread: IOContext, TaskExecutor, @unchecked Sendable {
@@ -41,22 +41,27 @@ public final class IOThread: IOContext, TaskExecutor, @unchecked Sendable {
     let engine: any Engine
     /// Blocking calls run here, one thread each, under both engines.
     let pool: WorkerPool
-    private let log = Logger(label: "nacre.io")
+    private static let log = Logger(label: "nacre.io")
 
     /// The file engine that is used when a file asks for `io_uring`.
     public var hasRing: Bool { engine.isRing }
 
-    public init(engine choice: EngineChoice = .automatic, poolSize: Int = 8) {
+    public convenience init(engine choice: EngineChoice = .automatic, poolSize: Int = 8) {
+        self.init(on: Self.engine(choice), poolSize: poolSize)
+    }
+
+    init(on engine: any Engine, poolSize: Int) {
         wakeUp = nacre_eventfd()
         precondition(wakeUp >= 0, "eventfd: no descriptors left at the start")
         pool = WorkerPool(size: poolSize)
-        switch choice {
-        case .threads: engine = PollEngine()
-        case .automatic:
-            do { engine = try RingEngine() } catch {
-                log.warning("io_uring is refused (errno \(error.errno)): files use a thread pool")
-                engine = PollEngine()
-            }
+        self.engine = engine
+    }
+
+    private static func engine(_ choice: EngineChoice) -> any Engine {
+        guard choice == .automatic else { return PollEngine() }
+        do { return try RingEngine() } catch {
+            log.warning("io_uring is refused (errno \(error.errno)): files use a thread pool")
+            return PollEngine()
         }
     }
 
@@ -107,12 +112,16 @@ public final class IOThread: IOContext, TaskExecutor, @unchecked Sendable {
         takeInbox()
         while let body = timers.takeDue(at: nowNs) { body() }
         let waits = ready.isEmpty && !isStopping
-        let timeout = timers.nextNs.map { $0 > nowNs ? $0 - nowNs : 1 } ?? 0
+        // The clock is read once: it may pass the timer's time between two readings.
+        let now = nowNs
+        let timeout = timers.nextNs.map { $0 > now ? $0 - now : 1 } ?? 0
         engine.enter(wait: waits, timeoutNs: timeout) { id, result in self.complete(id, result) }
     }
 
+    /// Jobs that become ready meanwhile run too, but not for ever: tasks that never wait hold up neither timers nor the
+    /// kernel.
     private func runReady() {
-        while !ready.isEmpty {
+        for _ in 0..<Self.roundsPerTurn where !ready.isEmpty {
             swap(&ready, &running)
             for job in running {
                 // Proof: each job was enqueued once and is run once, on the executor it was enqueued to.
@@ -121,6 +130,8 @@ public final class IOThread: IOContext, TaskExecutor, @unchecked Sendable {
             running.removeAll(keepingCapacity: true)
         }
     }
+
+    private static let roundsPerTurn = 64
 
     // MARK: Wake-ups
 

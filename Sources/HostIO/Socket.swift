@@ -104,6 +104,7 @@ public final class Socket: ByteStream {
         var done = 0
         let total = first.byteCount + second.byteCount
         while done < total {
+            if !isSocket { await thread.ready(output, for: .writable) { sending = $0 } }
             if isClosed { throw .closed }
             let count = sendNow(
                 first.extracting(min(done, first.byteCount)..<first.byteCount),
@@ -129,8 +130,10 @@ public final class Socket: ByteStream {
                 if isSocket {
                     count = unsafe nacre_send2(output, first.baseAddress, first.count, second.baseAddress, second.count)
                 } else {
+                    // Not made non-blocking, since others may share it (standard output); a pipe that polls as writable
+                    // takes a page without waiting.
                     let part = unsafe first.isEmpty ? second : first
-                    count = unsafe Glibc.write(output, part.baseAddress, part.count)
+                    count = unsafe Glibc.write(output, part.baseAddress, min(part.count, Int(PIPE_BUF)))
                 }
                 return count < 0 ? -Int(nacre_errno()) : count
             }

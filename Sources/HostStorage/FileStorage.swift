@@ -52,7 +52,17 @@ public final class FileStorage: Storage {
     /// ring where they hit, and nearly free where they miss.
     private static let cachedReadLimit = 64 << 10
 
+    /// A file ends where the furthest write does, a device where it ends.
+    private func check(_ offset: UInt64, _ count: Int) throws(BlockError) {
+        try check(ByteRange(checked: offset, count: UInt64(count)))
+    }
+
+    private func check(_ range: ByteRange?) throws(BlockError) {
+        guard let range, !file.isDevice || range.end <= current else { throw .outOfRange }
+    }
+
     public func read(at offset: UInt64, into buffer: inout MutableRawSpan) async throws(BlockError) {
+        try check(offset, buffer.byteCount)
         if engine == .ring, thread.hasRing, !file.options.direct, buffer.byteCount <= Self.cachedReadLimit,
             thread.readCached(file.descriptor, at: offset, into: &buffer)
         {
@@ -63,14 +73,37 @@ public final class FileStorage: Storage {
 
     public func write(at offset: UInt64, from bytes: RawSpan, flags: WriteFlags) async throws(BlockError) {
         if isReadOnly { throw .readOnly }
+        try check(offset, bytes.byteCount)
         let dsync = flags.contains(.fua) && !file.options.noFlush
         if dsync, let flushFailure { throw flushFailure }
-        try await thread.write(file.descriptor, at: offset, from: bytes, dsync: dsync, engine: engine)
+        do throws(BlockError) {
+            try await thread.write(file.descriptor, at: offset, from: bytes, dsync: dsync, engine: engine)
+        } catch {
+            if dsync { await judge(error, at: offset, from: bytes) }
+            throw error
+        }
+        // A flush may have failed meanwhile, and taken these bytes with it.
+        if dsync, let flushFailure { throw flushFailure }
         grow(to: offset + UInt64(bytes.byteCount))
+    }
+
+    /// Learns from a failed durable write which half of it failed: where the bytes alone can be written, it was the
+    /// durability, and no later flush is to be trusted. A full disk, say, is no such failure.
+    private func judge(_ failure: BlockError, at offset: UInt64, from bytes: RawSpan) async {
+        do throws(BlockError) {
+            try await thread.write(file.descriptor, at: offset, from: bytes, dsync: false, engine: engine)
+        } catch { return }
+        distrust(failure)
+    }
+
+    private func distrust(_ failure: BlockError) {
+        flushFailure = failure
+        log.error("\(filename): a flush failed (\(failure)); no later one is trusted until the file is opened again")
     }
 
     public func zero(_ range: ByteRange, flags: ZeroFlags) async throws(BlockError) {
         if isReadOnly { throw .readOnly }
+        try check(range)
         guard !range.isEmpty else { return }
         try await zeroNow(range, mayUnmap: flags.contains(.mayUnmap))
         grow(to: range.end)
@@ -124,8 +157,7 @@ public final class FileStorage: Storage {
         do {
             try await thread.fdatasync(file.descriptor, engine: engine)
         } catch {
-            flushFailure = error
-            log.error("\(filename): a flush failed (\(error)); no later one is trusted until the file is opened again")
+            distrust(error)
             throw error
         }
         // One that began before another failed may end after it.
@@ -133,6 +165,8 @@ public final class FileStorage: Storage {
     }
 
     public func status(of range: ByteRange) async throws(BlockError) -> BlockStatus {
+        try check(range)
+        if range.isEmpty { throw .invalid }
         let inside = range.intersection(ByteRange(at: 0, count: current))
         if inside.isEmpty { return BlockStatus(count: range.count, flags: [.zero, .allocated]) }
         if file.isDevice {

@@ -1,8 +1,11 @@
 import Block
 import BlockTestKit
 import Bytes
+import Filters
 import Qcow2
 import Testing
+
+@testable import Graph
 
 /// Every kind of storage passes the same checks. A new kind is a new line in `kinds`.
 @Suite struct StorageConformanceTests {
@@ -30,7 +33,52 @@ import Testing
                 BlockIO(
                     context: context, driver: .storage(MemoryStorage(length: size)), options: .init(isReadOnly: true))
             },
-        ] + stingy(growable: false) + stingy(growable: true) + qcow2()
+            Kind(name: "null-co", exceptions: [.fixedLength, .forgets]) { context, _ in
+                NullStorage(NullOptions(size: size), on: context)
+            },
+            Kind(name: "a walker over null-co that reads as zeros", exceptions: [.fixedLength, .forgets]) {
+                context, _ in
+                let null = NullStorage(NullOptions(size: size, readZeroes: true), on: context)
+                return BlockIO(context: context, driver: .storage(null))
+            },
+        ] + stingy(growable: false) + stingy(growable: true) + qcow2() + faults() + raw()
+
+    /// The fault filter where no rule holds: it changes nothing, whatever alignment it asks for.
+    static func faults() -> [Kind] {
+        [nil, 512, 4096].map { (align: UInt64?) in
+            Kind(name: "a fault filter without rules, alignment \(align ?? 1)") { context, seed in
+                let disk = SimDisk(context, contents: SparseBytes(length: size), .init(seed: seed))
+                // A rule that could never apply stands for none.
+                let planner = FaultPlanner(errors: seed == 0 ? [] : [FaultRule(sector: 1 << 50)])
+                return FaultFilter(disk, planner, on: context, align: align)
+            }
+        }
+    }
+
+    /// `raw` over a disk that grows and over one that does not, with and without a window.
+    static func raw() -> [Kind] {
+        let windows: [(offset: UInt64?, size: UInt64?)] = [
+            (nil, nil), (1000, size), (65536, nil), (4097, nil),
+        ]
+        return windows.flatMap { window in
+            [true, false].map { (growable: Bool) in
+                let shape = "offset \(window.offset.map(String.init) ?? "none"), size \(window.size ?? 0)"
+                let fixed = window.size != nil || !growable || window.offset == 4097
+                return Kind(
+                    name: "raw, \(shape)\(growable ? ", growable" : "")", exceptions: fixed ? .fixedLength : []
+                ) { context, seed in
+                    let limits = StorageLimits(zeroesFast: seed == 0, discards: true, growable: growable)
+                    let length = size + (window.offset ?? 0) + (window.size == nil ? 0 : 512)
+                    let disk = SimDisk(
+                        context, contents: SparseBytes(length: length), .init(seed: seed, limits: limits))
+                    let file = BlockIO(context: context, driver: .storage(disk))
+                    var options = RawOptions(file: .node("file"))
+                    (options.offset, options.size) = (window.offset, window.size)
+                    return BlockIO(context: context, driver: .format(try RawFormat(options, on: file)), file: file)
+                }
+            }
+        }
+    }
 
     /// Walkers over storages that trap on what breaks their limits.
     static func stingy(growable: Bool) -> [Kind] {

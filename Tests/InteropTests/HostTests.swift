@@ -78,4 +78,37 @@ struct HostTests {
             try await scratch.expectClean("disk.qcow2")
         }
     }
+
+    @Test(
+        "under aio=threads each request on a raw disk is one call on its file, in the order of the requests",
+        .needs("strace"), .onlyNacre)
+    func oneCallEach() async throws {
+        try await Scratch.use { scratch in
+            try await scratch.ok("truncate", "-s", "4M", "disk.raw")
+            let words = scratch.daemonWords(
+                .init(
+                    image: "disk.raw", format: "raw", formatOptions: ["discard=unmap"],
+                    fileOptions: ["aio=threads", "discard=unmap"]))
+            let calls = "pread64,preadv,preadv2,pwrite64,pwritev,pwritev2,fdatasync,fsync,fallocate"
+            let daemon = try await scratch.daemon(
+                words: ["strace", "-f", "-qq", "-y", "-e", "trace=\(calls)", "-o", "trace"] + words)
+            try await scratch.io(
+                [
+                    "write -P 1 0 64k", "write -P 1 128k 200k", "read 0 64k", "read 1M 512", "flush", "write -z 0 64k",
+                    "discard 128k 64k", "flush",
+                ], daemon.uri(), options: ["-t", "writeback"])
+            let pid = try await scratch.ok("pgrep", "-P", "\(daemon.child.pid)").trimmed
+            try await scratch.ok("kill", pid)
+            #expect(try await daemon.child.wait(seconds: 20).ending == .exited(0))
+            let names = try await scratch.ok("cat", "trace").split(separator: "\n").compactMap { line in
+                line.firstMatch(of: /^\d+ +(\w+)\(\d+<[^>]*disk\.raw>/).map { String($0.1) }
+            }
+            let wanted = [
+                "pwritev", "pwritev", "preadv", "preadv", "fdatasync", "fallocate", "fallocate", "fdatasync",
+            ]
+            #expect(names.prefix(wanted.count) == wanted[...])
+            // The client flushes once more as it goes.
+            #expect(names.dropFirst(wanted.count) == ["fdatasync"])
+        }
+    }
 }

@@ -51,6 +51,8 @@ final class NullStorage: Storage {
     func flush() async throws(BlockError) { await wait() }
 
     func status(of range: ByteRange) async throws(BlockError) -> BlockStatus {
+        try check(range)
+        if range.isEmpty { throw .invalid }
         let flags: BlockStatus.Flags = readsZeroes ? [.zero, .allocated] : [.data, .allocated]
         return BlockStatus(count: range.count, flags: flags, offset: range.start, holder: self)
     }

@@ -1,1 +1,0 @@
-// HostIOTests: see docs/architecture.md.

@@ -1,0 +1,236 @@
+import Block
+import BlockTestKit
+import HostTestKit
+import Synchronization
+import Testing
+
+@testable import HostIO
+
+@Suite("The I/O thread")
+struct ThreadTests {
+    @Test("work from outside runs on the thread and answers", arguments: engines)
+    func entry(engine: IOThread.EngineChoice) async {
+        let thread = IOThread(engine: engine)
+        thread.start()
+        #expect(!thread.isCurrent)
+        #expect(await thread.run { thread.isCurrent })
+        #expect(await thread.run { 41 + 1 } == 42)
+        thread.stop()
+    }
+
+    @Test("a thread that sleeps is woken by each of many other threads", arguments: engines)
+    func wakeUps(engine: IOThread.EngineChoice) async {
+        let thread = IOThread(engine: engine)
+        thread.start()
+        let sum = await withTaskGroup(of: Int.self) { group in
+            for number in 0..<1000 {
+                group.addTask {
+                    await thread.run {
+                        if number % 10 == 0 { await thread.sleep(ms: 1) }
+                        return number
+                    }
+                }
+            }
+            return await group.reduce(0, +)
+        }
+        #expect(sum == 499_500)
+        thread.stop()
+    }
+
+    @Test("a caller of another thread is blocked until its call has run", arguments: engines)
+    func block(engine: IOThread.EngineChoice) {
+        let thread = IOThread(engine: engine)
+        thread.start()
+        let answer = thread.block {
+            await thread.sleep(ms: 1)
+            return thread.isCurrent ? 7 : 0
+        }
+        #expect(answer == 7)
+        thread.stop()
+    }
+
+    @Test("tasks of the thread run one at a time, in the order they were started", arguments: engines)
+    func order(engine: IOThread.EngineChoice) async throws {
+        let order = try await onThread(engine) { thread in
+            let seen = Shared<[Int]>([])
+            for number in 0..<1000 {
+                thread.spawn {
+                    seen.value.append(thread.isCurrent ? number : -1)
+                    await thread.sleep(ms: 0)
+                    seen.value.append(number)
+                }
+            }
+            _ = await thread.waits { seen.value.count == 2000 }
+            return seen.value
+        }
+        #expect(order == Array(0..<1000) + Array(0..<1000))
+    }
+
+    @Test("timers fire once each, in the order of their times, and never early", arguments: engines)
+    func timers(engine: IOThread.EngineChoice) async throws {
+        try await onThread(engine) { thread in
+            let fired = Shared<[UInt64]>([])
+            var early = 0
+            for number in 0..<200 as Range<UInt64> {
+                let delay = (number * 7) % 13
+                let due = thread.nowNs + delay * 1_000_000
+                _ = thread.schedule(afterMs: delay) {
+                    if thread.nowNs < due { early += 1 }
+                    fired.value.append(due)
+                }
+            }
+            #expect(await thread.waits { fired.value.count >= 200 })
+            await thread.sleep(ms: 20)
+            #expect(early == 0)
+            #expect(fired.value.count == 200)
+            // The thread reads the clock after the test did, so only times that lie apart have an order.
+            for (one, next) in zip(fired.value, fired.value.dropFirst()) { #expect(one < next + 1_000_000) }
+        }
+    }
+
+    @Test("a cancelled timer does not fire, and cancelling one that has fired harms nothing", arguments: engines)
+    func cancel(engine: IOThread.EngineChoice) async throws {
+        try await onThread(engine) { thread in
+            let fired = Shared<[Int]>([])
+            let timers = (0..<300).map { number in thread.schedule(afterMs: 5) { fired.value.append(number) } }
+            for (number, timer) in timers.enumerated() where number % 3 != 0 { thread.cancel(timer) }
+            await thread.sleep(ms: 10)
+            for timer in timers { thread.cancel(timer) }
+            await thread.sleep(ms: 1)
+            #expect(fired.value == Array(stride(from: 0, to: 300, by: 3)))
+        }
+    }
+
+    @Test("a timer may cancel another that is due with it, and may set one more", arguments: engines)
+    func timersOfTimers(engine: IOThread.EngineChoice) async throws {
+        try await onThread(engine) { thread in
+            let fired = Shared<[String]>([])
+            let other = Shared<TimerID?>(nil)
+            _ = thread.schedule(afterMs: 0) {
+                fired.value.append("first")
+                if let timer = other.value { thread.cancel(timer) }
+                _ = thread.schedule(afterMs: 0) { fired.value.append("third") }
+            }
+            other.value = thread.schedule(afterMs: 0) { fired.value.append("second") }
+            await thread.sleep(ms: 5)
+            #expect(fired.value == ["first", "third"])
+        }
+    }
+
+    @Test("tasks that never wait keep neither timers nor other threads from their turn", arguments: engines)
+    func fairness(engine: IOThread.EngineChoice) async throws {
+        let (fired, entered) = try await onThread(engine) { thread in
+            let fired = Shared(false)
+            let entered = Flag()
+            _ = thread.schedule(afterMs: 1) { fired.value = true }
+            Task.detached { await thread.run { entered.raise() } }
+            let end = thread.nowNs + 10_000_000_000
+            while !(fired.value && entered.isRaised), thread.nowNs < end { await Task.yield() }
+            return (fired.value, entered.isRaised)
+        }
+        #expect(fired)
+        #expect(entered)
+    }
+
+    @Test("a blocking call runs elsewhere while the thread goes on", arguments: engines)
+    func offload(engine: IOThread.EngineChoice) async throws {
+        try await onThread(engine) { thread in
+            let gate = Flag()
+            // The call ends only because the thread runs the timer meanwhile.
+            _ = thread.schedule(afterMs: 1) { gate.raise() }
+            let answer = await thread.offload {
+                while !gate.isRaised { usleepShortly() }
+                return thread.isCurrent ? 1 : 2
+            }
+            #expect(answer == 2)
+        }
+    }
+
+    @Test("blocking calls that wait for each other all run, as many as the pool has threads", arguments: engines)
+    func pool(engine: IOThread.EngineChoice) async throws {
+        let thread = IOThread(engine: engine, poolSize: 5)
+        try await run(on: thread) { thread in
+            let present = Counter()
+            let done = Shared(0)
+            for _ in 0..<5 {
+                thread.spawn {
+                    let all = await thread.offload {
+                        present.add()
+                        while present.count < 5 { usleepShortly() }
+                        return 1
+                    }
+                    done.value += Int(all)
+                }
+            }
+            #expect(await thread.waits { done.value == 5 })
+        }
+    }
+
+    @Test("the queue of timers gives them out by time, then by age, whatever is removed between")
+    func queue() {
+        var random = SeededRandom(seed: 11)
+        for _ in 0..<50 {
+            var queue = TimerQueue()
+            let taken = Shared<[Int]>([])
+            var wanted: [(at: UInt64, number: Int)] = []
+            var ids: [TimerID] = []
+            for number in 0..<Int(random.below(60)) {
+                let at: UInt64 = random.below(10)
+                ids.append(queue.add(at: at) { taken.value.append(number) })
+                wanted.append((at, number))
+            }
+            var gone: Set<Int> = []
+            for number in ids.indices where random.chance(30) {
+                queue.remove(ids[number])
+                gone.insert(number)
+            }
+            for now in 0..<10 as Range<UInt64> {
+                while let body = queue.takeDue(at: now) {
+                    body()
+                    #expect(taken.value.last.map { wanted[$0].at <= now } == true)
+                }
+            }
+            #expect(queue.nextNs == nil)
+            let kept = wanted.filter { !gone.contains($0.number) }.sorted { $0 < $1 }
+            #expect(taken.value == kept.map(\.number))
+        }
+    }
+
+    @Test("an operation's late second completion finds nobody, though its slot is in use again")
+    func lateCompletion() async throws {
+        try await onThread(.threads) { thread in
+            var table = OperationTable()
+            var ids: [UInt64] = []
+            let answers = Shared<[Int32]>([])
+            let first = Shared<Suspension<Int32>?>(nil)
+            thread.spawn { answers.value.append(await suspend { first.value = $0 }) }
+            let second = Shared<Suspension<Int32>?>(nil)
+            thread.spawn { answers.value.append(await suspend { second.value = $0 }) }
+            await thread.sleep(ms: 0)
+            ids.append(table.add(try #require(first.value)))
+            table.take(ids[0])?.resume(1)
+            ids.append(table.add(try #require(second.value)))
+            #expect(ids[0] != ids[1])
+            #expect(table.take(ids[0]) == nil)
+            #expect(table.count == 1)
+            table.take(ids[1])?.resume(2)
+            #expect(table.count == 0)
+            await thread.sleep(ms: 0)
+            #expect(answers.value == [1, 2])
+        }
+    }
+}
+
+/// A flag that threads share.
+final class Flag: Sendable {
+    private let state = Atomic<Bool>(false)
+    var isRaised: Bool { state.load(ordering: .acquiring) }
+    func raise() { state.store(true, ordering: .releasing) }
+}
+
+/// A count that threads share.
+final class Counter: Sendable {
+    private let state = Atomic<Int>(0)
+    var count: Int { state.load(ordering: .acquiring) }
+    func add() { state.add(1, ordering: .acquiringAndReleasing) }
+}

@@ -1,1 +1,0 @@
-// HostStorageTests: see docs/architecture.md.
