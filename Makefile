@@ -1,6 +1,10 @@
 # make serve [IMAGE=disk.qcow2]   build what is needed and serve an image over NBD, with a QMP socket beside it
 # make check                      everything that CI checks
-.PHONY: deps build serve check format docs clean
+# make crash [STATES=1000000]     crash states of random programs, from where the recorded runs ended (docs/reliability.md)
+# make faults [POINTS=100000]     failed I/Os, likewise
+# make soak                       all of it, with all short programs, and the order of every write
+# make mutants                    takes guards out one at a time: each must be missed by a check
+.PHONY: deps build serve check format docs clean simulate crash exhaustive faults audit soak mutants
 export SWIFT_BACKTRACE := enable=no
 
 NACRE := .build/release/nacre
@@ -27,6 +31,32 @@ check:
 	@scripts/deps build test
 	@scripts/python-client
 	@scripts/check
+
+STATES := 1000000
+POINTS := 100000
+PROGRAMS := 100000
+RECORD := --record docs/reliability.md
+
+simulate: deps
+	swift build -c release --product simulate
+
+crash: simulate
+	.build/release/simulate crash --states $(STATES) --qemu-every 5000 $(RECORD)
+
+# All short programs, from the first one.
+exhaustive: simulate
+	.build/release/simulate exhaustive --from 0 $(RECORD)
+
+faults: simulate
+	.build/release/simulate faults --points $(POINTS) $(RECORD)
+
+audit: simulate
+	.build/release/simulate audit --programs $(PROGRAMS) $(RECORD)
+
+soak: crash exhaustive faults audit
+
+mutants: deps
+	scripts/mutants
 
 format:
 	swift format --in-place --parallel --recursive Package.swift Plugins Sources Tests
