@@ -1,6 +1,7 @@
 # make serve [IMAGE=disk.qcow2]   build what is needed and serve an image over NBD, with a QMP socket beside it
 # make check                      everything that CI checks
-.PHONY: deps build serve check format docs clean
+# make fuzz TARGET=qcow2 SECONDS=60   random inputs, led by what they reach (docs/reliability.md); fuzz-merge keeps what is new
+.PHONY: deps build serve check fuzz fuzz-merge format docs clean
 export SWIFT_BACKTRACE := enable=no
 
 NACRE := .build/release/nacre
@@ -27,6 +28,12 @@ check:
 	@scripts/deps build test
 	@scripts/python-client
 	@scripts/check
+
+fuzz:
+	@scripts/fuzz run "$(TARGET)" $(or $(SECONDS),60)
+
+fuzz-merge:
+	@scripts/fuzz merge "$(TARGET)"
 
 format:
 	swift format --in-place --parallel --recursive Package.swift Plugins Sources Tests
