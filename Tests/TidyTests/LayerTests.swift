@@ -7,7 +7,7 @@ struct LayerTests {
         var rows: [String: Int] = [:]
         for line in try Checkout.text("docs/architecture.md").split(separator: "\n") {
             guard let match = line.firstMatch(of: /^\|\s*(\d+|tool)\s*\|\s*`(\w+)`\s*\|/) else { continue }
-            rows[String(match.2)] = Int(match.1) ?? 100 + rows.count
+            rows[String(match.2)] = Int(match.1) ?? (100 + rows.count)
         }
         return rows
     }
