@@ -47,6 +47,7 @@ public final class BlockIO: Storage {
     /// Apart from each other: requests that were widened to the alignment of the storage, and whatever overlaps them.
     let widened = RangeLock()
     private var epochTimer: TimerID?
+    private var isRetired = false
 
     /// How long a change of a format may wait for its commit, in milliseconds.
     static let epochMs: UInt64 = 1000
@@ -131,12 +132,15 @@ public final class BlockIO: Storage {
         try await zero(ByteRange(from: old, to: end), flags: .mayUnmap)
     }
 
-    /// Ends the walker's own timers; called when it is swapped out or its node closes.
-    public func retire() { cancelEpoch() }
+    /// Ends the walker's own timers for good; called when it is swapped out or its node closes.
+    public func retire() {
+        isRetired = true
+        cancelEpoch()
+    }
 
     /// Sees to it that the format's changes are committed within a second.
     func scheduleCommit(_ format: any ImageFormat) {
-        guard epochTimer == nil, case .soon = format.commitUrgency else { return }
+        guard epochTimer == nil, !isRetired, case .soon = format.commitUrgency else { return }
         epochTimer = context.schedule(afterMs: Self.epochMs) { [weak self] in
             guard let self else { return }
             self.epochTimer = nil

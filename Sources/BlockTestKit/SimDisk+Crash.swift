@@ -7,25 +7,20 @@ extension SimDisk {
         case everything
         /// Each pending change with even chance, and of one of those kept only some sectors.
         case random(seed: UInt64)
-        /// The named ones; of `torn`, only these sectors (numbers counted from the disk's start).
-        case subset(Set<UInt64>, torn: [UInt64: Set<UInt64>] = [:])
     }
 
     /// The disk that a machine finds which lost power now.
     public func crashImage(_ choice: CrashChoice) -> SparseBytes {
+        let now = snapshot
         switch choice {
-        case .durableOnly: return durable
-        case .everything: return crashImage(keeping: Set(pending.map(\.id)), torn: [:])
-        case .subset(let kept, let torn): return crashImage(keeping: kept, torn: torn)
+        case .durableOnly: return now.durable
+        case .everything: return now.image(keeping: Array(now.pending.indices))
         case .random(let seed):
             var random = SeededRandom(seed: seed)
-            let kept = pending.filter { _ in random.chance(50) }
-            var torn: [UInt64: Set<UInt64>] = [:]
-            if !kept.isEmpty, random.chance(60) {
-                let operation = random.pick(kept)
-                torn[operation.id] = Self.someSectors(of: operation.range, options.sectorSize, &random)
-            }
-            return crashImage(keeping: Set(kept.map(\.id)), torn: torn)
+            let kept = now.pending.indices.filter { _ in random.chance(50) }
+            guard !kept.isEmpty, random.chance(60) else { return now.image(keeping: kept) }
+            let torn = random.pick(kept)
+            return now.image(keeping: kept, torn: now.tear(torn, &random).map { [torn: $0] } ?? [:])
         }
     }
 
@@ -35,17 +30,6 @@ extension SimDisk {
         var choices: [CrashChoice] = [.durableOnly, .everything]
         while choices.count < count { choices.append(.random(seed: random.next())) }
         return choices.prefix(count).map(crashImage)
-    }
-
-    private func crashImage(keeping kept: Set<UInt64>, torn: [UInt64: Set<UInt64>]) -> SparseBytes {
-        var image = durable
-        for var operation in pending.filter({ kept.contains($0.id) }).sorted(by: Self.inOrder) {
-            if let sectors = torn[operation.id] {
-                operation.sectors = operation.sectors.map { $0.intersection(sectors) } ?? sectors
-            }
-            apply(operation, to: &image)
-        }
-        return image
     }
 
     /// Completed changes in the order they completed, then those under way in the order they were issued.

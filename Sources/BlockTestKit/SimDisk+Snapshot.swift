@@ -2,7 +2,7 @@ import Bytes
 
 extension SimDisk {
     /// The disk at one moment: what is durable and what is not yet. A value; it shares memory with the disk.
-    public struct Snapshot {
+    public struct Snapshot: Sendable {
         public let durable: SparseBytes
         public let pending: [Operation]
         let sectorSize: UInt64
@@ -22,7 +22,7 @@ extension SimDisk {
 extension SimDisk.Operation {
     /// Makes a change of parts of sectors one of whole sectors: a host writes these, with what they held.
     mutating func fillSectors(_ size: UInt64, from contents: SparseBytes) {
-        guard sectors == nil, !range.isEmpty, !range.isAligned(to: size), let whole = range.grown(to: size) else {
+        guard !range.isEmpty, !range.isAligned(to: size), let whole = range.grown(to: size) else {
             return
         }
         switch change {

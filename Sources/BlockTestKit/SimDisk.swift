@@ -20,6 +20,8 @@ public final class SimDisk: Storage {
         public var discarded: Discarded
         /// Whether every event is kept in `log`.
         public var keepsLog: Bool
+        /// Flushes, counted from 0, that succeed and do nothing: a disk that lies, for tests of the tests.
+        public var lostFlushes: Set<Int> = []
 
         public init(
             seed: UInt64 = 0, sectorSize: UInt64 = 512,
@@ -173,7 +175,7 @@ public final class SimDisk: Storage {
             throw failure
         }
         record(.flushing(id))
-        persist { covered.contains($0.id) }
+        if !options.lostFlushes.contains(requests[.flush, default: 0] - 1) { persist { covered.contains($0.id) } }
         record(.flushed(id))
     }
 

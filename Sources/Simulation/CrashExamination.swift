@@ -1,4 +1,4 @@
-import BlockTestKit
+public import BlockTestKit
 
 /// Runs one program and judges the crash states of its points, each once.
 public struct CrashExamination {
@@ -8,11 +8,13 @@ public struct CrashExamination {
     public var statesPerPoint = 1024
     /// How many of the points are looked at, out of 100.
     public var pointShare: UInt64 = 100
-    public var sectorSize: UInt64 = 512
+    public var disk = SimDisk.Options()
     /// At which events of the disk a crash is looked at besides the ends of flushes.
     public var everyEvent = false
+    /// After every how many states one is started again and crashes a second time; 0 is never.
+    public var everySecondCrash = 0
     /// Shown every state that was judged sound; for a second opinion on a sample.
-    public var onSound: ((CrashState, CrashJudge.Found) throws -> Void)?
+    public var onSound: ((CrashState, CrashJudge.Found) throws(Violation) -> Void)?
 
     public init(_ program: Program, on start: StartImage) {
         self.program = program
@@ -24,42 +26,69 @@ public struct CrashExamination {
         public var states = 0
         /// States in which clusters were lost to nothing.
         public var withLeaks = 0
+        /// States that come of a second crash.
+        public var ofSecondCrash = 0
     }
 
     /// Judges until something is wrong, which it throws.
-    public func run() throws -> Result {
+    public func run() throws(Violation) -> Result {
         var result = Result()
-        var known: [UInt64: [UInt8]] = [:]
+        var known: [UInt64: CrashJudge.Found] = [:]
         var random = SeededRandom(seed: program.seed ^ 0xC2A5)
         var violation: Violation?
-        let judge = CrashJudge(program.shape)
-        let run = CrashRun(program, on: start, .init(sectorSize: sectorSize))
+        let run = CrashRun(program, on: start, disk)
         if everyEvent { run.isPoint = { _ in true } }
         run.onPoint = { point in
             guard violation == nil, random.chance(pointShare) else { return }
-            do {
-                try point.forEachState(budget: statesPerPoint, &random) { state in
-                    let fingerprint = state.image.fingerprint &+ UInt64(point.below.count)
-                    do {
-                        if let contents = known[fingerprint] {
-                            if let wrong = point.oracle.judge(afterCrash: contents) { throw Violation(wrong) }
-                            return
+            do throws(Violation) {
+                try point.forEachState(budget: statesPerPoint, &random) { state throws(Violation) in
+                    do throws(Violation) { try judge(state, &known, &result) } catch {
+                        throw error.told(in: state) {
+                            "\($0)\n\(state.choice) at \(result.states): \(point.disk.text)\n\(start.name)\n\(program)"
                         }
-                        let found = try judge.judge(state)
-                        known[fingerprint] = found.contents
-                        result.states += 1
-                        if found.leaks > 0 { result.withLeaks += 1 }
-                        try onSound?(state, found)
-                    } catch {
-                        throw Violation(
-                            "\(error)\n\(state.choice) at \(result.states): \(point.disk.text)\n\(start.name)\n\(program)"
-                        )
                     }
                 }
-            } catch { violation = error as? Violation ?? Violation("\(error)") }
+            } catch { violation = error }
         }
         try run.run()
         if let violation { throw violation }
         return result
+    }
+
+    private func judge(_ state: CrashState, _ known: inout [UInt64: CrashJudge.Found], _ result: inout Result)
+        throws(Violation)
+    {
+        let fingerprint = state.image.fingerprint &+ UInt64(state.point.below.count)
+        if let found = known[fingerprint] {
+            // What is found depends on the bytes; what may be found on the moment.
+            if let wrong = state.point.oracle.judge(afterCrash: found.contents) { throw wrong }
+            return
+        }
+        let found = try CrashJudge(program.shape).judge(state)
+        known[fingerprint] = found
+        result.states += 1
+        if found.leaks > 0 { result.withLeaks += 1 }
+        if everySecondCrash > 0, result.states % everySecondCrash == 0 { try crashAgain(state, found, &result) }
+        try onSound?(state, found)
+    }
+
+    /// Starts on what the crash left, with a repair where that is due, goes on writing, and crashes again.
+    private func crashAgain(_ state: CrashState, _ found: CrashJudge.Found, _ result: inout Result) throws(Violation) {
+        // A program begins on one image.
+        guard state.point.below.isEmpty, !found.contents.isEmpty else { return }
+        var shape = program.shape
+        shape.size = UInt64(found.contents.count)
+        let again = Program(seed: program.seed &+ UInt64(result.states), shape: shape, length: 3)
+        let start = StartImage(
+            name: "after a crash", image: state.image, base: state.point.base, contents: found.contents,
+            snapshot: state.point.snapshot)
+        var examination = CrashExamination(again, on: start)
+        examination.statesPerPoint = 8
+        examination.everyEvent = true
+        examination.pointShare = 30
+        let second = try examination.run()
+        result.states += second.states
+        result.ofSecondCrash += second.states
+        result.withLeaks += second.withLeaks
     }
 }

@@ -18,32 +18,39 @@ public struct CrashJudge {
 
     /// The whole judgement; throws what is wrong.
     @discardableResult
-    public func judge(_ state: CrashState) throws -> Found {
+    public func judge(_ state: CrashState) throws(Violation) -> Found {
         let found = try recover(state)
-        if let wrong = state.point.oracle.judge(afterCrash: found.contents) { throw Violation(wrong) }
+        if let wrong = state.point.oracle.judge(afterCrash: found.contents) { throw wrong }
         return found
     }
 
     /// Everything but the comparison with what was written: what is found depends on the bytes alone.
-    public func recover(_ state: CrashState) throws -> Found {
+    public func recover(_ state: CrashState) throws(Violation) -> Found {
         let check = MiniCheck(state.image)
         // With lazy refcounts the dirty bit says that refcounts are behind (O12).
-        guard check.errors.isEmpty || check.isDirty else { throw Violation("D4: \(check.errors)") }
-        guard !check.isCorrupt else { throw Violation("the corrupt bit is set") }
+        guard check.errors.isEmpty || check.isDirty else { throw Violation("D4: \(check.errors)", .corrupt) }
+        guard !check.isCorrupt else { throw Violation("the corrupt bit is set", .corrupt) }
         let context = SimulatedContext(seed: 1, order: .fifo)
         let chain = SimulatedChain(context, shape, seed: 1, .init(latencyNs: 1...1, discarded: .zeros))
-        let contents = try context.complete { try await readAndRewrite(state, chain) }
+        let contents: [UInt8]
+        do { contents = try context.complete { try await readAndRewrite(state, chain) } } catch {
+            throw error as? Violation ?? Violation("\(error)", .corrupt)
+        }
         let after = MiniCheck(chain.disks[chain.top].contents)
-        guard after.errors.isEmpty, !after.isDirty else { throw Violation("D4 after writing: \(after.errors)") }
-        guard !check.isDirty || after.leaks == 0 else { throw Violation("\(after.leaks) leaks after a repair") }
+        guard after.errors.isEmpty, !after.isDirty else {
+            throw Violation("D4 after writing: \(after.errors)", .corrupt)
+        }
+        guard !check.isDirty || after.leaks == 0 else {
+            throw Violation("\(after.leaks) leaks after a repair", .corrupt)
+        }
         if let snapshot = state.point.snapshot {
             for image in [state.image, chain.disks[chain.top].contents] {
                 let found = MiniCheck(SnapshotForge.reverting(image)).contents().array
-                guard found == snapshot else { throw Violation("D5: the internal snapshot changed") }
+                guard found == snapshot else { throw Violation("D5: the internal snapshot changed", .corrupt) }
             }
         }
         for (disk, old) in zip(chain.disks, state.point.below) where disk.contents != old {
-            throw Violation("D5: a backing file changed")
+            throw Violation("D5: a backing file changed", .corrupt)
         }
         return Found(contents: contents, leaks: check.leaks)
     }
@@ -53,11 +60,11 @@ public struct CrashJudge {
             if let base = state.point.base { chain.setBase(base) }
             for image in state.point.below { try await chain.pushBelow(chain.disk(image)) }
             try await chain.push(chain.disk(state.image))
-        } catch { throw Violation("D3: it does not open: \(error)") }
+        } catch { throw Violation("D3: it does not open: \(error)", .corrupt) }
         let io = chain.io
         let found: [UInt8]
         do throws(BlockError) { found = try await io.bytes(at: 0, count: Int(io.length)) } catch {
-            throw Violation("D2: reading fails: \(error)")
+            throw Violation("D2: reading fails: \(error)", .thirdValue)
         }
         var random = SeededRandom(seed: 0xFE11)
         let pattern = random.bytes(found.count)
@@ -65,11 +72,11 @@ public struct CrashJudge {
             try await io.write(pattern, at: 0)
             try await io.flush()
             guard try await io.bytes(at: 0, count: pattern.count) == pattern else {
-                throw Violation("what is written after the crash is not read")
+                throw Violation("what is written after the crash is not read", .corrupt)
             }
             try await chain.close(chain.top)
         } catch let error as Violation { throw error } catch {
-            throw Violation("writing after the crash fails: \(error)")
+            throw Violation("writing after the crash fails: \(error)", .corrupt)
         }
         return found
     }

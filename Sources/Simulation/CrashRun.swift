@@ -14,6 +14,8 @@ public final class CrashRun {
     public var mayFail = false
     /// Whether there is an image.
     public private(set) var didBegin = false
+    /// The machine as the program left it.
+    public private(set) var end: CrashPoint?
     /// Errors that were reported to the client.
     public private(set) var reported = 0
 
@@ -35,9 +37,17 @@ public final class CrashRun {
     }
 
     /// Runs to the end and, where nothing may fail, compares.
-    public func run() throws {
-        defer { try? context.runToIdle() }
+    public func run() throws(Violation) {
         var step = -1
+        // What is left over after a failure (a request under way, a commit that is tried again) ends without the chain.
+        defer {
+            end = point
+            chain.faults.clear()
+            chain.dropAll()
+            try? context.runToIdle()
+            for disk in chain.disks { disk.onEvent = nil }
+            onPoint = nil
+        }
         do {
             try context.complete { [self] in
                 try await begin()
@@ -52,6 +62,8 @@ public final class CrashRun {
                 try await compare()
             }
         } catch let error as Violation {
+            throw error.told { "step \(step): \($0)\non \(start.name)\n\(program)" }
+        } catch let error as SimulationFailure {
             throw Violation("step \(step): \(error)\non \(start.name)\n\(program)")
         } catch {
             // A step failed as a whole (opening, closing, a snapshot), and said so.
@@ -62,25 +74,30 @@ public final class CrashRun {
 
     private func begin() async throws {
         if let base = start.base { chain.setBase(base) }
-        if let image = start.image { try await chain.push(chain.disk(image)) } else {
+        if let image = start.image {
+            let disk = chain.disk(image)
+            // Opening may write: it repairs what a crash left where the image says so.
+            watch(disk)
+            try await chain.push(disk)
+        } else {
             try await chain.push(size: program.shape.size)
+            watch(chain.disks[chain.top])
         }
         didBegin = true
-        watch()
     }
 
-    private func watch() {
-        for disk in chain.disks { disk.onEvent = nil }
-        chain.disks[chain.top].onEvent = { [self] in onDisk($0) }
+    /// Only one disk at a time is written.
+    private func watch(_ disk: SimDisk) {
+        for other in chain.disks { other.onEvent = nil }
+        disk.onEvent = { [self] event in
+            if isPoint(event) { showPoint() }
+        }
     }
 
-    /// Called at each event of the top disk; crashes are worth a look before a flush covers what is pending.
+    /// At which events of the top disk a crash is worth a look; before a flush covers what is pending, where not told
+    /// otherwise.
     public var isPoint: (SimDisk.Event) -> Bool = { event in
         if case .flushing = event { true } else { false }
-    }
-
-    private func onDisk(_ event: SimDisk.Event) {
-        if isPoint(event) { showPoint() }
     }
 
     private func showPoint() {
@@ -93,7 +110,7 @@ public final class CrashRun {
         guard let disk = chain.disks.last else { return nil }
         return CrashPoint(
             disk: disk.snapshot, base: chain.base?.contents, below: chain.disks.dropLast().map(\.contents),
-            oracle: oracle, snapshot: start.hasSnapshot && chain.top == 0 ? start.contents : nil)
+            oracle: oracle, snapshot: chain.top == 0 ? start.snapshot : nil)
     }
 
     // MARK: steps
@@ -127,7 +144,7 @@ public final class CrashRun {
         case .status(let range):
             await admit(range, changes: false)
             begin(range, changes: false) { (io, _) async throws(BlockError) in _ = try await io.status(of: range) }
-        case .flush: flush()
+        case .flush: await flush()
         case .pause(let ms): await context.sleep(ms: ms)
         case .resize(let size): try await resize(to: max(512, size & ~511))
         case .snapshot(let size): try await snapshot(size: max(512, size & ~511))
@@ -158,18 +175,19 @@ public final class CrashRun {
         await admit(range, changes: false)
         begin(range, changes: false) { [self] (io, _) async throws(BlockError) in
             let bytes = try await io.bytes(at: range.start, count: Int(range.count))
-            if let wrong = oracle.observe(bytes, at: range.start) { fail("read \(range): \(wrong)") }
+            if let wrong = oracle.observe(bytes, at: range.start) { fail(wrong.told { "read \(range): \($0)" }) }
         }
     }
 
-    private func flush() {
+    private func flush() async {
+        await admit(ByteRange(at: 0, count: 0), changes: false)
         begin(ByteRange(at: 0, count: 0), changes: false) { [self] (io, _) async throws(BlockError) in
             let point = oracle.flushPoint
             do throws(BlockError) { try await io.flush() } catch {
                 flushFailed = flushFailed || chain.disks[chain.top].hasFailedFlush
                 throw error
             }
-            if flushFailed { fail("a flush succeeds after one that failed (D7)") }
+            if flushFailed { fail(Violation("a flush succeeds after one that failed (D7)", .swallowed)) }
             oracle.flushed(point)
             showPoint()
         }
@@ -200,7 +218,7 @@ public final class CrashRun {
         oracle.endResize(request, hasFailed: false)
         oracle.closed()
         flushFailed = false
-        watch()
+        watch(chain.disks[chain.top])
     }
 
     private func reopen() async throws {
@@ -220,7 +238,7 @@ public final class CrashRun {
         do throws(BlockError) { bytes = try await io.bytes(at: 0, count: Int(io.length)) } catch {
             return try excuse(error, "compare")
         }
-        if let wrong = oracle.observe(bytes, at: 0) { throw Violation("compare: \(wrong)") }
+        if let wrong = oracle.observe(bytes, at: 0) { throw wrong.told { "compare: \($0)" } }
     }
 
     // MARK: requests
@@ -244,7 +262,7 @@ public final class CrashRun {
         context.spawn { [self] in
             do throws(BlockError) { try await body(io, id) } catch {
                 reported += 1
-                if !mayFail { fail("a request on \(range) fails: \(error)") }
+                if !mayFail { fail(Violation("a request on \(range) fails: \(error)")) }
             }
             running[id] = nil
             ended.wakeAll()
@@ -264,7 +282,7 @@ public final class CrashRun {
         if !mayFail { throw Violation("\(what): \(error)") }
     }
 
-    private func fail(_ what: String) { violation = violation ?? Violation(what) }
+    private func fail(_ what: Violation) { violation = violation ?? what }
 
     private func drain() async throws {
         while !running.isEmpty { await ended.wait() }

@@ -1,7 +1,7 @@
 public import BlockTestKit
 
 /// The moment of a crash: the disk that was written, everything below it, and what the guest's disk may read as then.
-public struct CrashPoint {
+public struct CrashPoint: Sendable {
     public let disk: SimDisk.Snapshot
     /// The raw disk at the bottom.
     public let base: SparseBytes?
@@ -10,10 +10,20 @@ public struct CrashPoint {
     public let oracle: SectorOracle
     /// What the internal snapshot of the top image holds, where it has one.
     public let snapshot: [UInt8]?
+
+    public init(
+        disk: SimDisk.Snapshot, base: SparseBytes?, below: [SparseBytes], oracle: SectorOracle, snapshot: [UInt8]?
+    ) {
+        self.disk = disk
+        self.base = base
+        self.below = below
+        self.oracle = oracle
+        self.snapshot = snapshot
+    }
 }
 
 /// What a machine finds after a crash.
-public struct CrashState {
+public struct CrashState: Sendable {
     public let image: SparseBytes
     public let point: CrashPoint
     /// Which pending changes were kept, for the report.
@@ -30,7 +40,9 @@ extension CrashPoint {
     /// The crash states of this point, at most `budget`: all subsets of the pending changes where they are few, else
     /// none, all, prefixes, single omissions, single inclusions and random ones; for each one in which its last change
     /// is torn.
-    public func forEachState(budget: Int, _ random: inout SeededRandom, _ body: (CrashState) throws -> Void) rethrows {
+    public func forEachState<Failure: Error>(
+        budget: Int, _ random: inout SeededRandom, _ body: (CrashState) throws(Failure) -> Void
+    ) throws(Failure) {
         let count = disk.pending.count
         var choices: [[Int]] = []
         if count <= 10, 1 << count <= budget {

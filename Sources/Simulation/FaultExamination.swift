@@ -39,7 +39,7 @@ public struct FaultExamination {
         public var states = 0
     }
 
-    public func run(_ modes: [Mode] = Mode.all) throws -> Result {
+    public func run(_ modes: [Mode] = Mode.all) throws(Violation) -> Result {
         var result = Result()
         for mode in modes {
             var nth = 0
@@ -49,37 +49,36 @@ public struct FaultExamination {
     }
 
     /// Whether there was an I/O to fail.
-    private func run(_ mode: Mode, nth: Int, _ result: inout Result) throws -> Bool {
+    private func run(_ mode: Mode, nth: Int, _ result: inout Result) throws(Violation) -> Bool {
         let run = CrashRun(program, on: start)
         run.mayFail = true
         run.chain.faults.add(
             Fault(Set(RequestKind.allCases), nth: nth, forever: mode.forever, error: mode.error, effect: mode.effect))
-        do {
+        do throws(Violation) {
             try run.run()
             guard run.chain.faults.fired > 0 else { return false }
             result.points += 1
             result.reported += run.reported
             try judge(run, nth, &result)
         } catch {
-            throw Violation("I/O \(nth) fails (\(mode)): \(error)\n\(start.name)\n\(program)")
+            throw error.told { "I/O \(nth) fails (\(mode)): \($0)\n\(start.name)\n\(program)" }
         }
         return true
     }
 
-    private func judge(_ run: CrashRun, _ nth: Int, _ result: inout Result) throws {
+    private func judge(_ run: CrashRun, _ nth: Int, _ result: inout Result) throws(Violation) {
         // Where no image came about, there is nothing to lose.
-        guard let point = run.point, start.image != nil || run.didBegin else { return }
+        guard let point = run.end, start.image != nil || run.didBegin else { return }
         let judge = CrashJudge(program.shape)
         var random = SeededRandom(seed: program.seed ^ UInt64(nth))
         let killed = point.killed
-        try judge.judge(killed)
+        do throws(Violation) { try judge.judge(killed) } catch { throw error.told(in: killed) { $0 } }
         result.states += 1
-        var failure: Violation?
-        point.forEachState(budget: crashStates, &random) { state in
-            guard failure == nil else { return }
+        try point.forEachState(budget: crashStates, &random) { state throws(Violation) in
             result.states += 1
-            do { try judge.judge(state) } catch { failure = Violation("\(error)\n\(state.choice):\(point.disk.text)") }
+            do throws(Violation) { try judge.judge(state) } catch {
+                throw error.told(in: state) { "\($0)\n\(state.choice):\(point.disk.text)" }
+            }
         }
-        if let failure { throw failure }
     }
 }

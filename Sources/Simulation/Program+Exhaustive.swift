@@ -1,7 +1,8 @@
 import Bytes
 
-/// All programs of up to three steps from a small alphabet, each ended by a flush: after ACE, short programs on a fresh
-/// disk with a crash at a flush find most of what there is to find.
+/// All programs of up to three steps from a small alphabet, each ended by a flush of all of it: after ACE, short programs on
+/// a fresh disk with a crash at a flush find most of what there is to find. Each of them twice: one request after the other, and
+/// all at once.
 public struct ExhaustivePrograms: RandomAccessCollection, Sendable {
     private let shape: Shape
     private let alphabet: [Step]
@@ -34,11 +35,13 @@ public struct ExhaustivePrograms: RandomAccessCollection, Sendable {
 
     public var endIndex: Int {
         let count = alphabet.count
-        return count + count * count + count * count * count
+        return 2 * (count + count * count + count * count * count)
     }
 
     public subscript(position: Int) -> Program {
-        var (rest, length, most) = (position, 1, alphabet.count)
+        var shape = shape
+        shape.depth = position % 2 == 0 ? 1 : 4
+        var (rest, length, most) = (position / 2, 1, alphabet.count)
         while rest >= most {
             rest -= most
             length += 1
@@ -49,6 +52,6 @@ public struct ExhaustivePrograms: RandomAccessCollection, Sendable {
             steps.append(alphabet[rest % alphabet.count])
             rest /= alphabet.count
         }
-        return Program(seed: UInt64(position), shape: shape, steps: steps + [.flush])
+        return Program(seed: UInt64(position), shape: shape, steps: steps + [.compare, .flush])
     }
 }

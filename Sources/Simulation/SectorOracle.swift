@@ -132,19 +132,23 @@ public struct SectorOracle: Sendable {
     // MARK: judging
 
     /// What is wrong about a disk found after a crash, or nil.
-    public func judge(afterCrash bytes: [UInt8]) -> String? {
-        guard lengths.allows(where: { $0 == UInt64(bytes.count) }) else { return "its length is \(bytes.count)" }
+    public func judge(afterCrash bytes: [UInt8]) -> Violation? {
+        guard lengths.allows(where: { $0 == UInt64(bytes.count) }) else {
+            return Violation("its length is \(bytes.count)", lengths.isSettled ? .lost : .thirdValue)
+        }
         for index in 0..<min(sectors.count, (bytes.count + 511) / 512)
         where !sectors[index].allows(where: { contents.matches($0, bytes, index) }) {
             let found = bytes[index * 512..<min(index * 512 + 512, bytes.count)]
-            return "sector \(index): \(describe(found)), allowed \(describe(sectors[index].allowed))"
+            return Violation(
+                "sector \(index): \(describe(found)), allowed \(describe(sectors[index].allowed))",
+                sectors[index].isSettled ? .lost : .thirdValue)
         }
         return nil
     }
 
     /// What is wrong about what a reader sees now, or nil; no change of the range is under way. Values that were open are
     /// then known.
-    public mutating func observe(_ bytes: [UInt8], at offset: UInt64) -> String? {
+    public mutating func observe(_ bytes: [UInt8], at offset: UInt64) -> Violation? {
         let range = ByteRange(at: offset, count: UInt64(bytes.count))
         for index in indices(range) {
             let sector = ByteRange(at: UInt64(index) * Self.sectorSize, count: Self.sectorSize)
@@ -153,7 +157,9 @@ public struct SectorOracle: Sendable {
             let found = bytes[from..<from + count]
             let fitting = sectors[index].current.filter { contents.bytes[Int($0)][first..<first + count] == found }
             guard !fitting.isEmpty else {
-                return "sector \(index) reads \(describe(found)), must be \(describe(Set(sectors[index].current)))"
+                return Violation(
+                    "sector \(index) reads \(describe(found)), must be \(describe(Set(sectors[index].current)))",
+                    sectors[index].isSettled ? .lost : .thirdValue)
             }
             if fitting.count == 1 { sectors[index].settle(fitting[0]) }
         }

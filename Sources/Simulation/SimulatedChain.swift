@@ -3,12 +3,6 @@ public import BlockTestKit
 import Bytes
 import Qcow2
 
-/// What a simulated run found wrong.
-public struct Violation: Error, CustomStringConvertible, Sendable {
-    public let description: String
-    public init(_ description: String) { self.description = description }
-}
-
 /// A chain of qcow2 images over simulated disks, put together by hand: below all perhaps a raw one, the top one open for
 /// writing, the others for reading.
 public final class SimulatedChain {
@@ -117,10 +111,10 @@ public final class SimulatedChain {
         open[index] = nil
     }
 
-    /// Forgets an open image as it is, after a failure.
-    public func drop(_ index: Int) {
-        open[index]?.io.retire()
-        open[index] = nil
+    /// Forgets the open images as they are.
+    public func dropAll() {
+        for (_, io) in open.values { io.retire() }
+        open = [:]
     }
 
     /// Whether requests on the top image's walker were fenced off by a failure.

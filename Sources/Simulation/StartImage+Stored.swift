@@ -20,7 +20,7 @@ extension StartImage {
         }
         return StartImage(
             name: name, image: SparseBytes(try read("\(name).qcow2")), base: base, contents: contents,
-            hasSnapshot: name == "shared")
+            snapshot: name == "shared" ? contents : nil)
     }
 
     private static func pattern(_ offset: Int, _ perSector: Int, _ perByte: Int) -> UInt8 {

@@ -9,17 +9,17 @@ public struct StartImage: Sendable {
     public let base: SparseBytes?
     /// What the guest's disk reads as.
     public let contents: [UInt8]
-    /// Whether an internal snapshot holds the same.
-    public let hasSnapshot: Bool
+    /// What the image's internal snapshot holds, where it has one.
+    public let snapshot: [UInt8]?
 
     public init(
-        name: String, image: SparseBytes?, base: SparseBytes? = nil, contents: [UInt8], hasSnapshot: Bool = false
+        name: String, image: SparseBytes?, base: SparseBytes? = nil, contents: [UInt8], snapshot: [UInt8]? = nil
     ) {
         self.name = name
         self.image = image
         self.base = base
         self.contents = contents
-        self.hasSnapshot = hasSnapshot
+        self.snapshot = snapshot
     }
 
     /// A new image of a shape, over a raw disk where the shape asks for one.

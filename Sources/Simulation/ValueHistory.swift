@@ -21,9 +21,13 @@ struct ValueHistory<Value: Hashable & Sendable>: Sendable {
     /// What a reader may see now, when no change is under way.
     var current: [Value] { changes.last?.values ?? durable }
 
+    /// Whether nothing has changed since the durable value.
+    var isSettled: Bool { changes.isEmpty }
+
     /// Whether one of the values that a reader may see after a crash fits.
     func allows(where fits: (Value) -> Bool) -> Bool {
-        durable.contains(where: fits) || changes.contains { $0.values.contains(where: fits) || $0.unseen.contains(where: fits) }
+        durable.contains(where: fits)
+            || changes.contains { $0.values.contains(where: fits) || $0.unseen.contains(where: fits) }
     }
 
     var allowed: Set<Value> { Set(durable).union(changes.flatMap { $0.values + $0.unseen }) }

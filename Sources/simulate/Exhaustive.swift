@@ -8,29 +8,35 @@ struct Exhaustive: ParsableCommand {
         abstract: "Crashes every program of up to three steps on each stored image.")
 
     @Option(help: "The folder of the stored images.") var fixtures = "Tests/Fixtures/start"
-    @Option(help: "Only this image.") var image: String?
-    @Option(help: "The first program.") var from = 0
-    @Option(help: "How many programs of each image.") var programs = Int.max
-    @Option(help: "Every how many programs one is run.") var every = 1
+    @Option(help: "Every how many programs one is run.") var every: UInt64 = 1
+    @OptionGroup var options: CampaignOptions
 
     func run() throws {
-        var (states, count, leaks) = (0, 0, 0)
-        for name in StartImage.storedNames where image == nil || image == name {
-            let start = try StartImage.stored(name) { try Array(Data(contentsOf: URL(filePath: "\(fixtures)/\($0)"))) }
-            let all = ExhaustivePrograms(start)
-            for index in stride(from: from, to: min(all.count, programs.addingReportingOverflow(from).overflow ? all.count : from + programs), by: every) {
-                do {
-                    let result = try CrashExamination(all[index], on: start).run()
-                    states += result.states
-                    leaks += result.withLeaks
-                    count += 1
-                } catch {
-                    print("\(name) \(index): \(error)")
-                    throw ExitCode.failure
+        let all = try StartImage.stored(in: fixtures).map { ($0, ExhaustivePrograms($0)) }
+        let count = all.reduce(0) { $0 + UInt64($1.1.count) }
+        let every = max(1, every)
+        // Programs are numbered through, one image after the other.
+        let campaign = Campaign(
+            name: every == 1 ? "exhaustive" : "exhaustive, one in \(every)", options: options,
+            end: (count + every - 1) / every)
+        try campaign.run(until: { _ in false }) { number throws(Violation) in
+            var index = Int(number * every)
+            for (start, programs) in all {
+                if index < programs.count {
+                    return Tally(states: try CrashExamination(programs[index], on: start).run().states)
                 }
+                index -= programs.count
             }
-            print("\(name): \(states) states, \(count) programs so far")
+            return Tally()
         }
-        print("\(states) states, \(count) programs, 0 lost, \(leaks) with leaks")
+    }
+}
+
+extension StartImage {
+    /// All stored images.
+    static func stored(in folder: String) throws -> [StartImage] {
+        try storedNames.map { name in
+            try stored(name) { try Array(Data(contentsOf: URL(filePath: "\(folder)/\($0)"))) }
+        }
     }
 }

@@ -1,5 +1,4 @@
 import ArgumentParser
-import Foundation
 import Simulation
 
 /// Programs of which every I/O fails once.
@@ -8,35 +7,25 @@ struct Faults: ParsableCommand {
         abstract: "Lets every I/O of random and of short programs fail, in every way.")
 
     @Option(help: "Fail at least this many I/Os.") var points = 20_000
-    @Option(help: "The first seed.") var from: UInt64 = 0
     @Option(help: "The folder of the stored images.") var fixtures = "Tests/Fixtures/start"
+    @OptionGroup var options: CampaignOptions
 
     func run() throws {
-        let starts = try StartImage.storedNames.map { name in
-            try StartImage.stored(name) { try Array(Data(contentsOf: URL(filePath: "\(fixtures)/\($0)"))) }
+        let starts = try StartImage.stored(in: fixtures)
+        try Campaign(name: "faults", options: options).run(until: { $0.points >= points }) { seed throws(Violation) in
+            let result = try Self.examination(seed, starts).run()
+            return Tally(states: result.states, points: result.points, reported: result.reported)
         }
-        var (points, states, reported, seed) = (0, 0, 0, from)
-        while points < self.points {
-            let examination: FaultExamination
-            if seed % 2 == 0 {
-                let program = Program(crash: seed)
-                examination = FaultExamination(program, on: StartImage(program.shape, seed: seed))
-            } else {
-                let start = starts[Int(seed / 2 % UInt64(starts.count))]
-                let all = ExhaustivePrograms(start)
-                examination = FaultExamination(all[Int(seed &* 7919 % UInt64(all.count))], on: start)
-            }
-            do {
-                let result = try examination.run()
-                points += result.points
-                states += result.states
-                reported += result.reported
-            } catch {
-                print("seed \(seed): \(error)")
-                throw ExitCode.failure
-            }
-            seed += 1
+    }
+
+    /// Even seeds are random programs, odd ones short programs on a stored image.
+    private static func examination(_ seed: UInt64, _ starts: [StartImage]) -> FaultExamination {
+        if seed % 2 == 0 {
+            let program = Program(crash: seed)
+            return FaultExamination(program, on: StartImage(program.shape, seed: seed))
         }
-        print("\(points) failed I/Os, \(reported) errors reported, \(states) states, 0 lost, up to seed \(seed)")
+        let start = starts[Int(seed / 2 % UInt64(starts.count))]
+        let all = ExhaustivePrograms(start)
+        return FaultExamination(all[Int(seed &* 7919 % UInt64(all.count))], on: start)
     }
 }

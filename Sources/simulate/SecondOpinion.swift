@@ -1,0 +1,54 @@
+import BlockTestKit
+import Foundation
+import Simulation
+
+/// What QEMU's tools say about a crash state.
+enum SecondOpinion {
+    /// Throws where they find damage other than leaks, or other contents than we did. A state with the dirty bit is
+    /// repaired by them first.
+    static func ask(_ state: CrashState, _ found: CrashJudge.Found) throws(Violation) {
+        let said: String?
+        do { said = try complaint(state, found.contents) } catch { said = "\(error)" }
+        if let said { throw Violation("qemu-img: \(said)", .corrupt) }
+    }
+
+    /// Its check of a state, for a report.
+    static func text(_ state: CrashState) -> String {
+        do { return try inFolder(state) { try run(["check", $0 + "/top.qcow2"]).text } } catch { return "\(error)" }
+    }
+
+    private static func complaint(_ state: CrashState, _ contents: [UInt8]) throws -> String? {
+        // A chain is compared without its names; only a single image over a raw one is.
+        guard state.point.below.isEmpty else { return nil }
+        return try inFolder(state) { folder in
+            let image = folder + "/top.qcow2"
+            let isDirty = MiniCheck(state.image).isDirty
+            let check = try run(["check"] + (isDirty ? ["-r", "all"] : []) + [image])
+            guard check.code == 0 || check.code == 3 else { return "check: \(check.text)" }
+            try Data(contents).write(to: URL(filePath: folder + "/found.raw"))
+            let compare = try run(["compare", "-f", "qcow2", "-F", "raw", image, folder + "/found.raw"])
+            return compare.code == 0 ? nil : "compare: \(compare.text)"
+        }
+    }
+
+    private static func inFolder<Result>(_ state: CrashState, _ body: (String) throws -> Result) throws -> Result {
+        let folder = FileManager.default.temporaryDirectory.path() + "nacre-opinion-\(UUID())"
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        try Data(state.image.array).write(to: URL(filePath: folder + "/top.qcow2"))
+        if let base = state.point.base { try Data(base.array).write(to: URL(filePath: folder + "/below")) }
+        return try body(folder)
+    }
+
+    private static func run(_ arguments: [String]) throws -> (code: Int32, text: String) {
+        let process = Process()
+        let output = Pipe()
+        process.executableURL = URL(filePath: "/usr/bin/env")
+        process.arguments = ["qemu-img"] + arguments
+        (process.standardOutput, process.standardError) = (output, output)
+        try process.run()
+        let text = output.fileHandleForReading.readDataToEndOfFile()
+        process.waitUntilExit()
+        return (process.terminationStatus, String(decoding: text, as: UTF8.self))
+    }
+}
