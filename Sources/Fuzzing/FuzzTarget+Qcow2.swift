@@ -74,11 +74,12 @@ private final class Qcow2Run {
             return false
         }
         let backing = image.hasBacking ? Self.backing : nil
+        // What was freed keeps its bytes, so that a place that is not written whole shows.
         let io = BlockIO(
             context: context, driver: .format(image), file: file,
             backing: backing.map {
                 BlockIO(context: context, driver: .storage(MemoryStorage($0)), options: .init(isReadOnly: true))
-            }, options: .init(isReadOnly: readOnly))
+            }, options: .init(punchesFreed: false, isReadOnly: readOnly))
         open = (image, io)
         return true
     }
