@@ -4,7 +4,8 @@
 # make faults [POINTS=100000]     failed I/Os, likewise
 # make soak                       all of it, with all short programs, and the order of every write
 # make mutants                    takes guards out one at a time: each must be missed by a check
-.PHONY: deps build serve check format docs clean simulate crash exhaustive faults audit soak mutants
+# make fuzz TARGET=qcow2 SECONDS=60   random inputs, led by what they reach (docs/reliability.md); fuzz-merge keeps what is new
+.PHONY: deps build serve check fuzz fuzz-merge format docs clean simulate crash exhaustive faults audit soak mutants
 export SWIFT_BACKTRACE := enable=no
 
 NACRE := .build/release/nacre
@@ -57,6 +58,12 @@ soak: crash exhaustive faults audit
 
 mutants: deps
 	scripts/mutants
+
+fuzz:
+	@scripts/fuzz run "$(TARGET)" $(or $(SECONDS),60)
+
+fuzz-merge:
+	@scripts/fuzz merge "$(TARGET)"
 
 format:
 	swift format --in-place --parallel --recursive Package.swift Plugins Sources Tests

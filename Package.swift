@@ -4,7 +4,7 @@
 import PackageDescription
 
 /// What every Swift target is compiled with: warnings are errors, unsafe code is marked where it stands.
-let settings: [SwiftSetting] = [
+let common: [SwiftSetting] = [
     .swiftLanguageMode(.v6),
     .strictMemorySafety(),
     .treatAllWarnings(as: .error),
@@ -15,6 +15,16 @@ let settings: [SwiftSetting] = [
     .enableExperimentalFeature("Lifetimes"),
 ]
 
+// `make fuzz` names libFuzzer's archive here: the libraries are then built with what it and AddressSanitizer ask for.
+let fuzzer = Context.environment["NACRE_FUZZER"]
+let instrumented: [SwiftSetting] =
+    fuzzer == nil ? [] : [.unsafeFlags(["-sanitize=fuzzer,address", "-assert-config", "Debug"])]
+let settings = common + instrumented
+/// What whatever links an instrumented library has to add.
+let sanitizer: [LinkerSetting] =
+    fuzzer == nil
+    ? [] : [.unsafeFlags(["-sanitize=address", "-use-ld=lld", "-Xlinker", fuzzer!]), .linkedLibrary("stdc++")]
+
 let log = Target.Dependency.product(name: "Logging", package: "swift-log")
 let arguments = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 
@@ -24,7 +34,7 @@ func room(
 ) -> Target {
     .target(
         name: name, dependencies: dependencies, swiftSettings: settings,
-        linkerSettings: libraries.map { .linkedLibrary($0) }, plugins: plugins)
+        linkerSettings: libraries.map { .linkedLibrary($0) } + sanitizer, plugins: plugins)
 }
 
 func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
@@ -83,12 +93,22 @@ let package = Package(
                 arguments, log,
             ], swiftSettings: settings),
         // Tools.
-        .executableTarget(name: "qapigen", dependencies: ["QAPI", "JSON"], swiftSettings: settings),
+        .executableTarget(name: "qapigen", dependencies: ["QAPI", "JSON"], swiftSettings: common),
         .plugin(name: "QAPIPlugin", capability: .buildTool(), dependencies: ["qapigen"]),
         room("BlockTestKit", ["Bytes", "Block"]),
         room("Simulation", ["Bytes", "Block", "Qcow2", "BlockTestKit"]),
         .executableTarget(
             name: "simulate", dependencies: ["Simulation", "BlockTestKit", arguments], swiftSettings: settings),
+        room(
+            "Fuzzing",
+            [
+                "Bytes", "JSON", "QAPI", "Block", "HostIO", "NBDWire", "QMPTypes", "Codecs", "Qcow2", "Graph",
+                "NBDServer",
+                "Image", "Daemon", "BlockTestKit",
+            ]),
+        .executableTarget(
+            name: "fuzz", dependencies: ["Fuzzing", log],
+            swiftSettings: common + (fuzzer == nil ? [] : [.define("FUZZER")])),
         // Tests.
         tests("BytesTests", ["Bytes"]),
         tests("JSONTests", ["JSON"]),
@@ -115,6 +135,7 @@ let package = Package(
             ]),
         tests("SimulationTests", ["Simulation", "BlockTestKit", "Block", "Bytes", "Qcow2", "Filters", "Graph"]),
         tests("InteropTests", ["JSON"]),
+        tests("FuzzTests", ["Fuzzing"]),
         tests("TidyTests", ["QAPI"]),
     ]
 )

@@ -65,25 +65,25 @@ extension Service {
         do throws(OpenError) {
             switch chardev.kind {
             case .null: break
-            case .stdio: serveLater(Socket(input: 0, output: 1, on: thread), pretty)
-            case .client(let address): serveLater(try Socket.connect(to: address, on: thread), pretty)
-            case .server(let address): serveLater(try SocketListener(address, on: thread), pretty)
+            case .stdio: serveLater(host.standardStreams, pretty)
+            case .client(let address): serveLater(try host.connect(to: address), pretty)
+            case .server(let address): serveLater(try host.listen(on: address), pretty)
             }
         } catch { throw QMPError(error) }
     }
 
-    private func serveLater(_ socket: Socket, _ pretty: Bool) {
-        starts.append { [thread, monitor] in
-            thread.spawn { await monitor?.serve(socket, pretty: pretty) }
+    private func serveLater(_ socket: any ByteStream, _ pretty: Bool) {
+        starts.append { [context, monitor] in
+            context.spawn { await monitor?.serve(socket, pretty: pretty) }
         }
     }
 
     /// One client at a time, as a character device has one end.
-    private func serveLater(_ listener: SocketListener, _ pretty: Bool) {
+    private func serveLater(_ listener: any StreamListener, _ pretty: Bool) {
         listeners.append(listener)
-        starts.append { [thread, monitor] in
-            thread.spawn {
-                while let connection = try? await listener.accept() {
+        starts.append { [context, monitor] in
+            context.spawn {
+                while let connection = try? await listener.next() {
                     await monitor?.serve(connection, pretty: pretty)
                 }
             }

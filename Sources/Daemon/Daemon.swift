@@ -20,8 +20,9 @@ public enum Daemon {
         let thread = IOThread()
         thread.start()
         let outcome = thread.block { () async -> DaemonStartError? in
-            let service = Service(thread, configuration)
+            let service = Service(thread, HostOpener(thread), configuration)
             do throws(DaemonStartError) {
+                thread.onTermination { [weak service] in service?.beginQuit() }
                 try await service.begin(options)
                 try ready()
             } catch {
@@ -40,7 +41,6 @@ public enum Daemon {
 
 extension Service {
     fileprivate func begin(_ options: [DaemonOption]) async throws(DaemonStartError) {
-        thread.onTermination { [weak self] in self?.beginQuit() }
         for option in options {
             do { try await carryOut(option) } catch {
                 throw DaemonStartError(option: option, message: error.message)

@@ -1,13 +1,13 @@
-import Block
+package import Block
 import Bytes
 import FoundationEssentials
 import Graph
-import HostIO
+package import HostIO
 import HostStorage
 import Qcow2
 
-/// Opens and makes host files for the graph.
-final class HostOpener: StorageOpener, ImageCreator {
+/// Opens and makes host files for the graph, and sockets for the monitor and the NBD server.
+final class HostOpener: DaemonHost {
     private let thread: IOThread
     let workingFolder: String
 
@@ -42,4 +42,19 @@ final class HostOpener: StorageOpener, ImageCreator {
         options.backingFormat = request.backingFormat
         try await Qcow2Create.create(on: walker, options)
     }
+    func listen(on address: HostIO.SocketAddress) throws(OpenError) -> any StreamListener {
+        try SocketListener(address, on: thread)
+    }
+
+    func connect(to address: HostIO.SocketAddress) throws(OpenError) -> any ByteStream {
+        try Socket.connect(to: address, on: thread)
+    }
+
+    var standardStreams: any ByteStream { Socket(input: 0, output: 1, on: thread) }
+
+    var wallClockUs: UInt64 { IOThread.wallClockUs }
+}
+
+extension SocketListener: StreamListener {
+    package func next() async throws(BlockError) -> any ByteStream { try await accept() }
 }

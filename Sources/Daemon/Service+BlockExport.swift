@@ -36,14 +36,14 @@ extension Service {
         if let maxConnections, maxConnections > 0 {
             limits.connections = min(limits.connections, Int(clamping: maxConnections))
         }
-        let listener: SocketListener
-        do { listener = try SocketListener(address, on: thread) } catch { throw QMPError(error) }
-        let server = NBDServer(context: thread, limits: limits)
+        let listener: any StreamListener
+        do { listener = try host.listen(on: address) } catch { throw QMPError(error) }
+        let server = NBDServer(context: context, limits: limits)
         nbd = server
         nbdListener = listener
-        thread.spawn { [thread] in
-            while let connection = try? await listener.accept() {
-                thread.spawn { await server.serve(connection) }
+        context.spawn { [context] in
+            while let connection = try? await listener.next() {
+                context.spawn { await server.serve(connection) }
             }
         }
     }

@@ -1,16 +1,16 @@
 import Block
 import Graph
-import HostIO
 import Logging
 import Monitor
 import NBDServer
 import Qcow2
 import QMPTypes
 
-/// What a running daemon consists of, on its I/O thread; answers the commands of the schema, one file of methods for
+/// What a running daemon consists of, on its I/O context; answers the commands of the schema, one file of methods for
 /// each of its files.
 final class Service: QMPCommands {
-    let thread: IOThread
+    let context: any IOContext
+    let host: any DaemonHost
     let configuration: DaemonConfiguration
     let log = Logger(label: "nacre")
     let version: Monitor.Version
@@ -19,31 +19,31 @@ final class Service: QMPCommands {
     var chardevs: [String: Chardev] = [:]
     /// Monitors listen once all options have been carried out.
     var starts: [() -> Void] = []
-    var listeners: [SocketListener] = []
+    var listeners: [any StreamListener] = []
 
     var nbd: NBDServer?
-    var nbdListener: SocketListener?
+    var nbdListener: (any StreamListener)?
     var exports: [Export] = []
 
     private(set) var isQuitting = false
     private let quitting = WaitQueue()
 
-    init(_ thread: IOThread, _ configuration: DaemonConfiguration) {
-        self.thread = thread
+    init(_ context: any IOContext, _ host: any DaemonHost, _ configuration: DaemonConfiguration) {
+        self.context = context
+        self.host = host
         self.configuration = configuration
         version = Monitor.Version(package: "nacre \(configuration.version)")
-        let opener = HostOpener(thread)
         graph = Graph(
-            context: thread,
+            context: context,
             Graph.Configuration(
-                opener: opener, creator: opener, backing: BackingPolicy(configuration.backing),
+                opener: host, creator: host, backing: BackingPolicy(configuration.backing),
                 actsAsQEMU: configuration.actsAsQEMU, observer: observer()))
-        monitor = Monitor(context: thread, handler: self, version: version)
+        monitor = Monitor(context: context, handler: self, version: version)
     }
 
     /// Sends an event to every monitor, with the wall clock's time.
     func tell(_ event: QMPEvent) {
-        monitor.broadcast(event, timeUs: IOThread.wallClockUs)
+        monitor.broadcast(event, timeUs: host.wallClockUs)
     }
 
     private func observer() -> GraphObserver {

@@ -24,7 +24,8 @@ public final class Monitor {
     }
 
     let context: any IOContext
-    let handler: any QMPHandler
+    /// Nil once the monitor has stopped: the handler owns the monitor, and is let go.
+    private(set) var handler: (any QMPHandler)?
     let version: Version
     private var sessions: [MonitorSession] = []
 
@@ -63,5 +64,6 @@ public final class Monitor {
     /// Sends what waits, then ends all sessions.
     public func stop() async {
         for session in sessions { await session.finish() }
+        handler = nil
     }
 }

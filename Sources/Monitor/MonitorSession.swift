@@ -102,7 +102,7 @@ final class MonitorSession {
         guard case .success(let value) = message else { return }
         do throws(QMPError) {
             let request = try MonitorRequest(value, allowsOOB: hasOOB)
-            guard monitor.handler.commandNames.contains(request.command) else {
+            guard let handler = monitor.handler, handler.commandNames.contains(request.command) else {
                 throw QMPError("The command \(request.command) has not been found", class: .commandNotFound)
             }
             throw QMPError("The command \(request.command) does not support OOB")
@@ -164,7 +164,8 @@ final class MonitorSession {
             throw QMPError(
                 "Expecting capabilities negotiation with 'qmp_capabilities'", class: .commandNotFound)
         }
-        return try await monitor.handler.call(request.command, request.arguments)
+        guard let handler = monitor.handler else { throw QMPError("The monitor has been stopped") }
+        return try await handler.call(request.command, request.arguments)
     }
 
     private func negotiate(_ arguments: JSONObject) throws(QMPError) {

@@ -119,6 +119,7 @@ public struct Schema: Sendable {
         if let base = structure.base, self.structure(base) == nil {
             throw SchemaError(definition.file, "'\(definition.name)' has the unknown base '\(base)'")
         }
+        try checkBases(structure, definition)
         try check(structure.members, definition)
         guard let discriminator = structure.discriminator else { return }
         guard let member = allMembers(of: structure).first(where: { $0.name == discriminator }),
@@ -131,6 +132,18 @@ public struct Schema: Sendable {
             if self.structure(variant.type) == nil {
                 throw SchemaError(definition.file, "'\(definition.name)': variant type '\(variant.type)' is unknown")
             }
+        }
+    }
+
+    /// Whoever asks for all members follows the bases to their end.
+    private func checkBases(_ structure: Structure, _ definition: Definition) throws(SchemaError) {
+        var seen: Set<String> = [definition.name]
+        var next = structure.base
+        while let name = next {
+            guard seen.insert(name).inserted else {
+                throw SchemaError(definition.file, "'\(definition.name)' has bases without an end")
+            }
+            next = self.structure(name)?.base
         }
     }
 

@@ -73,10 +73,11 @@ extension Qcow2Image {
     }
 
     func loadTable(_ index: Int) async throws(BlockError) {
-        guard index < l1.count, l2.find(index) == nil else { return }
+        guard index < l1.count, l1[index] != 0, l2.find(index) == nil else { return }
         let entry = l1[index]
         let offset = entry & L2Entry.offsetMask
-        guard offset != 0, entry & rules.l1MustBeZero == 0, offset < rules.hostEnd else { return }
+        // Whoever asks again until the table is there must not ask for ever.
+        guard offset != 0, entry & rules.l1MustBeZero == 0, offset < rules.hostEnd else { throw .corrupt }
         guard liesInFile(offset) else {
             reportCorruption(
                 "L2 table offset \(hex(offset)) past the end of the file (L1 index: \(hex(UInt64(index))))",

@@ -1,0 +1,20 @@
+package import Block
+package import Graph
+package import HostIO
+
+/// The host as the daemon reaches it: files, connections and the wall clock. The program's is the real one; a fuzzed
+/// daemon is given one in memory.
+package protocol DaemonHost: StorageOpener, ImageCreator {
+    func listen(on address: SocketAddress) throws(OpenError) -> any StreamListener
+    func connect(to address: SocketAddress) throws(OpenError) -> any ByteStream
+    /// Standard input and output as one connection.
+    var standardStreams: any ByteStream { get }
+    /// Microseconds of UTC since 1970.
+    var wallClockUs: UInt64 { get }
+}
+
+/// Where connections come from.
+package protocol StreamListener: AnyObject {
+    func next() async throws(BlockError) -> any ByteStream
+    func close()
+}

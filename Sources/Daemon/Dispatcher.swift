@@ -1,0 +1,21 @@
+package import Block
+import Monitor
+package import QMPTypes
+
+/// A daemon's options and commands on any context and host, without the process around them.
+package final class Dispatcher {
+    private let service: Service
+
+    package init(context: any IOContext, host: any DaemonHost, configuration: DaemonConfiguration) {
+        service = Service(context, host, configuration)
+    }
+
+    /// Carries out one option of the command line.
+    package func carryOut(_ option: DaemonOption) async throws(QMPError) { try await service.carryOut(option) }
+
+    /// Serves one monitor's client to its end.
+    package func serve(_ stream: any ByteStream) async { await service.monitor.serve(stream) }
+
+    /// Closes everything, as the end of the daemon does.
+    package func close() async { await service.close() }
+}
