@@ -22,7 +22,7 @@ struct ErrorTests {
             bench.export(storage)
             try bench.run {
                 let client = try await bench.client(structured: structured)
-                storage.plan = FaultPlan([Fault([.read, .write, .zero, .discard, .flush], forever: true, error: error)])
+                storage.plan.add(Fault([.read, .write, .zero, .discard, .flush], forever: true, error: error))
                 #expect(try await client.read(at: 0, 512).failure == expected)
                 #expect(try await client.write([1], at: 0).failure == expected)
                 #expect(try await client.write([1], at: 0, .fua).failure == expected)
