@@ -130,9 +130,10 @@ import Testing
             case .completed: "completed"
             case .failed: "failed"
             case .flushIssued: "flush"
+            case .flushing: "flushing"
             case .flushed: "flushed"
             }
         }
-        #expect(words == ["begin", "issued", "completed", "flush", "flushed"])
+        #expect(words == ["begin", "issued", "completed", "flush", "flushing", "flushed"])
     }
 }
