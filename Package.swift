@@ -107,7 +107,7 @@ let package = Package(
             "ConformanceTests",
             ["BlockTestKit", "Block", "Bytes", "Qcow2", "Filters", "Graph", "HostStorage", "HostIO"]),
         tests("SimulationTests", ["Simulation", "BlockTestKit", "Block", "Bytes", "Qcow2", "Filters", "Graph"]),
-        tests("InteropTests", ["JSON"]),
+        tests("InteropTests", ["JSON", "Simulation", "BlockTestKit", "Bytes"]),
         tests("TidyTests", ["QAPI"]),
     ]
 )
