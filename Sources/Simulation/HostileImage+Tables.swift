@@ -221,9 +221,9 @@ extension HostileImage {
             for index: UInt64 in 0..<4096 { $0.set($0.at(.l2), at: 1 << 20 + index * 8) }
         }
         let bitmaps = HostileCanvas.changed(.init(hasBitmaps: true)) {
-            $0.set(1024, at: 120, width: 4)
-            $0.set(24 * 1024, at: 128)
-            for index: UInt64 in 0..<1024 {
+            $0.set(4096, at: 120, width: 4)
+            $0.set(24 * 4096, at: 128)
+            for index: UInt64 in 0..<4096 {
                 $0.set($0.at(.bitmapTable), at: $0.at(.bitmapDirectory) + 4096 * 16 + index * 24)
                 $0.set(0x7FFF_FFFF, at: $0.at(.bitmapDirectory) + 4096 * 16 + index * 24 + 8, width: 4)
             }
@@ -235,7 +235,7 @@ extension HostileImage {
             HostileImage(.r15, "600 snapshots with 131070 bytes of names", names, .refused("snapshot table too large")),
             HostileImage(.r15, "L1 table at its limit, 4096 tables past the end", manyTables, .opens),
             HostileImage(.r15, "4096 L1 entries of one table", oneTable, .opens),
-            HostileImage(.r15, "1024 bitmaps of 2^31-1 entries", bitmaps, .opens),
+            HostileImage(.r15, "4096 bitmaps of 2^31-1 entries", bitmaps, .opens),
         ]
     }
 
