@@ -2,7 +2,7 @@ import BlockTestKit
 
 extension HostileImage {
     /// Compressed clusters that expand to more or less than a cluster, whose input is cut short, or that lie astray.
-    static func compressedClusters() -> [HostileImage] { streams() + entries() }
+    static func compressedClusters() -> [HostileImage] { streams() + [cutShort()] + entries() }
 
     private static func streams() -> [HostileImage] {
         var images: [HostileImage] = []
@@ -20,12 +20,13 @@ extension HostileImage {
                     ("a byte more", squeeze(size + 1)), ("twice a cluster", squeeze(2 * size)),
                     ("no end", squeeze(size, ends: false)), ("zeros", [UInt8](repeating: 0, count: 512)),
                     ("ones", [UInt8](repeating: 0xFF, count: 512)),
-                    ("cut in the middle", Array(squeeze(size).prefix(3))),
+                    ("cut in the middle", Array(squeeze(size).prefix(3)) + [UInt8](repeating: 0xFF, count: 509)),
                 ]
                 // As much as two clusters of input can hold at most.
                 streams.append(("a bomb", Array(squeeze(isZstd ? 1 << 30 : bomb).prefix(2 * size))))
                 if isZstd { streams.append(("a window of 2^41", Squeezed.zstd(size, window: 0xF8))) }
-                for (name, stream) in streams {
+                // The largest clusters take long: only what expands.
+                for (name, stream) in streams where bits < 21 || name == "a bomb" || name == "a byte more" {
                     var canvas = HostileCanvas(style)
                     canvas.setCompressed(stream, sectors: min(UInt64(stream.count + 511) / 512, 1 << (bits - 8)))
                     images.append(
@@ -34,6 +35,14 @@ extension HostileImage {
             }
         }
         return images
+    }
+
+    /// A stored block of a whole cluster, of which the entry names only a few sectors.
+    private static func cutShort() -> HostileImage {
+        let size = 4096
+        let stream = [0x01, 0x00, 0x10, 0xFF, 0xEF] + [UInt8](repeating: 0x41, count: size)
+        let image = HostileCanvas.changed { $0.setCompressed(stream, sectors: 4) }
+        return HostileImage(.r16, "deflate too few sectors, clusters=2^12", image, .opens)
     }
 
     private static func entries() -> [HostileImage] {

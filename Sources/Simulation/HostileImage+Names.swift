@@ -64,14 +64,14 @@ extension HostileImage {
     static func backingNames() -> [HostileImage] {
         let beside = [File("outside/secret.raw", base), File("in/base.raw", base), File("in/deep/base.raw", base)]
         let outside = [
-            "../outside/secret.raw", "./../outside/secret.raw", "deep/../../outside/secret.raw", "/etc/passwd",
-            "/proc/self/environ", "/dev/zero", "//etc/passwd", "..", ".", "/", "", "missing.raw",
+            "../outside/secret.raw", "./../outside/secret.raw", "deep/../../outside/secret.raw", "/etc/shadow",
+            "/proc/self/environ", "/dev/zero", "//etc/shadow", "..", ".", "/", "", "missing.raw",
             "base.raw\u{0}.png", "base.raw/", "base.raw/..", "../in2/../outside/secret.raw",
         ]
         var images = outside.map { name in
             HostileImage(
                 .r21, "stands on \(name.debugDescription)", overlay(name), path: "in/disk.qcow2", beside: beside,
-                granted: ["in/base.raw"])
+                granted: name == "." ? ["in"] : ["in/base.raw"])
         }
         for name in ["base.raw", "deep/base.raw", "./base.raw"] {
             images.append(
@@ -110,7 +110,7 @@ extension HostileImage {
     /// A data file that the image names. None is ever opened.
     static func dataFiles() -> [HostileImage] {
         let beside = [File("outside/secret.raw", base), File("in/data.raw", base)]
-        return ["data.raw", "../outside/secret.raw", "/etc/passwd", "", "disk.qcow2", "/dev/zero"].map { name in
+        return ["data.raw", "../outside/secret.raw", "/etc/shadow", "", "disk.qcow2", "/dev/zero"].map { name in
             HostileImage(
                 .r23, "data file \(name.debugDescription)", HostileCanvas(.init(dataFile: name)).bytes,
                 .refused("data file"), path: "in/disk.qcow2", beside: beside)
@@ -121,13 +121,13 @@ extension HostileImage {
     static func protocolNames() -> [HostileImage] {
         let names = [
             "json:{\"driver\":\"raw\",\"file\":{\"driver\":\"file\",\"filename\":\"../outside/secret.raw\"}}",
-            "json:{\"driver\":\"null-co\"}", "json:", "file:../outside/secret.raw", "file:///etc/passwd",
+            "json:{\"driver\":\"null-co\"}", "json:", "file:../outside/secret.raw", "file:///etc/shadow",
             "nbd://127.0.0.1:1/x", "nbd+unix:///x?socket=/nowhere", "http://127.0.0.1:1/x", "ssh://127.0.0.1/x",
             "rbd:pool/image", "fat:/etc", "blkdebug::../outside/secret.raw", "host_device:/dev/zero", "vvfat:/", "a:b",
             "fd:0", "/dev/fd/0", "/dev/fdset/1", "raw:base.raw", "%2e%2e/outside/secret.raw", "$(id)", "|id", "~/x",
             "--help", "-",
         ]
-        let beside = [File("outside/secret.raw", base), File("in/base.raw", base)]
+        let beside = [File("outside/secret.raw", base), File("in/base.raw", base), File("in/a:b", base)]
         return names.flatMap { name -> [HostileImage] in
             [
                 HostileImage(.r24, "backing file \(name)", overlay(name), path: "in/disk.qcow2", beside: beside),
@@ -147,7 +147,7 @@ extension HostileImage {
         return formats.map { format in
             HostileImage(
                 .r25, "backing format \(format.map(\.debugDescription) ?? "not stated")", overlay("base.raw", format),
-                path: "in/disk.qcow2", beside: beside, granted: ["in/base.raw"])
+                path: "in/disk.qcow2", beside: beside, granted: format == nil ? [] : ["in/base.raw"])
         } + [
             HostileImage(
                 .r25, "a guest's header below, stated as raw", overlay("base.raw"), .opens, path: "in/disk.qcow2",
@@ -186,7 +186,7 @@ extension HostileImage {
             ("out of the folder", "link", [("in/link", "../outside/secret.raw")], []),
             ("by a folder", "folder/secret.raw", [("in/folder", "../outside")], []),
             ("by two links", "link", [("in/link", "second"), ("in/second", "../outside/secret.raw")], []),
-            ("to the root", "root/etc/passwd", [("in/root", "/")], []),
+            ("to the root", "root/etc/shadow", [("in/root", "/")], []),
             ("to /proc", "proc", [("in/proc", "/proc/self/environ")], []),
             ("to itself", "link", [("in/link", "link")], []),
             ("to nothing", "link", [("in/link", "nowhere")], []),

@@ -1,3 +1,6 @@
+import Block
+import BlockTestKit
+import Bytes
 import Simulation
 import Testing
 
@@ -47,8 +50,20 @@ struct HostileImageTests {
     @Test("R10: extensions and names stay inside the first cluster and off the header") func r10() throws {
         try use(.r10)
     }
-    @Test("R11: a table entry past all that can be addressed is damage, on every way to it") func r11() throws {
+    @Test("R11: a table entry past all that can be addressed is damage, on every way to it")
+    func r11() throws {
         try use(.r11)
+        for image in HostileImage.images(of: .r11) {
+            let isL1 = image.name.contains("/L1 entry")
+            guard isL1 || image.name.contains("/L2 entry") else { continue }
+            // Cluster 3 is the L1 table, cluster 4 the L2 table.
+            let bytes = image.image.bytes(.init(at: isL1 ? 3 << 12 : 4 << 12, count: 8))
+            let entry = bytes.reduce(0) { $0 << 8 | UInt64($1) }
+            let reserved: UInt64 = isL1 ? 0x7F00_0000_0000_0FFF : 0x3F00_0000_0000_0FFE
+            guard entry & reserved != 0, isL1 || entry & HostileRun.compressed == 0 else { continue }
+            let found = try HostileRun(image).read(at: 0)
+            #expect(throws: BlockError.corrupt, "\(image)") { try found.get() }
+        }
     }
     @Test("R12: a dirty image's repair costs what the file has, not what it claims") func r12() throws { try use(.r12) }
     @Test("R13: a header full of extensions is refused after a few") func r13() throws { try use(.r13) }
@@ -56,7 +71,20 @@ struct HostileImageTests {
     @Test("R15: an image at the format's limits is opened and checked in bounded time") func r15() throws {
         try use(.r15)
     }
-    @Test("R16: compressed data expands to a cluster or to an error") func r16() throws { try use(.r16) }
+    @Test("R16: compressed data expands to a cluster or to an error")
+    func r16() throws {
+        try use(.r16)
+        let broken = [
+            "nothing", "one byte", "a byte less", "zeros", "ones", "cut in the middle", "too few sectors",
+            "a window of 2^41",
+            "zstd a byte more", "zstd twice a cluster", "zstd a bomb", "zstd no end",
+        ]
+        for image in HostileImage.images(of: .r16) where broken.contains(where: { image.name.contains($0) }) {
+            let cluster = UInt64(1) << UInt64(image.image.bytes(.init(at: 23, count: 1))[0])
+            let found = try HostileRun(image).read(at: 2 * cluster)
+            #expect(throws: BlockError.io, "\(image)") { try found.get() }
+        }
+    }
     @Test("R17: what fuzzers found elsewhere, and tables laid on each other, damage nothing") func r17() throws {
         try use(.r17)
     }

@@ -12,6 +12,9 @@ struct HostileRun {
     /// What the guest writes, sector by sector; nothing else in any image looks like it.
     private static let guest = [UInt8](repeating: 0xD7, count: 512)
 
+    /// The flag of a compressed cluster's entry.
+    static let compressed: UInt64 = 1 << 62
+
     init(_ image: HostileImage) { self.image = image }
 
     func run() throws {
@@ -116,6 +119,13 @@ struct HostileRun {
             #expect(!error.message.isEmpty, "\(image)")
         }
         #expect(file.changed == 0, "\(image): \(file.changed) bytes changed by a check")
+    }
+
+    /// What a read of a sector of the guest's disk comes to, in an image that opens.
+    func read(at place: UInt64) throws -> Result<[UInt8], any Error> {
+        let file = WatchedStorage(image.image)
+        let io = walker(try open(file, isReadOnly: true), file)
+        return Result { try context.complete { try await io.bytes(at: place, count: 512) } }
     }
 
     /// Every read of an open fails once: it ends in an error or the read was not needed, and nothing is written.
