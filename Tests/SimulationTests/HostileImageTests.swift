@@ -75,7 +75,7 @@ struct HostileImageTests {
     func r16() throws {
         try use(.r16)
         let broken = [
-            "nothing", "one byte", "a byte less", "zeros", "ones", "cut in the middle", "too few sectors",
+            "nothing", "one byte", "a byte less", "zeros", "ones", "cut in the middle, clusters=2^1", "too few sectors",
             "a window of 2^41",
             "zstd a byte more", "zstd twice a cluster", "zstd a bomb", "zstd no end",
         ]
