@@ -3,7 +3,7 @@
 # make crash [STATES=1000000]     crash states of random programs, from where the recorded runs ended (docs/reliability.md)
 # make faults [POINTS=100000]     failed I/Os, likewise
 # make soak                       all of it, with all short programs, and the order of every write
-# make mutants                    takes guards out one at a time: each must be missed by a check
+# make mutants                    takes guards out one at a time: a check must notice each
 # make fuzz TARGET=qcow2 SECONDS=60   random inputs, led by what they reach (docs/reliability.md); fuzz-merge keeps what is new
 .PHONY: deps build serve check fuzz fuzz-merge format docs clean simulate crash exhaustive faults audit soak mutants
 export SWIFT_BACKTRACE := enable=no

@@ -18,6 +18,13 @@ public struct SparseBytes: Sendable {
     /// Bytes held in memory.
     public var allocatedBytes: UInt64 { UInt64(pages.count) * Self.pageSize }
 
+    /// The pages in memory, cut at the length; what lies between them is zeros.
+    public var heldRanges: [ByteRange] {
+        pages.keys.sorted().map {
+            ByteRange(at: $0 * Self.pageSize, count: Self.pageSize).intersection(ByteRange(at: 0, count: length))
+        }
+    }
+
     /// Fills `buffer` from `offset`; zeros past the end.
     public func read(at offset: UInt64, into buffer: inout MutableRawSpan) {
         var rest = ByteRange(at: offset, count: UInt64(buffer.byteCount))

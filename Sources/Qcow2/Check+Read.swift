@@ -29,9 +29,12 @@ extension Qcow2Check {
     func forEachEntry(
         at offset: UInt64, count: UInt64, _ body: (UInt64, UInt64) async throws(BlockError) -> Void
     ) async throws(BlockError) {
+        // Behind the file's end all entries are zero, however many are claimed.
+        let inFile = file.length > offset ? (file.length - offset + 7) / 8 : 0
+        let end = min(count, inFile)
         var first: UInt64 = 0
-        while first < count {
-            let part = min(count - first, Self.piece / 8)
+        while first < end {
+            let part = min(end - first, Self.piece / 8)
             if let range = ByteRange(checked: offset + first * 8, count: part * 8), let table = try await read(range) {
                 for index in 0..<part {
                     let entry = table.bytes.bigEndian(UInt64.self, at: Int(index) * 8)

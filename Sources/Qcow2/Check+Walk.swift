@@ -178,6 +178,11 @@ extension Qcow2Check {
                     corruption("ERROR bitmap table offset=\(hex(table)) is not cluster aligned")
                     continue
                 }
+                // A table that the file does not hold is no table: walking it would cost what it claims.
+                guard count * 8 <= file.length, table <= file.length - count * 8 else {
+                    corruption("ERROR bitmap table offset=\(hex(table)) ends past the end of the file")
+                    continue
+                }
                 reference(table, count * 8)
                 try await forEachEntry(at: table, count: count) { (_, value) in
                     let place = value & Self.offsetMask

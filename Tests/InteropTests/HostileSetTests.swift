@@ -1,0 +1,83 @@
+import Simulation
+import Testing
+
+/// The hostile set as files, under the built program: what it costs to look at an image, to open it with all it stands
+/// on, and to check it; and which files are opened for it.
+@Suite("The hostile set", .paced, .onlyNacre, .needs("python3"))
+struct HostileSetTests {
+    private static let info = HostileSet.Command(name: "info", words: ["img", "info"], seconds: 1)
+    /// Opens the image and its chain, and maps the first sectors of the disk.
+    private static let open = HostileSet.Command(
+        name: "open", words: ["img", "map", "--output=json", "-l", "512"], seconds: 1)
+    private static let check = HostileSet.Command(name: "check", words: ["img", "check"], seconds: 30)
+
+    @Test(
+        "looking at an image and opening it take a second and 64 MiB at most, a check 256 MiB; nothing is written",
+        arguments: HostileImage.History.allCases)
+    func budget(history: HostileImage.History) async throws {
+        let images = HostileImage.images(of: history)
+        try await Scratch.use { scratch in
+            let answers = try await HostileSet(scratch: scratch).run(images) { _ in [Self.info, Self.open, Self.check] }
+            #expect(answers.count == images.count * 3)
+            for answer in answers { judge(answer) }
+            for command in ["info", "open", "check"] {
+                let mine = answers.filter { $0.command == command }
+                let slowest = mine.max { $0.milliseconds < $1.milliseconds }
+                let largest = mine.max { $0.peakKiB < $1.peakKiB }
+                let words =
+                    "\(history) \(command): \(mine.count) images, at most \(slowest?.milliseconds ?? 0) ms "
+                    + "(\(slowest?.image.name ?? "")) and \(largest?.peakKiB ?? 0) KiB (\(largest?.image.name ?? ""))\n"
+                print(words, terminator: "")
+            }
+        }
+    }
+
+    private func judge(_ answer: HostileSet.Answer) {
+        let about = "\(answer.image), \(answer.command)"
+        #expect(answer.status >= 0, "\(about) died of signal \(-answer.status)")
+        #expect(answer.status <= 3 || answer.status == 63, "\(about): status \(answer.status)")
+        #expect(!answer.hasChanged, "\(about) changed a file")
+        let mebibytes = answer.command == "check" ? 256 : 64
+        #expect(answer.peakKiB <= mebibytes << 10, "\(about) took \(answer.peakKiB) KiB")
+        if answer.command == "open" {
+            switch answer.image.expectation {
+            case .opens:
+                // A chain may end for a backing file's sake, and a walk for a damaged entry's.
+                let isRefused = answer.complaint.contains("Could not open") && !answer.complaint.contains("backing")
+                #expect(!isRefused, "\(about): \(answer.complaint)")
+            case .refused: #expect(answer.status == 1, "\(about) was not refused")
+            case .either: break
+            }
+        }
+        if answer.command == "open", answer.image.history == .r14 {
+            let word = answer.image.name.contains("a chain") ? "longer than 256" : "stands on itself"
+            #expect(answer.complaint.contains(word), "\(about): \(answer.complaint)")
+        }
+        if answer.status == 1 { #expect(!answer.complaint.isEmpty, "\(about) failed without a word") }
+    }
+
+    @Test(
+        "looking at an image opens that file and no other, opening it those that are granted", .needs("strace"),
+        arguments: HostileImage.History.allCases)
+    func opened(history: HostileImage.History) async throws {
+        let all = HostileImage.images(of: history)
+        let images = history.names ? all : Array(all.prefix(2))
+        try await Scratch.use { scratch in
+            let answers = try await HostileSet(scratch: scratch).run(images) { _ in
+                [Self.info, Self.open].map {
+                    .init(name: $0.name, words: $0.words, seconds: 60, isTraced: true)
+                }
+            }
+            #expect(answers.count == images.count * 2)
+            for answer in answers {
+                let image = answer.image.files[0].path
+                if answer.command == "info" {
+                    #expect(answer.opened == [image], "\(answer.image): info opened \(answer.opened.sorted())")
+                } else {
+                    let more = answer.opened.subtracting(answer.image.granted).subtracting([image])
+                    #expect(more.isEmpty, "\(answer.image): \(more.sorted()) was opened, and nobody granted it")
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,100 @@
+import Block
+import BlockTestKit
+import Bytes
+import Simulation
+import Testing
+
+/// The hostile set in our own process: each image is opened for reading and for writing, used, and checked. It is refused
+/// with a sentence that names the field, or damage stays where it is; nothing traps, hangs, or writes over metadata.
+@Suite("Hostile images", .timeLimit(.minutes(5)))
+struct HostileImageTests {
+    @Test("the set has 500 images and more, of every class, each with a name of its own")
+    func set() {
+        #expect(HostileImage.all.count >= 500)
+        #expect(Set(HostileImage.all.map(\.name)).count == HostileImage.all.count)
+        for history in HostileImage.History.allCases {
+            #expect(!HostileImage.images(of: history).isEmpty, "\(history)")
+        }
+    }
+
+    private func use(_ history: HostileImage.History) throws {
+        let images = HostileImage.images(of: history)
+        #expect(!images.isEmpty)
+        for image in images { try HostileRun(image).run() }
+    }
+
+    @Test("R01: sizes whose products overflow are refused before anything is made of them") func r01() throws {
+        try use(.r01)
+    }
+    @Test("R02: every other header field is checked, in both versions") func r02() throws { try use(.r02) }
+    @Test("R03: a snapshot's L1 table may be larger than the active one, and no field of its entry is believed")
+    func r03() throws { try use(.r03) }
+    @Test("R04: an open that fails half-way fails cleanly")
+    func r04() throws {
+        try use(.r04)
+        for history in [HostileImage.History.r03, .r05, .r16] {
+            for image in HostileImage.images(of: history).prefix(12) {
+                guard case .opens = image.expectation else { continue }
+                HostileRun(image).failReads()
+            }
+        }
+    }
+    @Test("R05: refcounts that contradict the tables cost nobody's data") func r05() throws { try use(.r05) }
+    @Test("R06: nothing is divided by a zero, nor shifted too far") func r06() throws { try use(.r06) }
+    @Test("R07: qcow version 1 is refused, whatever its fields say") func r07() throws { try use(.r07) }
+    @Test("R08: the ends of a disk of the largest size can be asked for, and no larger one is opened") func r08() throws
+    { try use(.r08) }
+    @Test("R09: a length and a count that disagree are read no further than both allow") func r09() throws {
+        try use(.r09)
+    }
+    @Test("R10: extensions and names stay inside the first cluster and off the header") func r10() throws {
+        try use(.r10)
+    }
+    @Test("R11: a table entry past all that can be addressed is damage, on every way to it")
+    func r11() throws {
+        try use(.r11)
+        for image in HostileImage.images(of: .r11) {
+            let isL1 = image.name.contains("/L1 entry")
+            guard isL1 || image.name.contains("/L2 entry") else { continue }
+            // Cluster 3 is the L1 table, cluster 4 the L2 table.
+            let bytes = image.image.bytes(.init(at: isL1 ? 3 << 12 : 4 << 12, count: 8))
+            let entry = bytes.reduce(0) { $0 << 8 | UInt64($1) }
+            let reserved: UInt64 = isL1 ? 0x7F00_0000_0000_0FFF : 0x3F00_0000_0000_0FFE
+            guard entry & reserved != 0, isL1 || entry & HostileRun.compressed == 0 else { continue }
+            let found = try HostileRun(image).read(at: 0)
+            #expect(throws: BlockError.corrupt, "\(image)") { try found.get() }
+        }
+    }
+    @Test("R12: a dirty image's repair costs what the file has, not what it claims") func r12() throws { try use(.r12) }
+    @Test("R13: a header full of extensions is refused after a few") func r13() throws { try use(.r13) }
+    @Test("R14: an image that stands on itself can be looked at") func r14() throws { try use(.r14) }
+    @Test("R15: an image at the format's limits is opened and checked in bounded time") func r15() throws {
+        try use(.r15)
+    }
+    @Test("R16: compressed data expands to a cluster or to an error")
+    func r16() throws {
+        try use(.r16)
+        let broken = [
+            "nothing", "one byte", "a byte less", "zeros", "ones", "cut in the middle, clusters=2^1", "too few sectors",
+            "a window of 2^41",
+            "zstd a byte more", "zstd twice a cluster", "zstd a bomb", "zstd no end",
+        ]
+        for image in HostileImage.images(of: .r16) where broken.contains(where: { image.name.contains($0) }) {
+            let cluster = UInt64(1) << UInt64(image.image.bytes(.init(at: 23, count: 1))[0])
+            let found = try HostileRun(image).read(at: 2 * cluster)
+            #expect(throws: BlockError.io, "\(image)") { try found.get() }
+        }
+    }
+    @Test("R17: what fuzzers found elsewhere, and tables laid on each other, damage nothing") func r17() throws {
+        try use(.r17)
+    }
+    @Test("R20: a raw disk's magic is data") func r20() throws { try use(.r20) }
+    @Test("R21: an image that names a file of somebody else's can be looked at") func r21() throws { try use(.r21) }
+    @Test("R22: a descriptor of another format is data") func r22() throws { try use(.r22) }
+    @Test("R23: a data file is told of, never opened") func r23() throws { try use(.r23) }
+    @Test("R24: json: and protocol names are names") func r24() throws { try use(.r24) }
+    @Test("R25: a backing format is what the image states") func r25() throws { try use(.r25) }
+    @Test("R26: an encrypted image is refused without a secret") func r26() throws { try use(.r26) }
+    @Test("R27: an image that names a link can be looked at") func r27() throws { try use(.r27) }
+    @Test("R90: a file of terabytes that is a hole is opened and checked") func r90() throws { try use(.r90) }
+}
