@@ -10,7 +10,7 @@ struct Audit: ParsableCommand {
     @OptionGroup var options: CampaignOptions
 
     func run() throws {
-        try Campaign(name: "audit", options: options).run(until: { $0.programs >= programs }) {
+        try Campaign(name: "audit", options: options).run(until: { [programs] in $0.programs >= programs }) {
             seed throws(Violation) in
             let program = Program(crash: seed)
             try CrashRun(program, on: StartImage(program.shape, seed: seed)).run()

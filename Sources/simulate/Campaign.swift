@@ -43,16 +43,14 @@ struct Campaign {
 
     /// Runs programs until `isEnough`, prints one line, and keeps the sums where the options ask for it. Prints what
     /// violates a promise, and exits with failure then.
-    func run(until isEnough: (Tally) -> Bool, _ body: @Sendable (UInt64) throws(Violation) -> Tally) throws {
+    func run(until isEnough: @Sendable (Tally) -> Bool, _ body: @Sendable (UInt64) throws(Violation) -> Tally) throws {
         var record = try options.record.map { try RunTable(path: $0) }
         let first = options.from ?? record?.nextSeed(of: name) ?? 0
         let state = Mutex((next: first, tally: Tally()))
-        // Proof: `isEnough` is only called under the lock.
-        nonisolated(unsafe) let isEnough = isEnough
         DispatchQueue.concurrentPerform(iterations: max(1, options.jobs)) { _ in
             while true {
                 let seed = state.withLock { state -> UInt64? in
-                    guard state.next < end, state.tally.violationCount < 10, unsafe !isEnough(state.tally) else {
+                    guard state.next < end, state.tally.violationCount < 10, !isEnough(state.tally) else {
                         return nil
                     }
                     state.next += 1

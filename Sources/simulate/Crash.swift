@@ -12,7 +12,7 @@ struct Crash: ParsableCommand {
     @OptionGroup var options: CampaignOptions
 
     func run() throws {
-        try Campaign(name: "crash", options: options).run(until: { $0.states >= states }) {
+        try Campaign(name: "crash", options: options).run(until: { [states] in $0.states >= states }) {
             [qemuEvery] seed throws(Violation) in try Self.examine(seed, qemuEvery)
         }
     }

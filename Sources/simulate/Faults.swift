@@ -12,7 +12,8 @@ struct Faults: ParsableCommand {
 
     func run() throws {
         let starts = try StartImage.stored(in: fixtures)
-        try Campaign(name: "faults", options: options).run(until: { $0.points >= points }) { seed throws(Violation) in
+        try Campaign(name: "faults", options: options).run(until: { [points] in $0.points >= points }) {
+            seed throws(Violation) in
             let result = try Self.examination(seed, starts).run()
             return Tally(states: result.states, points: result.points, reported: result.reported)
         }

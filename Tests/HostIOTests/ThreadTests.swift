@@ -123,7 +123,13 @@ struct ThreadTests {
             let fired = Shared(false)
             let entered = Flag()
             _ = thread.schedule(afterMs: 1) { fired.value = true }
-            Task.detached { await thread.run { entered.raise() } }
+            let isUnderWay = Flag()
+            Task.detached {
+                isUnderWay.raise()
+                await thread.run { entered.raise() }
+            }
+            // The other tests may keep the pool from it for long.
+            while !isUnderWay.isRaised { await thread.sleep(ms: 1) }
             let end = thread.nowNs + 10_000_000_000
             while !(fired.value && entered.isRaised), thread.nowNs < end { await Task.yield() }
             return (fired.value, entered.isRaised)

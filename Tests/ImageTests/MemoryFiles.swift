@@ -45,11 +45,11 @@ final class MemoryFiles: ImageFiles {
     }
 
     private func file(_ storage: MemoryStorage, _ path: String, isNew: Bool = false) -> ImageFile {
-        let watched = WatchedStorage(storage)
+        let watched = WatchedStorage(FaultyStorage(storage, faults))
         self.watched.append(watched)
         openNow += 1
         return ImageFile(
-            storage: FaultyStorage(watched, faults), allocatedBytes: storage.contents.allocatedBytes, identity: path,
+            storage: watched, allocatedBytes: storage.contents.allocatedBytes, identity: path,
             close: { self.openNow -= 1 },
             abandon: {
                 self.openNow -= 1
@@ -60,10 +60,10 @@ final class MemoryFiles: ImageFiles {
 
 /// Passes everything on and counts what changes the storage below.
 final class WatchedStorage: Storage {
-    private let below: MemoryStorage
+    private let below: any Storage
     private(set) var writes = 0
 
-    init(_ below: MemoryStorage) { self.below = below }
+    init(_ below: any Storage) { self.below = below }
 
     var length: UInt64 { below.length }
     var limits: StorageLimits { below.limits }
