@@ -20,9 +20,9 @@ import Testing
     func storedImages(index: Int) throws {
         let start = CrashTests.stored[index]
         let programs = ExhaustivePrograms(start)
-        for position in stride(from: 400 + index, to: programs.count, by: 1401) {
+        for position in stride(from: 400 + index, to: programs.count, by: 4201) {
             var examination = FaultExamination(programs[position], on: start)
-            examination.every = 11
+            examination.every = 17
             examination.crashStates = 2
             _ = try examination.run()
         }

@@ -77,4 +77,15 @@ struct WordTests {
             }
         }
     }
+
+    @Test("no merge is left half done")
+    func merges() throws {
+        let texts = [".md", ".swift", ".json", ".toml", "Makefile", ".py"].flatMap { Checkout.files(suffix: $0) }
+        for path in texts + Checkout.files(in: "scripts") {
+            for line in try Checkout.text(path).split(separator: "\n") {
+                let isMark = ["<<<<" + "<<< ", ">>>>" + ">>> "].contains { line.hasPrefix($0) }
+                #expect(!isMark, "\(path): \(line)")
+            }
+        }
+    }
 }
