@@ -73,17 +73,18 @@ extension Qcow2Image {
         }
         var entries: [UInt64] = []
         entries.reserveCapacity(count)
+        var buffer = AlignedBuffer(byteCount: Int(min(bytes, 256 << 10)))
         var done: UInt64 = 0
         while done < bytes {
-            let length = min(bytes - done, 1 << 20)
-            var buffer = AlignedBuffer(byteCount: Int(length))
+            let length = Int(min(bytes - done, UInt64(buffer.byteCount)))
+            if length < buffer.byteCount { buffer = AlignedBuffer(byteCount: length) }
             do {
                 var span = buffer.mutableBytes
                 try await file.read(at: offset + done, into: &span)
             } catch { throw OpenError("Could not read \(name)", cause: error) }
             let piece = buffer.bytes
-            for index in 0..<piece.byteCount / 8 { entries.append(piece.bigEndian(at: index * 8)) }
-            done += length
+            for index in 0..<length / 8 { entries.append(piece.bigEndian(at: index * 8)) }
+            done += UInt64(length)
         }
         return entries
     }

@@ -78,7 +78,7 @@ public final class OrderAudit {
             broken("O11", "the header is written across sectors", operation)
         }
         let after = view(without: nil)
-        checkNames(operation, before, after, now)
+        checkNames(operation, before, after)
         checkCounts(operation, before, after, now)
         if before.isDirty, !after.isDirty { checkClean(operation, after, now) }
         latest = after
@@ -97,11 +97,12 @@ public final class OrderAudit {
     }
 
     /// O1, O2, O3, O6, O7, O8: what a table names is counted and filled, durably.
-    private func checkNames(
-        _ operation: SimDisk.Operation, _ before: MiniCheck, _ after: MiniCheck, _ now: MiniCheck
-    ) {
-        for (cluster, references) in after.references where references > before.references[cluster] ?? 0 {
-            if now.refcounts[cluster] ?? 0 < references, !now.isDirty {
+    private func checkNames(_ operation: SimDisk.Operation, _ before: MiniCheck, _ after: MiniCheck) {
+        let named = after.references.filter { $0.value > before.references[$0.key] ?? 0 }
+        // A refcount block may state its own count, which counts once the block is named.
+        let alone = named.isEmpty ? durable : view(only: operation.id)
+        for (cluster, references) in named {
+            if alone.refcounts[cluster] ?? 0 < references, !alone.isDirty {
                 broken("O1", "cluster \(cluster) is named \(references) times before its refcount says so", operation)
             }
         }
@@ -163,6 +164,12 @@ public final class OrderAudit {
     private func view(without id: UInt64?) -> MiniCheck {
         let now = disk.snapshot
         return MiniCheck(now.image(keeping: now.pending.indices.filter { now.pending[$0].id != id }))
+    }
+
+    /// What is durable, and one change.
+    private func view(only id: UInt64) -> MiniCheck {
+        let now = disk.snapshot
+        return MiniCheck(now.image(keeping: now.pending.indices.filter { now.pending[$0].id == id }))
     }
 
     private func hardened(_ operations: [SimDisk.Operation]) {

@@ -13,6 +13,17 @@ extension Program {
         shape.lazyRefcounts = shape.version == 3 && random.chance(20)
         shape.size = (8192 + random.below(random.chance(20) ? 160_000 : 40_000)) & ~511
         shape.room = nil
+        if random.chance(6) { shape.crowd(&random) }
         self.init(seed: seed, shape: shape, length: 4 + random.below(20))
+    }
+}
+
+extension Shape {
+    /// An image whose next refcount block, or longer refcount table, is a few clusters away.
+    fileprivate mutating func crowd(_ random: inout SeededRandom) {
+        (version, clusterBits, refcountBits) = (3, 9, 64)
+        (backing, lazyRefcounts) = (.none, false)
+        let edge: UInt64 = random.chance(70) ? 64 * (1 + random.below(3 as UInt64)) : 4096
+        crowd = edge - random.below(12 as UInt64)
     }
 }

@@ -18,13 +18,15 @@ public struct Shape: Sendable, CustomStringConvertible {
     public var detectZeroes = BlockIO.DetectZeroes.off
     /// Clusters by which the top image may grow before its disk is full.
     public var room: UInt64?
+    /// Clusters that the image calls used from the start (`StartImage.crowded`).
+    public var crowd: UInt64?
 
     public var clusterSize: UInt64 { 1 << clusterBits }
 
     public var description: String {
         "v\(version) cluster \(clusterSize) refcount \(refcountBits) size \(size) backing \(backing) "
             + "lazy \(lazyRefcounts) tiny \(tinyCaches) depth \(depth) detect \(detectZeroes)"
-            + (room.map { " room \($0)" } ?? "")
+            + (room.map { " room \($0)" } ?? "") + (crowd.map { " crowd \($0)" } ?? "")
     }
 
     /// The shape of a seed: seeds in a row go through every cluster size and refcount width.

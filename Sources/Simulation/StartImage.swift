@@ -22,7 +22,7 @@ public struct StartImage: Sendable {
         self.snapshot = snapshot
     }
 
-    /// A new image of a shape, over a raw disk where the shape asks for one.
+    /// An image of a shape without data: a new one, over a raw disk where the shape asks for one, or a crowded one.
     public init(_ shape: Shape, seed: UInt64) {
         var contents = [UInt8](repeating: 0, count: Int(shape.size))
         var base: SparseBytes?
@@ -32,7 +32,8 @@ public struct StartImage: Sendable {
             contents.replaceSubrange(0..<shared, with: below[..<shared])
             base = SparseBytes(below)
         }
-        self.init(name: "new", image: nil, base: base, contents: contents)
+        let image = shape.crowd.map { Self.crowded(size: shape.size, used: $0) }
+        self.init(name: image == nil ? "new" : "crowded", image: image, base: base, contents: contents)
     }
 
     private static func backing(_ shape: Shape, _ seed: UInt64) -> [UInt8] {
