@@ -17,11 +17,11 @@ extension Qcow2Image {
         return end >> UInt64(geometry.clusterBits)
     }
 
-    /// Takes the first free run at or behind the hint, at most `most` clusters long.
+    /// Takes the first free run at or behind the hint, at most `most` clusters long. Below the hint all is used or held:
+    /// it moves with the search, for whoever looks again after loading a block must not need those before it again.
     func takeRun(atMost most: UInt64) -> TakenRun {
         let end = clusterEnd
         var cluster = freeHint
-        var skippedHeld = false
         while cluster < end {
             let index = Int(cluster >> blockBits)
             guard index < refcountTable.count else { return .needs(Need.growRefcountTable.at(index)) }
@@ -31,12 +31,12 @@ extension Qcow2Image {
             let base = UInt64(index) << blockBits
             guard let position = block.firstFree(from: Int(cluster - base)), base + UInt64(position) < end else {
                 cluster = base + UInt64(block.count)
-                if !skippedHeld { freeHint = cluster }
+                // What is held lowers the hint again when it is released.
+                freeHint = cluster
                 continue
             }
             cluster = base + UInt64(position)
             if freed.held.contains(cluster) {
-                skippedHeld = true
                 cluster += 1
                 continue
             }
@@ -45,7 +45,6 @@ extension Qcow2Image {
                 return .needs(Need.reportOverlap.at(block.offset >> UInt64(geometry.clusterBits)))
             }
             let run = claim(from: cluster, atMost: min(most, end - cluster), in: block, base: base)
-            // What was passed over because it is held lowers the hint again when it is released.
             freeHint = run.end
             return .run(run, readsZero: extend(to: run))
         }
