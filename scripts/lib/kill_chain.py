@@ -1,7 +1,7 @@
 """A chain of images, the daemon that serves it, and one kill after the other."""
 import json, pathlib, signal, subprocess, time, zlib
 from kill_clients import Lost, Monitor, NBD
-from kill_disk import Failure, run
+from kill_disk import Failure, released, run
 from kill_load import FIO_OFFSET, FIO_SIZE, Load, SECTORS, SIZE
 from kill_model import Model, SECTOR, stamp
 
@@ -17,7 +17,7 @@ class Chain:
         self.scratch, self.disk, self.random, self.options, self.totals = scratch, disk, random, options, totals
         self.model, self.layers = Model(SECTORS), []
         # An overlay that is being put on, and whether that was acknowledged; how many have been made.
-        self.pending, self.made = None, 0
+        self.pending, self.made = (None, False), 0
         # Checksums of the layers below; leaks known of each; what fio has written and flushed.
         self.sums, self.leaks, self.fio_seed, self.daemon = {}, {}, None, None
         self.aio = random.choice(["threads", "io_uring"])
@@ -102,6 +102,8 @@ class Chain:
             self.judge(client, was_dirty)
             Load(self, client, monitor, moment).run()
         status = self.daemon.wait()
+        for path in self.layers + [overlay for overlay, _ in [self.pending] if overlay]:
+            released(path)
         if status not in (-signal.SIGKILL, 0):
             raise Failure(f"the daemon ended with {status}: {self.said()}")
         if status == 0 and moment != "quit":
@@ -130,7 +132,7 @@ class Chain:
     def find(self, has_crashed):
         """Which layer is the top one now. An overlay that opens is right in any case: as long as nothing was written to
         it, it shows what is below."""
-        if not self.pending:
+        if not self.pending[0]:
             return
         overlay, was_acknowledged = self.pending
         info = run("qemu-img", "info", "--output=json", overlay, fails=True)
@@ -145,7 +147,7 @@ class Chain:
             raise Failure(f"{overlay}, a snapshot that was acknowledged, does not open: {info.stderr}")
         else:
             pathlib.Path(overlay).unlink(missing_ok=True)
-        self.pending = None
+        self.pending = (None, False)
 
     def inspect(self):
         """What `qemu-img check` and the layers below say; whether the top one is marked dirty."""

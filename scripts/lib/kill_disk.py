@@ -1,5 +1,5 @@
 """A file system of its own that can crash, as a host does when its power is cut."""
-import os, shutil, subprocess, time
+import contextlib, fcntl, os, shutil, subprocess, time
 
 
 class Failure(Exception):
@@ -11,6 +11,17 @@ def run(*words, fails=False):
     if done.returncode and not fails:
         raise Failure(f"{' '.join(words)}: {done.returncode}\n{done.stdout}{done.stderr}")
     return done
+
+
+def released(path):
+    """Waits until the kernel has ended what a killed process had under way: up to then its ring holds the image's locks."""
+    end = time.monotonic() + 30
+    with contextlib.suppress(FileNotFoundError), open(path, "r+b") as file:
+        while time.monotonic() < end:
+            with contextlib.suppress(BlockingIOError):
+                return fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            time.sleep(0.005)
+        raise Failure(f"{path} is still locked")
 
 
 class Disk:
