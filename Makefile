@@ -3,9 +3,10 @@
 # make crash [STATES=1000000]     crash states of random programs, from where the recorded runs ended (docs/reliability.md)
 # make faults [POINTS=100000]     failed I/Os, likewise
 # make soak                       all of it, with all short programs, and the order of every write
+# make kills [KILLS=1000] [FILESYSTEM=ext4]   SIGKILL under load on a file system of its own: ext4, xfs, btrfs (root) or none
 # make mutants                    takes guards out one at a time: a check must notice each
 # make fuzz TARGET=qcow2 SECONDS=60   random inputs, led by what they reach (docs/reliability.md); fuzz-merge keeps what is new
-.PHONY: deps build serve check fuzz fuzz-merge format docs clean simulate crash exhaustive faults audit soak mutants
+.PHONY: deps build serve check fuzz fuzz-merge format docs clean simulate crash exhaustive faults audit soak kills mutants
 export SWIFT_BACKTRACE := enable=no
 
 NACRE := .build/release/nacre
@@ -55,6 +56,13 @@ audit: simulate
 	.build/release/simulate audit --programs $(PROGRAMS) $(RECORD)
 
 soak: crash exhaustive faults audit
+
+KILLS := 1000
+FILESYSTEM := ext4
+
+kills: build
+	@scripts/deps test
+	scripts/kills --filesystem $(FILESYSTEM) --kills $(KILLS) $(RECORD)
 
 mutants: deps
 	scripts/mutants
