@@ -12,6 +12,20 @@ enum SecondOpinion {
         if let said { throw Violation("qemu-img: \(said)", .corrupt) }
     }
 
+    /// Whether QEMU's own tools find wrong what we did: its check damage, or its reading other contents than allowed, or
+    /// none.
+    static func confirms(_ violation: Violation, _ state: CrashState) -> Bool {
+        let found = try? inFolder(state) { folder in
+            let image = folder + "/top.qcow2"
+            if violation.kind == .corrupt, try run(["check", image]).code == 2 { return true }
+            let raw = folder + "/found.raw"
+            guard try run(["convert", "-f", "qcow2", "-O", "raw", image, raw]).code == 0 else { return true }
+            let contents = Array(try Data(contentsOf: URL(filePath: raw)))
+            return state.point.oracle.judge(afterCrash: contents) != nil
+        }
+        return found ?? false
+    }
+
     /// Its check of a state, for a report.
     static func text(_ state: CrashState) -> String {
         do { return try inFolder(state) { try run(["check", $0 + "/top.qcow2"]).text } } catch { return "\(error)" }
