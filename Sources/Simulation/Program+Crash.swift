@@ -13,8 +13,9 @@ extension Program {
         shape.lazyRefcounts = shape.version == 3 && random.chance(20)
         shape.size = (8192 + random.below(random.chance(20) ? 160_000 : 40_000)) & ~511
         shape.room = nil
+        let length = 4 + random.below(20)
         if random.chance(6) { shape.crowd(&random) }
-        self.init(seed: seed, shape: shape, length: 4 + random.below(20))
+        self.init(seed: seed, shape: shape, length: length)
     }
 }
 

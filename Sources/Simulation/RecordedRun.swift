@@ -1,6 +1,6 @@
 import Block
-public import BlockTestKit
-public import Bytes
+import BlockTestKit
+import Bytes
 
 /// A program that another engine runs, one request after the other, while its writes are recorded: they are done again on a
 /// simulated disk, which knows the crash states, and the oracle is told of the requests.
@@ -42,7 +42,7 @@ public final class RecordedRun {
         try showPoint()
     }
 
-    /// What a step changes, and whether it is durable then; an inner nil is a flush, an outer one a step that recorded runs leave out.
+    /// What a step changes, and whether it is durable then; an inner nil is a flush, an outer one a step that is left out.
     private static func change(_ step: Step) -> (kind: SectorOracle.Change, range: ByteRange, isDurable: Bool)?? {
         switch step {
         case .write(let range, let fua, let fill):

@@ -1,3 +1,4 @@
+import BlockTestKit
 public import Bytes
 
 /// What a program wrote to its disk, as the kernel's dm-log-writes and QEMU's `blklogwrites` note it
@@ -12,7 +13,7 @@ public enum WriteLog {
         public let sectorSize: Int
 
         public init(_ bytes: [UInt8]) throws(Violation) {
-            let span = bytes.span.bytes
+            let span = bytes.rawBytes
             guard span.byteCount >= 28, span.littleEndian(UInt64.self, at: 0) == 0x6A_7366_7773_6872,
                 span.littleEndian(UInt64.self, at: 8) == 1
             else { throw Violation("no log of writes of version 1") }
@@ -30,9 +31,10 @@ public enum WriteLog {
 
         /// From the sector that describes it.
         public init(_ bytes: [UInt8], sectorSize: Int) throws(Violation) {
-            let span = bytes.span.bytes
+            let span = bytes.rawBytes
             guard span.byteCount >= 32 else { throw Violation("an entry of \(span.byteCount) bytes") }
-            let (start, first) = span.littleEndian(UInt64.self, at: 0).multipliedReportingOverflow(by: UInt64(sectorSize))
+            let (start, first) = span.littleEndian(UInt64.self, at: 0).multipliedReportingOverflow(
+                by: UInt64(sectorSize))
             let (count, second) = span.littleEndian(UInt64.self, at: 8).multipliedReportingOverflow(
                 by: UInt64(sectorSize))
             guard !first, !second, count <= 1 << 30, let range = ByteRange(checked: start, count: count) else {

@@ -42,7 +42,10 @@ final class Printed: Sendable {
     private let kinds: Mutex<Set<String>>
     private let all: Bool
 
-    init(all: Bool) { (kinds, self.all) = (Mutex([]), all) }
+    init(all: Bool) {
+        kinds = Mutex([])
+        self.all = all
+    }
 
     func print(_ kind: String, _ text: String) {
         let isNew = kinds.withLock { $0.insert(kind).inserted }

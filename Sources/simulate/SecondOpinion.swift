@@ -17,6 +17,8 @@ enum SecondOpinion {
     static func confirms(_ violation: Violation, _ state: CrashState) -> Bool {
         let found = try? inFolder(state) { folder in
             let image = folder + "/top.qcow2"
+            // Refcounts may be behind where the dirty bit says so.
+            if MiniCheck(state.image).isDirty { _ = try run(["check", "-r", "all", image]) }
             if violation.kind == .corrupt, try run(["check", image]).code == 2 { return true }
             let raw = folder + "/found.raw"
             guard try run(["convert", "-f", "qcow2", "-O", "raw", image, raw]).code == 0 else { return true }
@@ -50,7 +52,10 @@ enum SecondOpinion {
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
         defer { try? FileManager.default.removeItem(atPath: folder) }
         try Data(state.image.array).write(to: URL(filePath: folder + "/top.qcow2"))
-        if let base = state.point.base { try Data(base.array).write(to: URL(filePath: folder + "/below")) }
+        if let base = state.point.base {
+            // The names by which a program's image and the stored overlay know it.
+            for name in ["below", "backing.raw"] { try Data(base.array).write(to: URL(filePath: "\(folder)/\(name)")) }
+        }
         return try body(folder)
     }
 
