@@ -31,13 +31,14 @@ extension Qcow2Image {
             let base = UInt64(index) << blockBits
             guard let position = block.firstFree(from: Int(cluster - base)), base + UInt64(position) < end else {
                 cluster = base + UInt64(block.count)
-                // What is held lowers the hint again when it is released.
                 freeHint = cluster
                 continue
             }
             cluster = base + UInt64(position)
             if freed.held.contains(cluster) {
+                // It lowers the hint again when it is released.
                 cluster += 1
+                freeHint = cluster
                 continue
             }
             if metadata.contains(cluster) { return .needs(Need.reportOverlap.at(cluster)) }

@@ -7,6 +7,7 @@ from kill_model import SECTOR, stamp
 SECTORS = 16384                     # the writer's part of the disk; fio has what follows
 FIO_OFFSET, FIO_SIZE = SECTORS * SECTOR, 4 << 20
 SIZE = FIO_OFFSET + FIO_SIZE
+PATIENCE = 20                       # seconds
 
 
 class Load:
@@ -37,7 +38,10 @@ class Load:
                     order = None
                 while len(self.requests) < self.depth:
                     self.send()
-                self.answers(*select.select([self.client, self.monitor], [], [], 0.01 if order else 20)[0])
+                ready = select.select([self.client, self.monitor], [], [], 0.01 if order else PATIENCE)[0]
+                if not ready and not order:
+                    raise Failure(f"no answer for {PATIENCE} s to any of {len(self.requests)} requests")
+                self.answers(*ready)
         except Lost:
             self.rest()
         if fio:
