@@ -6,7 +6,7 @@ import Testing
 
 /// A graph on a host in memory, and short words for what tests do with it.
 final class GraphBench {
-    let context = SimulatedContext(seed: 1)
+    let context: SimulatedContext
     let host = MemoryHost()
     let creator: MemoryCreator
     let graph: Graph
@@ -19,7 +19,8 @@ final class GraphBench {
         var corruptions: [String] = []
     }
 
-    init(_ backing: BackingPolicy = .qemu, actsAsQEMU: Bool = false) {
+    init(_ backing: BackingPolicy = .qemu, actsAsQEMU: Bool = false, seed: UInt64 = 1) {
+        context = SimulatedContext(seed: seed)
         creator = MemoryCreator(host)
         let notes = self.notes
         let observer = GraphObserver(

@@ -1,6 +1,7 @@
 import Block
 import BlockTestKit
 import Bytes
+import FoundationEssentials
 import Graph
 import Qcow2
 import Testing
@@ -10,7 +11,11 @@ import Testing
 struct StressTests {
     static let size: UInt64 = 256 << 10
     static let clients = 4
-    static let region = size / UInt64(clients)
+
+    /// `NACRE_SCHEDULES` runs more of them.
+    static let seeds: ClosedRange<UInt64> =
+        1...max(
+            12, ProcessInfo.processInfo.environment["NACRE_SCHEDULES"].flatMap { UInt64($0) } ?? 0)
 
     /// What one run has, shared by its clients.
     final class Run {
@@ -19,11 +24,13 @@ struct StressTests {
         var model = DiskModel(length: StressTests.size)
         var disks: [String: SimDisk] = [:]
         var running = StressTests.clients
-        let ended = WaitQueue()
+        /// The clients' way to the disk; nil while the export is gone.
+        var root: BlockRoot?
+        let attached = WaitQueue()
 
         init(_ seed: UInt64) {
             self.seed = seed
-            bench = GraphBench(.qemu)
+            bench = GraphBench(.qemu, seed: seed)
         }
 
         /// A new image on a disk of its own, which answers after a while.
@@ -31,51 +38,85 @@ struct StressTests {
             let disk = SimDisk(
                 bench.context, SimDisk.Options(seed: seed &+ UInt64(disks.count), latencyNs: 1_000...60_000))
             disks[name] = disk
-            var options = CreateOptions(size: StressTests.size)
+            var options = CreateOptions(size: model.length)
             options.clusterSize = 4096
             options.backingFile = backing
             options.backingFormat = backing == nil ? nil : "qcow2"
             try await Qcow2Create.create(on: disk, options)
             bench.host.add(name, disk)
         }
+
+        func attach(_ node: String) async throws {
+            root = try await bench.attach(node)
+            attached.wakeAll()
+        }
+
+        /// Removes the export while requests are under way: they end first.
+        func detach() async {
+            guard let old = root else { return }
+            root = nil
+            await bench.graph.detach(old)
+        }
+
+        /// Nothing is under way: the disk is what the model says.
+        func compare(_ node: String) async throws {
+            let root = try await bench.attach(node, writable: false)
+            let bytes = try await root.bytes(at: 0, count: Int(root.length))
+            #expect(model.length == root.length, "seed \(seed)")
+            #expect(model.mismatch(bytes, at: 0) == nil, "seed \(seed)")
+            await bench.graph.detach(root)
+        }
     }
 
-    /// One client, which has a region of the disk for itself.
-    private func client(_ index: Int, _ run: Run, _ root: BlockRoot) async throws {
+    /// One client, which has a part of the disk for itself.
+    private func client(_ index: Int, _ run: Run) async throws {
         var random = SeededRandom(seed: run.seed &* 31 &+ UInt64(index))
-        let start = UInt64(index) * Self.region
         for _ in 0..<150 {
-            let at = start + random.below(Self.region - 9000)
-            let count = 1 + Int(random.below(9000))
-            let range = ByteRange(at: at, count: UInt64(count))
-            switch random.below(10) {
-            case 0...4:
-                let bytes = random.bytes(count)
-                run.model.write(bytes, at: at)
-                try await root.write(bytes, at: at, flags: random.chance(10) ? .fua : [])
-            case 5:
-                run.model.zero(range)
-                try await root.zero(range, flags: random.chance(50) ? .mayUnmap : [])
-            case 6: try await root.flush()
-            default:
-                let bytes = try await root.bytes(at: at, count: count)
-                if let mismatch = run.model.mismatch(bytes, at: at) { throw mismatch }
+            while run.root == nil { await run.attached.wait() }
+            guard let root = run.root else { return }
+            let region = run.model.length / UInt64(Self.clients)
+            let at = UInt64(index) * region + random.below(region - 9000)
+            do throws(BlockError) {
+                try await request(ByteRange(at: at, count: 1 + random.below(9000)), &random, run, root)
+            } catch {
+                // The export was removed first.
+                guard error == .closed, run.root !== root else { throw error }
             }
         }
     }
 
-    /// Snapshots, reopens and failing changes, until the clients have ended.
+    private func request(_ range: ByteRange, _ random: inout SeededRandom, _ run: Run, _ root: BlockRoot)
+        async throws(BlockError)
+    {
+        switch random.below(10) {
+        case 0...4:
+            let bytes = random.bytes(Int(range.count))
+            try await root.write(bytes, at: range.start, flags: random.chance(10) ? .fua : [])
+            run.model.write(bytes, at: range.start)
+        case 5:
+            try await root.zero(range, flags: random.chance(50) ? .mayUnmap : [])
+            run.model.zero(range)
+        case 6: try await root.flush()
+        default:
+            let bytes = try await root.bytes(at: range.start, count: Int(range.count))
+            if let mismatch = run.model.mismatch(bytes, at: range.start) {
+                Issue.record("seed \(run.seed): \(mismatch)")
+            }
+        }
+    }
+
+    /// Snapshots, reopens, removed exports, new sizes and failing changes, until the clients have ended.
     private func change(_ run: Run) async throws {
         var random = SeededRandom(seed: run.seed &+ 77)
         let graph = run.bench.graph
         var top = 0
-        while run.running > 0, top < 8 {
+        while run.running > 0 {
             await run.bench.context.sleep(ms: random.below(4))
             let name = "n\(top)"
             var options = Qcow2Options(
                 file: .options(Make.file("\(top)")),
                 backing: top == 0 ? nil : .child(.node("n\(top - 1)")))
-            switch random.below(4) {
+            switch random.below(6) {
             case 0:
                 options.cacheSize = 65536 << random.below(4)
                 try await graph.reopen([NodeOptions(.qcow2(options), nodeName: name)])
@@ -84,36 +125,47 @@ struct StressTests {
                     try await graph.reopen([NodeOptions(.qcow2(options), nodeName: name, common: .readOnly)])
                 }
                 #expect(text == "Read-only block node '\(name)' cannot support read-write users")
+            case 2:
+                let text = await run.bench.failure {
+                    try await graph.resize(device: nil, nodeName: name, to: 512)
+                }
+                #expect(text.hasPrefix("Permission conflict on node '\(name)'"))
+                await run.detach()
+                if random.chance(60) {
+                    let size = Self.size / 2 + (random.below(Self.size) & ~511)
+                    try await graph.resize(device: nil, nodeName: name, to: Int64(size))
+                    run.model.resize(to: size)
+                }
+                try await run.compare(name)
+                try await run.attach(name)
             default:
+                guard top < 8 else { break }
                 top += 1
                 try await run.addImage("\(top)", backing: "\(top - 1)")
                 try await graph.add(Make.qcow2("n\(top)", "\(top)", backing: BackingReference.none))
                 try await graph.snapshot(node: name, overlay: "n\(top)")
             }
         }
-        while run.running > 0 { await run.ended.wait() }
+        await run.detach()
+        try await run.compare("n\(top)")
     }
 
-    @Test(
-        "clients read what they wrote, and every image of the chain is clean", arguments: 1...12 as ClosedRange<UInt64>)
+    @Test("clients read what they wrote, and every image of the chain is clean", arguments: seeds)
     func underLoad(seed: UInt64) throws {
         let run = Run(seed)
         try run.bench.run {
             try await run.addImage("0", backing: nil)
             try await run.bench.graph.add(Make.qcow2("n0", "0"))
-            let root = try await run.bench.attach("n0")
+            try await run.attach("n0")
             for index in 0..<Self.clients {
                 run.bench.context.spawn {
-                    do { try await self.client(index, run, root) } catch {
+                    do { try await self.client(index, run) } catch {
                         Issue.record("seed \(seed), client \(index): \(error)")
                     }
                     run.running -= 1
-                    run.ended.wakeAll()
                 }
             }
             try await change(run)
-            let bytes = try await root.bytes(at: 0, count: Int(Self.size))
-            #expect(run.model.mismatch(bytes, at: 0) == nil, "seed \(seed)")
         }
         for (name, disk) in run.disks {
             let check = MiniCheck(disk.durable)
@@ -123,9 +175,7 @@ struct StressTests {
         let last = try #require(run.disks.keys.compactMap { Int($0) }.max())
         try run.bench.run {
             try await run.bench.graph.add(Make.qcow2("again", "\(last)", .readOnly))
-            let root = try await run.bench.attach("again", writable: false)
-            let bytes = try await root.bytes(at: 0, count: Int(Self.size))
-            #expect(run.model.mismatch(bytes, at: 0) == nil, "seed \(seed)")
+            try await run.compare("again")
         }
     }
 }
