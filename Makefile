@@ -3,10 +3,12 @@
 # make crash [STATES=1000000]     crash states of random programs, from where the recorded runs ended (docs/reliability.md)
 # make faults [POINTS=100000]     failed I/Os, likewise
 # make soak                       all of it, with all short programs, and the order of every write
+# make peer [QEMU_IO=qemu-io]     the same judgement on what QEMU writes
 # make kills [KILLS=1000] [FILESYSTEM=ext4]   SIGKILL under load on a file system of its own: ext4, xfs, btrfs (root) or none
 # make mutants                    takes guards out one at a time: a check must notice each
+# make tsan                       what runs on several threads, under ThreadSanitizer
 # make fuzz TARGET=qcow2 SECONDS=60   random inputs, led by what they reach (docs/reliability.md); fuzz-merge keeps what is new
-.PHONY: deps build serve check fuzz fuzz-merge format docs clean simulate crash exhaustive faults audit soak kills mutants
+.PHONY: deps build serve check fuzz fuzz-merge format docs clean simulate crash exhaustive faults audit soak peer kills tsan mutants
 export SWIFT_BACKTRACE := enable=no
 
 NACRE := .build/release/nacre
@@ -57,12 +59,28 @@ audit: simulate
 
 soak: crash exhaustive faults audit
 
+QEMU_IO := qemu-io
+
+peer: simulate
+	@scripts/deps test
+	.build/release/simulate peer --qemu-io $(QEMU_IO) --programs 1000 --from 0
+	.build/release/simulate peer --qemu-io $(QEMU_IO) --programs 1000 --from 0 --no-discards
+
 KILLS := 1000
 FILESYSTEM := ext4
 
 kills: build
 	@scripts/deps test
 	scripts/kills --filesystem $(FILESYSTEM) --kills $(KILLS) $(RECORD)
+
+# Whatever runs on more than one thread; the simulations run on one.
+TSAN := HostIOTests|HostStorageTests|NBDServerTests|MonitorTests|InteropTests.Story
+
+tsan: deps
+	swift build --build-tests --sanitize=thread --scratch-path .build/tsan
+	TSAN_OPTIONS="suppressions=$(CURDIR)/Tests/tsan.supp log_path=$(CURDIR)/.build/tsan/report" \
+	  swift test --skip-build --sanitize=thread --scratch-path .build/tsan --disable-xctest --no-parallel --filter "$(TSAN)"
+	@! cat .build/tsan/report.* 2>/dev/null
 
 mutants: deps
 	scripts/mutants

@@ -64,7 +64,7 @@ public struct CrashJudge {
         let io = chain.io
         let found: [UInt8]
         do throws(BlockError) { found = try await io.bytes(at: 0, count: Int(io.length)) } catch {
-            throw Violation("D1: reading fails: \(error)", .lost)
+            throw Violation("D2: reading fails: \(error)", .lost)
         }
         var random = SeededRandom(seed: 0xFE11)
         let pattern = random.bytes(found.count)
