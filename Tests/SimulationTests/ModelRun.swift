@@ -87,6 +87,18 @@ final class ModelRun {
     private func push(size: UInt64) async throws {
         try await chain.push(size: size)
         promises.append(Promise())
+        watch()
+    }
+
+    /// Every write to the top image is held against the rules of order.
+    private func watch() {
+        for disk in chain.disks { disk.onEvent = nil }
+        let disk = chain.disks[chain.top]
+        let audit = OrderAudit(disk)
+        disk.onEvent = { [weak self] event in
+            audit.observe(event)
+            if let wrong = audit.violation { self?.fail("\(wrong)") }
+        }
     }
 
     /// Closes an image and looks at what it left behind.
@@ -105,6 +117,7 @@ final class ModelRun {
     private func reopen() async throws {
         for index in chain.disks.indices.reversed() { try await close(index) }
         for index in chain.disks.indices { try await chain.open(index, readOnly: index < chain.top) }
+        watch()
     }
 
     private func snapshot(size: UInt64) async throws {
@@ -128,6 +141,7 @@ final class ModelRun {
             guard check.isClean else { throw Violation("the forged snapshot is wrong: \(check.errors)") }
         }
         try await chain.open(top, readOnly: false)
+        watch()
     }
 
     // MARK: steps
