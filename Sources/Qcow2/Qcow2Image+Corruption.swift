@@ -45,8 +45,14 @@ extension Qcow2Image {
             }
         }
         let buffer = AlignedBuffer(copying: sector)
-        try await file.write(at: 0, from: buffer.bytes, flags: [])
-        try await file.flush()
+        do throws(BlockError) {
+            try await file.write(at: 0, from: buffer.bytes, flags: [])
+            try await file.flush()
+        } catch {
+            // The file has one size or the other; until one is written again, nothing that either shows may go.
+            diskHeader.size = max(diskHeader.size, onDisk.size)
+            throw error
+        }
         headerSector = sector
         diskHeader = onDisk
     }

@@ -47,7 +47,9 @@ extension Qcow2Image {
         // New requests past the end are refused from here on; those that fill places there are awaited.
         length = newLength
         await settle(ByteRange(from: newLength, to: old))
-        if header.size > newLength {
+        // A growth that was not committed yet is no size of the file: to store it now would be to store it too early.
+        let isStored = diskHeader.size > newLength
+        if isStored {
             do throws(BlockError) { try await writeHeaderFields { $0.size = newLength } } catch {
                 // Which size the file has is not known: the next commit says it again.
                 length = old
@@ -55,9 +57,9 @@ extension Qcow2Image {
                 if error != .noSpace { fence(error) }
                 throw error
             }
-            header.size = newLength
-            isSizeDirty = false
         }
+        header.size = newLength
+        isSizeDirty = !isStored && diskHeader.size != newLength
         try await unmapPast(newLength)
     }
 

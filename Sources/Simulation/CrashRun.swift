@@ -46,6 +46,7 @@ public final class CrashRun {
             chain.dropAll()
             try? context.runToIdle()
             for disk in chain.disks { disk.onEvent = nil }
+            chain.base?.onEvent = nil
             onPoint = nil
         }
         do {
@@ -86,15 +87,33 @@ public final class CrashRun {
         didBegin = true
     }
 
-    /// Only one disk at a time is written.
+    /// Only one disk at a time is written, the others keep what they hold (D8).
     private func watch(_ disk: SimDisk) {
-        for other in chain.disks { other.onEvent = nil }
+        for other in chain.disks { keep(other) }
+        if let base = chain.base { keep(base) }
         let audit = OrderAudit(disk)
         disk.onEvent = { [self] event in
             audit.observe(event)
             if let wrong = audit.violation { fail(wrong) }
             if isPoint(event) { showPoint() }
         }
+    }
+
+    private func keep(_ disk: SimDisk) {
+        disk.onEvent = { [self] event in
+            if case .issued(let change) = event {
+                fail(Violation("a disk that is only read is changed: \(change) (D8)"))
+            }
+        }
+    }
+
+    /// Closes the top image, which leaves nothing to a flush that might come (O16).
+    private func close() async throws {
+        let disk = chain.disks[chain.top]
+        try await chain.close(chain.top)
+        let left = disk.pending.filter { if case .discard = $0.change { false } else { true } }
+        if let left = left.first { throw Violation("not durable when the image is closed: \(left) (O16)") }
+        oracle.closed()
     }
 
     /// At which events of the top disk a crash is worth a look; before a flush covers what is pending, where not told
@@ -212,8 +231,8 @@ public final class CrashRun {
 
     private func snapshot(size: UInt64) async throws {
         try await drain()
-        try await chain.close(chain.top)
-        oracle.closed()
+        try await close()
+        keep(chain.disks[chain.top])
         try await chain.open(chain.top, readOnly: true)
         try await chain.push(size: size)
         let request = takeRequest()
@@ -226,8 +245,7 @@ public final class CrashRun {
 
     private func reopen() async throws {
         try await drain()
-        try await chain.close(chain.top)
-        oracle.closed()
+        try await close()
         showPoint()
         chain.disks[chain.top].reopen()
         flushFailed = false

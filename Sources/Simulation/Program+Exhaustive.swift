@@ -27,7 +27,8 @@ public struct ExhaustivePrograms: RandomAccessCollection, Sendable {
             .zero(ByteRange(at: second, count: cluster), mayUnmap: false, fua: false),
             .zero(ByteRange(at: first + 256, count: 512), mayUnmap: true, fua: false),
             .discard(ByteRange(at: first, count: 5 * cluster)),
-            .flush, .snapshot(size), .resize(size + 2 * cluster + 512), .resize(first + 512), .reopen,
+            .flush, .snapshot(size), .resize(size + 2 * cluster + 512), .resize(size + 512), .resize(first + 512),
+            .reopen,
         ]
     }
 

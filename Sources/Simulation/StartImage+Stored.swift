@@ -9,7 +9,8 @@ extension StartImage {
     public static func stored(_ name: String, _ read: (String) throws -> [UInt8]) rethrows -> StartImage {
         let size = name == "full" ? 121 << 10 : 132 << 10
         var contents = [UInt8](repeating: 0, count: size)
-        let base = name == "backed" ? SparseBytes(try read("backing.raw")) : nil
+        // What the backing file holds past the image's end must never show.
+        let base = name == "backed" ? SparseBytes(try read("backing.raw") + repeatElement(0xBB, count: 8192)) : nil
         for offset in contents.indices {
             let isOwn = name == "full" || name == "compressed" || (name != "empty" && offset % 8192 < 4096)
             if isOwn {
@@ -35,7 +36,7 @@ extension StartImage {
         shape.clusterBits = 10
         shape.refcountBits = 16
         shape.size = UInt64(contents.count)
-        shape.backing = base == nil ? .none : .equal
+        shape.backing = base == nil ? .none : .longer
         shape.lazyRefcounts = name == "lazy"
         shape.tinyCaches = false
         shape.depth = 4

@@ -36,6 +36,16 @@ import Testing
         #expect(result.states > 0)
     }
 
+    @Test("a disk that grew and shrank again before a commit shows nothing of what lies past the old end")
+    func growthTakenBack() throws {
+        let start = try #require(Self.stored.first { $0.name == "backed" })
+        let size = start.shape.size
+        let steps: [Step] = [
+            .resize(size + 2560), .resize(size + 512), .write(ByteRange(at: 0, count: 512), fua: false, fill: 1),
+        ]
+        _ = try CrashExamination(Program(seed: 1, shape: start.shape, steps: steps + [.flush]), on: start).run()
+    }
+
     @Test("a machine that crashes again while it starts, with a repair or without, loses nothing either")
     func secondCrash() throws {
         var second = 0
