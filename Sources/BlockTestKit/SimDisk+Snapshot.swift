@@ -29,8 +29,9 @@ extension SimDisk.Operation {
         case .write, .zero: break
         case .discard, .resize: return
         }
-        // The last sector of a file ends where the file ends.
-        range = whole.intersection(ByteRange(at: 0, count: max(contents.length, range.end)))
+        // The last sector of a file ends where the file ends. What the file holds of a guest's sector there is left out: a
+        // change under way that makes the file longer may write that sector whole, and would be mixed with it.
+        range = whole.intersection(ByteRange(at: 0, count: max(contents.length & ~511, range.end)))
         change = .write(contents.bytes(range))
     }
 }

@@ -41,7 +41,13 @@ class Disk:
         return self
 
     def mount(self):
-        run("mount", "-t", self.kind, "-o", "loop", self.image, self.folder)
+        command = ["mount", "-t", self.kind, "-o", "loop", self.image, self.folder]
+        # Until the kernel has let the crashed one go, btrfs refuses a file system of the same name.
+        for _ in range(100):
+            if not run(*command, fails=True).returncode:
+                return
+            time.sleep(0.1)
+        run(*command)
 
     def unmount(self):
         # The kernel may still be letting go of a killed process's requests.
