@@ -47,7 +47,10 @@ public final class BlockIO: Storage {
     /// Apart from each other: requests that were widened to the alignment of the storage, and whatever overlaps them.
     let widened = RangeLock()
     private var epochTimer: TimerID?
-    private var isRetired = false
+    /// Flushes that the timer began and that have not ended.
+    private var ownFlushes = 0
+    private let ownFlushesEnded = WaitQueue()
+    private var isPaused = false
 
     /// How long a change of a format may wait for its commit, in milliseconds.
     static let epochMs: UInt64 = 1000
@@ -132,20 +135,38 @@ public final class BlockIO: Storage {
         try await zero(ByteRange(from: old, to: end), flags: .mayUnmap)
     }
 
-    /// Ends the walker's own timers for good; called when it is swapped out or its node closes.
+    /// Lets the walker do nothing by itself any more, and waits for what it had begun: before the graph below it changes, or
+    /// it closes. Who drains it sees to the requests of others.
+    public func pause() async {
+        retire()
+        while ownFlushes > 0 { await ownFlushesEnded.wait() }
+    }
+
+    /// Ends a pause, or begins where a new walker takes over what an old one had not committed.
+    public func resume() {
+        isPaused = false
+        if case .format(let format) = driver { scheduleCommit(format) }
+    }
+
+    /// Ends the walker's own timer, without waiting: of one that is dropped as it is.
     public func retire() {
-        isRetired = true
+        isPaused = true
         cancelEpoch()
     }
 
     /// Sees to it that the format's changes are committed within a second.
     func scheduleCommit(_ format: any ImageFormat) {
-        guard epochTimer == nil, !isRetired, case .soon = format.commitUrgency else { return }
+        guard epochTimer == nil, !isPaused, case .soon = format.commitUrgency else { return }
         epochTimer = context.schedule(afterMs: Self.epochMs) { [weak self] in
             guard let self else { return }
             self.epochTimer = nil
-            // The failure stays with the format, which is fenced; the next request learns of it.
-            self.context.spawn { try? await self.flush() }
+            self.ownFlushes += 1
+            self.context.spawn {
+                // The failure stays with the format, which is fenced; the next request learns of it.
+                try? await self.flush()
+                self.ownFlushes -= 1
+                if self.ownFlushes == 0 { self.ownFlushesEnded.wakeAll() }
+            }
         }
     }
 

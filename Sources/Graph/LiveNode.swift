@@ -36,7 +36,7 @@ final class LiveNode {
 
     /// Writes back, ends, and gives back what it holds. Its children are still open; nobody uses it any more.
     func close() async throws(BlockError) {
-        walker.retire()
+        await walker.pause()
         switch driver {
         case .file(let file): await file.close()
         case .qcow2(let image):
