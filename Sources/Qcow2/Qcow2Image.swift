@@ -60,6 +60,8 @@ public final class Qcow2Image: ImageFormat {
     var loading: [(need: TableNeed, queue: WaitQueue)] = []
     /// Held by whatever makes tables, moves them, or writes changes back.
     let structure = AsyncLock()
+    /// Held while the header is written: its sector is put together from what the last write left.
+    let headerWrites = AsyncLock()
 
     // State.
     public internal(set) var isReadOnly: Bool
