@@ -67,6 +67,8 @@ extension Qcow2Image {
         guard !ranges.isEmpty else { return }
         decoder.forget()
         let bits = UInt64(geometry.clusterBits)
+    public func noteFullHost() { isStarved = true }
+
         for range in ranges {
             for cluster in range.start >> bits..<range.end >> bits { freed.held.remove(cluster) }
             freeHint = min(freeHint, range.start >> bits)
