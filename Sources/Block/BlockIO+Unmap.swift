@@ -3,13 +3,14 @@ public import Bytes
 extension BlockIO {
     public func zero(_ range: ByteRange, flags: ZeroFlags) async throws(BlockError) {
         if options.isReadOnly { throw .readOnly }
+        let range = try check(range, growable: limits.growable)
+        // A node that ignores discards keeps the space of what it zeroes, whatever the client allows.
+        let flags = options.honoursDiscard ? flags : flags.subtracting(.mayUnmap)
         switch driver {
         case .storage(let storage):
-            let range = try check(range, growable: storage.limits.growable)
             try await zero(range, of: storage, flags: flags)
         case .format(let format):
-            let range = try check(range, growable: false)
-            let keeps = !(flags.contains(.mayUnmap) && options.honoursDiscard)
+            let keeps = !flags.contains(.mayUnmap)
             try await unmap(range, of: format, to: .zero(keepPlace: keeps), flags: flags)
             if flags.contains(.fua) { try await flush() }
         }
@@ -52,7 +53,6 @@ extension BlockIO {
         }
     }
 
-    /// Writes zeros through the ordinary write path, unless the part reads as zeros already.
     /// One attempt to unmap the first bytes of `rest`. Answers how many are done; 0 means: ask again.
     private func unmapFirst(
         of rest: ByteRange, of format: any ImageFormat, to target: UnmapTarget, flags: ZeroFlags, _ walk: inout Walk
@@ -83,6 +83,7 @@ extension BlockIO {
         }
     }
 
+    /// Writes zeros through the ordinary write path, unless the part reads as zeros already.
     private func zeroAsData(
         _ part: ByteRange, of format: any ImageFormat, flags: ZeroFlags, _ walk: inout Walk
     ) async throws(BlockError) {
@@ -92,8 +93,8 @@ extension BlockIO {
             let piece = rest.prefix(min(known.count, Self.zeroPiece))
             if !known.flags.contains(.zero) {
                 if flags.contains(.fastOnly) { throw .unsupported }
-                let zeros = AlignedBuffer(byteCount: Int(piece.count))
                 if case .now = format.commitUrgency { try await flush() }
+                let zeros = AlignedBuffer(byteCount: Int(piece.count))
                 try await write(piece, of: format, from: zeros.bytes, &walk)
             }
             rest = rest.dropping(piece.count)
@@ -124,7 +125,6 @@ extension BlockIO {
         try await writeZeros(range, of: storage, flags: flags)
     }
 
-    private func writeZeros(_ range: ByteRange, of storage: any Storage, flags: ZeroFlags) async throws(BlockError) {
     /// Changes whole units of the storage apart from writes that are widened to them: what such a write has read before,
     /// it would bring back.
     private func apart(_ range: ByteRange, _ storage: any Storage, _ change: () async throws(BlockError) -> Void)
@@ -136,6 +136,7 @@ extension BlockIO {
         try await change()
     }
 
+    private func writeZeros(_ range: ByteRange, of storage: any Storage, flags: ZeroFlags) async throws(BlockError) {
         guard !range.isEmpty else { return }
         let zeros = AlignedBuffer(byteCount: Int(min(range.count, Self.zeroPiece)))
         var rest = range
