@@ -3,13 +3,14 @@ public import Bytes
 extension BlockIO {
     public func zero(_ range: ByteRange, flags: ZeroFlags) async throws(BlockError) {
         if options.isReadOnly { throw .readOnly }
+        let range = try check(range, growable: limits.growable)
+        // A node that ignores discards keeps the space of what it zeroes, whatever the client allows.
+        let flags = options.honoursDiscard ? flags : flags.subtracting(.mayUnmap)
         switch driver {
         case .storage(let storage):
-            let range = try check(range, growable: storage.limits.growable)
             try await zero(range, of: storage, flags: flags)
         case .format(let format):
-            let range = try check(range, growable: false)
-            let keeps = !(flags.contains(.mayUnmap) && options.honoursDiscard)
+            let keeps = !flags.contains(.mayUnmap)
             try await unmap(range, of: format, to: .zero(keepPlace: keeps), flags: flags)
             if flags.contains(.fua) { try await flush() }
         }
@@ -25,7 +26,7 @@ extension BlockIO {
             let inside = range.intersection(ByteRange(at: 0, count: storage.length)).shrunk(
                 to: max(storage.limits.requestAlignment, storage.limits.discardAlignment, 1))
             guard storage.limits.discards, !inside.isEmpty else { return }
-            try await storage.discard(inside)
+            try await apart(inside, storage) { () async throws(BlockError) in try await storage.discard(inside) }
         case .format(let format):
             try await unmap(range, of: format, to: .discard, flags: [])
         }
@@ -36,51 +37,65 @@ extension BlockIO {
         async throws(BlockError)
     {
         if case .now = format.commitUrgency { try await flush() }
-        let token = format.beginRequest()
+        var walk = Walk(token: format.beginRequest())
         defer {
-            format.endRequest(token)
+            format.endRequest(walk.token)
             scheduleCommit(format)
         }
         var rest = range
         while !rest.isEmpty {
             if let refusal = format.writeRefusal { throw refusal }
-            switch format.unmap(rest, to: target) {
-            case .done(let count):
-                rest = rest.dropping(count)
-            case .needs(let need):
-                try await format.resolve(need)
-            case .busy:
-                await format.settle(rest)
-            case .failed(let failure):
-                throw failure
-            case .asData(let count):
-                let part = rest.prefix(count)
-                if target != .discard { try await zeroAsData(part, of: format, flags: flags) }
-                rest = rest.dropping(part.count)
-            case .passDown(let offset, let count):
-                guard let file else { throw .noMedium }
-                let part = rest.prefix(count)
-                let below = ByteRange(at: offset, count: part.count)
-                if target == .discard {
-                    try await file.discard(below)
-                } else {
-                    try await file.zero(below, flags: flags.subtracting(.fua))
-                }
-                rest = rest.dropping(part.count)
+            do throws(BlockError) {
+                rest = rest.dropping(try await unmapFirst(of: rest, of: format, to: target, flags: flags, &walk))
+            } catch .noSpace {
+                try await reclaim(format, &walk)
             }
         }
     }
 
+    /// One attempt to unmap the first bytes of `rest`. Answers how many are done; 0 means: ask again.
+    private func unmapFirst(
+        of rest: ByteRange, of format: any ImageFormat, to target: UnmapTarget, flags: ZeroFlags, _ walk: inout Walk
+    ) async throws(BlockError) -> UInt64 {
+        switch format.unmap(rest, to: target) {
+        case .done(let count):
+            return count
+        case .needs(let need):
+            try await format.resolve(need)
+            return 0
+        case .busy:
+            await format.settle(rest)
+            return 0
+        case .failed(let failure):
+            throw failure
+        case .asData(let count):
+            if target != .discard { try await zeroAsData(rest.prefix(count), of: format, flags: flags, &walk) }
+            return count
+        case .passDown(let offset, let count):
+            guard let file else { throw .noMedium }
+            let below = ByteRange(at: offset, count: min(count, rest.count))
+            if target == .discard {
+                try await file.discard(below)
+            } else {
+                try await file.zero(below, flags: flags.subtracting(.fua))
+            }
+            return count
+        }
+    }
+
     /// Writes zeros through the ordinary write path, unless the part reads as zeros already.
-    private func zeroAsData(_ part: ByteRange, of format: any ImageFormat, flags: ZeroFlags) async throws(BlockError) {
+    private func zeroAsData(
+        _ part: ByteRange, of format: any ImageFormat, flags: ZeroFlags, _ walk: inout Walk
+    ) async throws(BlockError) {
         var rest = part
         while !rest.isEmpty {
             let known = try await status(of: rest)
             let piece = rest.prefix(min(known.count, Self.zeroPiece))
             if !known.flags.contains(.zero) {
                 if flags.contains(.fastOnly) { throw .unsupported }
+                if case .now = format.commitUrgency { try await flush() }
                 let zeros = AlignedBuffer(byteCount: Int(piece.count))
-                try await write(piece, of: format, from: zeros.bytes)
+                try await write(piece, of: format, from: zeros.bytes, &walk)
             }
             rest = rest.dropping(piece.count)
         }
@@ -95,7 +110,9 @@ extension BlockIO {
             limits.zeroesFast ? range.shrunk(to: limits.requestAlignment) : ByteRange(at: range.start, count: 0)
         if !inside.isEmpty {
             do {
-                try await storage.zero(inside, flags: flags)
+                try await apart(inside, storage) { () async throws(BlockError) in
+                    try await storage.zero(inside, flags: flags)
+                }
             } catch {
                 // A host that refuses to zero in place still takes zeros as data.
                 guard error == .unsupported, !flags.contains(.fastOnly) else { throw error }
@@ -106,6 +123,17 @@ extension BlockIO {
         }
         if flags.contains(.fastOnly) { throw .unsupported }
         try await writeZeros(range, of: storage, flags: flags)
+    }
+
+    /// Changes whole units of the storage apart from writes that are widened to them: what such a write has read before,
+    /// it would bring back.
+    private func apart(_ range: ByteRange, _ storage: any Storage, _ change: () async throws(BlockError) -> Void)
+        async throws(BlockError)
+    {
+        guard storage.limits.requestAlignment > 1 else { return try await change() }
+        await widened.lock(range)
+        defer { widened.unlock(range) }
+        try await change()
     }
 
     private func writeZeros(_ range: ByteRange, of storage: any Storage, flags: ZeroFlags) async throws(BlockError) {

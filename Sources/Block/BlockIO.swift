@@ -47,7 +47,10 @@ public final class BlockIO: Storage {
     /// Apart from each other: requests that were widened to the alignment of the storage, and whatever overlaps them.
     let widened = RangeLock()
     private var epochTimer: TimerID?
-    private var isRetired = false
+    /// Flushes that the timer began and that have not ended.
+    private var ownFlushes = 0
+    private let ownFlushesEnded = WaitQueue()
+    private var isPaused = false
 
     /// How long a change of a format may wait for its commit, in milliseconds.
     static let epochMs: UInt64 = 1000
@@ -132,20 +135,47 @@ public final class BlockIO: Storage {
         try await zero(ByteRange(from: old, to: end), flags: .mayUnmap)
     }
 
-    /// Ends the walker's own timers for good; called when it is swapped out or its node closes.
+    /// Flushes until the format has nothing left to write back or to give back to the host: before a node closes or goes
+    /// read-only. No request is under way.
+    public func finish() async throws(BlockError) {
+        try await flush()
+        guard case .format(let format) = driver else { return }
+        // Two rounds end an epoch; those after them are for what the last one's own tables changed.
+        for _ in 0..<8 where format.commitUrgency != .none { try await flush() }
+    }
+
+    /// Lets the walker do nothing by itself any more, and waits for what it had begun: before the graph below it changes, or
+    /// it closes. Who drains it sees to the requests of others.
+    public func pause() async {
+        retire()
+        while ownFlushes > 0 { await ownFlushesEnded.wait() }
+    }
+
+    /// Ends a pause, or begins where a new walker takes over what an old one had not committed.
+    public func resume() {
+        isPaused = false
+        if case .format(let format) = driver { scheduleCommit(format) }
+    }
+
+    /// Ends the walker's own timer, without waiting: of one that is dropped as it is.
     public func retire() {
-        isRetired = true
+        isPaused = true
         cancelEpoch()
     }
 
     /// Sees to it that the format's changes are committed within a second.
     func scheduleCommit(_ format: any ImageFormat) {
-        guard epochTimer == nil, !isRetired, case .soon = format.commitUrgency else { return }
+        guard epochTimer == nil, !isPaused, format.commitUrgency != .none else { return }
         epochTimer = context.schedule(afterMs: Self.epochMs) { [weak self] in
             guard let self else { return }
             self.epochTimer = nil
-            // The failure stays with the format, which is fenced; the next request learns of it.
-            self.context.spawn { try? await self.flush() }
+            self.ownFlushes += 1
+            self.context.spawn {
+                // The failure stays with the format, which is fenced; the next request learns of it.
+                try? await self.flush()
+                self.ownFlushes -= 1
+                if self.ownFlushes == 0 { self.ownFlushesEnded.wakeAll() }
+            }
         }
     }
 
@@ -155,10 +185,13 @@ public final class BlockIO: Storage {
         epochTimer = nil
     }
 
-    /// Checks a request against the device's end.
-    func check(_ range: ByteRange?, growable: Bool) throws(BlockError) -> ByteRange {
+    /// No file reaches further, in bytes: positions in it are signed numbers to the host.
+    private static let furthestEnd = UInt64(Int64.max)
+
+    /// Checks a request against the device's end, or that of all files where the device grows.
+    func check(_ range: ByteRange?, growable: @autoclosure () -> Bool) throws(BlockError) -> ByteRange {
         guard let range else { throw .outOfRange }
-        guard growable || range.end <= length else { throw .outOfRange }
+        guard range.end <= length || growable() && range.end <= Self.furthestEnd else { throw .outOfRange }
         return range
     }
 }

@@ -9,6 +9,8 @@ private struct Swap {
     var affected: [NodeID] = []
     /// Nodes that nobody holds any more, parents first.
     var released: [NodeID] = []
+    /// Nodes whose walkers rest meanwhile, parents first: those released, and those affected.
+    var paused: [NodeID] { released + affected.reversed() }
     /// Users that must wait meanwhile.
     var drained: [BlockRoot] = []
     var reopens: [(id: NodeID, file: any HostFile, reopen: any HostFileReopen)] = []
@@ -27,10 +29,13 @@ extension Graph {
         var swap = survey(change)
         for root in swap.drained { root.beginDrain() }
         for root in swap.drained { await root.settle() }
+        // What walkers do by themselves, no root knows of.
+        for id in swap.paused { await live[id]?.walker.pause() }
         do throws(OpenError) {
             try await prepare(change, &swap)
         } catch {
             for step in swap.undo.reversed() { await step() }
+            for id in swap.paused { live[id]?.walker.resume() }
             for root in swap.drained { root.resume() }
             throw error
         }
@@ -66,11 +71,12 @@ extension Graph {
         return swap
     }
 
-    /// Everything that can fail: changed nodes are flushed, files and images reopened, walkers made.
+    /// Everything that can fail: affected nodes are flushed, files and images reopened, walkers made.
     private func prepare(_ change: Change, _ swap: inout Swap) async throws(OpenError) {
-        for id in swap.changed where !value.flags(of: id).isReadOnly {
-            do { try await live[id]?.walker.flush() } catch {
-                guard let text = change.flushFailure else { continue }
+        for id in swap.affected.reversed() {
+            guard let walker = live[id]?.walker, !walker.options.isReadOnly else { continue }
+            do { try await walker.flush() } catch {
+                guard swap.changed.contains(id), let text = change.flushFailure else { continue }
                 throw OpenError(text, cause: error)
             }
         }
@@ -113,6 +119,8 @@ extension Graph {
         guard let image = live[id]?.image, !image.isReadOnly else { return }
         guard change.value.flags(of: id).isReadOnly || needsNewImage(id, change) else { return }
         do {
+            // The walker punches what the image frees as it ends; whether all was written back, the image tells.
+            try? await live[id]?.walker.finish()
             try await image.setReadOnly(true)
         } catch {
             throw OpenError(change.flushFailure ?? error.message, cause: error.cause)
@@ -175,7 +183,6 @@ extension Graph {
         for (id, node) in change.opened where change.value.nodes[id] != nil { live[id] = node }
         for id in swap.affected {
             guard let node = live[id], let walker = swap.walkers[id], let driver = swap.drivers[id] else { continue }
-            node.walker.retire()
             node.walker = walker
             node.driver = driver
         }
@@ -185,6 +192,8 @@ extension Graph {
             guard let node = live[id], let planned = value.nodes[id] else { continue }
             rebind(node.driver, planned, child: { self.live[$0]?.walker }, host: { self.live[$0]?.host })
         }
+        // What the old walkers had not committed yet is the new ones' to commit.
+        for id in swap.affected { live[id]?.walker.resume() }
         for (id, root) in change.newRoots { roots[id] = root }
         for id in Array(roots.keys) {
             guard let planned = value.roots[id] else {

@@ -68,18 +68,24 @@ public final class FileStorage: Storage {
         {
             return
         }
-        try await thread.read(file.descriptor, at: offset, into: &buffer, engine: engine)
+        let file = self.file
+        let descriptor = file.beginCall()
+        defer { file.endCall() }
+        try await thread.read(descriptor, at: offset, into: &buffer, engine: file.options.engine)
     }
 
     public func write(at offset: UInt64, from bytes: RawSpan, flags: WriteFlags) async throws(BlockError) {
         if isReadOnly { throw .readOnly }
         try check(offset, bytes.byteCount)
+        let file = self.file
         let dsync = flags.contains(.fua) && !file.options.noFlush
         if dsync, let flushFailure { throw flushFailure }
+        let descriptor = file.beginCall()
+        defer { file.endCall() }
         do throws(BlockError) {
-            try await thread.write(file.descriptor, at: offset, from: bytes, dsync: dsync, engine: engine)
+            try await thread.write(descriptor, at: offset, from: bytes, dsync: dsync, engine: file.options.engine)
         } catch {
-            if dsync { await judge(error, at: offset, from: bytes) }
+            if dsync { await judge(error, at: offset, from: bytes, file, descriptor) }
             throw error
         }
         // A flush may have failed meanwhile, and taken these bytes with it.
@@ -89,9 +95,11 @@ public final class FileStorage: Storage {
 
     /// Learns from a failed durable write which half of it failed: where the bytes alone can be written, it was the
     /// durability, and no later flush is to be trusted. A full disk, say, is no such failure.
-    private func judge(_ failure: BlockError, at offset: UInt64, from bytes: RawSpan) async {
+    private func judge(
+        _ failure: BlockError, at offset: UInt64, from bytes: RawSpan, _ file: OpenedFile, _ descriptor: Int32
+    ) async {
         do throws(BlockError) {
-            try await thread.write(file.descriptor, at: offset, from: bytes, dsync: false, engine: engine)
+            try await thread.write(descriptor, at: offset, from: bytes, dsync: false, engine: file.options.engine)
         } catch { return }
         distrust(failure)
     }
@@ -136,11 +144,7 @@ public final class FileStorage: Storage {
         guard canPunch, !inside.isEmpty else { return }
         do throws(BlockError) {
             if file.isDevice {
-                let descriptor = file.descriptor
-                let code = await thread.offload {
-                    nacre_device_discard(descriptor, inside.start, inside.count) == 0 ? 0 : -nacre_errno()
-                }
-                if code < 0 { throw BlockError(errno: -code) }
+                try await call { descriptor in nacre_device_discard(descriptor, inside.start, inside.count) }
             } else {
                 try await fallocate(nacre_punch_hole(), inside)
             }
@@ -153,9 +157,12 @@ public final class FileStorage: Storage {
 
     public func flush() async throws(BlockError) {
         if let flushFailure { throw flushFailure }
-        if file.options.noFlush || isReadOnly { return }
+        let file = self.file
+        if file.options.noFlush || file.isReadOnly { return }
+        let descriptor = file.beginCall()
+        defer { file.endCall() }
         do {
-            try await thread.fdatasync(file.descriptor, engine: engine)
+            try await thread.fdatasync(descriptor, engine: file.options.engine)
         } catch {
             distrust(error)
             throw error
@@ -195,9 +202,7 @@ public final class FileStorage: Storage {
             return
         }
         guard let size = off_t(exactly: length) else { throw .outOfRange }
-        let descriptor = file.descriptor
-        let code = await thread.offload { ftruncate(descriptor, size) == 0 ? 0 : -nacre_errno() }
-        if code < 0 { throw BlockError(errno: -code) }
+        try await call { descriptor in ftruncate(descriptor, size) }
         current = length
     }
 
@@ -207,13 +212,26 @@ public final class FileStorage: Storage {
     }
 
     private func fallocate(_ mode: Int32, _ range: ByteRange) async throws(BlockError) {
-        try await thread.fallocate(file.descriptor, mode: mode, at: range.start, count: range.count, engine: engine)
+        let file = self.file
+        let descriptor = file.beginCall()
+        defer { file.endCall() }
+        try await thread.fallocate(
+            descriptor, mode: mode, at: range.start, count: range.count, engine: file.options.engine)
     }
 
-    /// Closes the file; its locks go with it. No request is under way, and none will come.
+    /// Makes a blocking call of libc, which answers -1 and an errno where it fails, on a thread of the pool.
+    private func call(_ work: @escaping @Sendable (Int32) -> Int32) async throws(BlockError) {
+        let file = self.file
+        let descriptor = file.beginCall()
+        defer { file.endCall() }
+        let code = await thread.offload { work(descriptor) == 0 ? 0 : -nacre_errno() }
+        if code < 0 { throw BlockError(errno: -code) }
+    }
+
+    /// Closes the file; its locks go with it. No request shall come; one that is under way ends as if it had come before.
     public func closeFile() { file.close() }
 
-    /// A file that is opened again has no failed flush behind it.
+    /// A file that is opened again has no failed flush behind it. Calls under way end on the old descriptor.
     func replace(_ file: OpenedFile) {
         self.file = file
         current = file.length

@@ -4,9 +4,16 @@ import Glibc
 import HostIO
 
 /// One open descriptor of a host file with its locks and what was learnt about it; closed when dropped.
+///
+/// Whoever makes a call on the descriptor that takes time says so with `beginCall` and `endCall`: the kernel gives a closed
+/// descriptor's number to the next file that is opened, and the call would go there.
 final class OpenedFile {
     /// -1 once closed.
     private(set) var descriptor: Int32
+    /// Calls under way.
+    private var calls = 0
+    /// The descriptor that the last call closes.
+    private var closing: Int32?
     let options: FileOptions
     /// Whether it is open for reading only, by wish or by fall-back.
     let isReadOnly: Bool
@@ -49,12 +56,25 @@ final class OpenedFile {
 
     deinit { close() }
 
-    /// Closes the descriptor, and with it its locks. No request is under way. Idempotent.
+    /// A call begins. Answers the descriptor, which stays open until the call has ended.
+    func beginCall() -> Int32 {
+        calls += 1
+        return descriptor
+    }
+
+    func endCall() {
+        calls -= 1
+        guard calls == 0, let descriptor = closing else { return }
+        closing = nil
+        Glibc.close(descriptor)
+    }
+
+    /// Closes the descriptor, and with it its locks; under a call, when that has ended. Idempotent.
     func close() {
         guard descriptor >= 0 else { return }
         // The locks go first: while the ring still holds the file, closing the descriptor does not end them.
         lock.release(used: [], shared: .all)
-        Glibc.close(descriptor)
+        if calls > 0 { closing = descriptor } else { Glibc.close(descriptor) }
         descriptor = -1
     }
 

@@ -28,8 +28,11 @@ extension Qcow2Image {
         }
     }
 
-    /// Changes fields of the header in the file, in one sector, and flushes.
+    /// Changes fields of the header in the file, in one sector, and flushes. One change at a time: damage is found, and
+    /// marked, while others hold `structure` and write fields of their own.
     func writeHeaderFields(_ change: (inout Header) -> Void) async throws(BlockError) {
+        await headerWrites.lock()
+        defer { headerWrites.unlock() }
         var onDisk = diskHeader
         change(&onDisk)
         var sector = headerSector

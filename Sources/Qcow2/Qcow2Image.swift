@@ -44,7 +44,7 @@ public final class Qcow2Image: ImageFormat {
     var highWater: UInt64 = 0
     var freed = FreedClusters()
     var generations = Generations()
-    /// An allocation found nothing: the next commit ends its epoch at once.
+    /// An allocation found nothing, or a write no room on the host: the next commit ends its epoch at once.
     var isStarved = false
 
     // Overlap checks: every cluster of metadata that is known.
@@ -60,6 +60,8 @@ public final class Qcow2Image: ImageFormat {
     var loading: [(need: TableNeed, queue: WaitQueue)] = []
     /// Held by whatever makes tables, moves them, or writes changes back.
     let structure = AsyncLock()
+    /// Held while the header is written: its sector is put together from what the last write left.
+    let headerWrites = AsyncLock()
 
     // State.
     public internal(set) var isReadOnly: Bool

@@ -41,6 +41,7 @@ final class GraphBench {
         }
         #expect(host.openCount == 0, "files stay open")
         #expect(graph.nodes.isEmpty, "nodes stay")
+        #expect(host.disturbed.isEmpty, "files are reopened or closed under requests")
     }
 
     /// The message that `body` fails with.
@@ -52,6 +53,12 @@ final class GraphBench {
             return error.message
         } catch {
             return "\(error)"
+        }
+    }
+
+    func sleep(ns: UInt64) async {
+        await suspend { (suspension: Suspension<Void>) in
+            context.schedule(afterNs: ns) { suspension.resume() }
         }
     }
 

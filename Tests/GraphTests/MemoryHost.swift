@@ -22,6 +22,8 @@ final class MemoryHost: StorageOpener {
     /// Every spec that was opened, in order.
     private(set) var specs: [FileSpec] = []
     var devices: Set<String> = []
+    /// Files that were reopened or closed while requests on them were under way; none may be.
+    fileprivate(set) var disturbed: [String] = []
     private var nextInode: UInt64 = 1
 
     @discardableResult
@@ -68,7 +70,7 @@ final class MemoryHost: StorageOpener {
             isReadOnly = true
         }
         specs.append(spec)
-        let handle = MemoryFile(spec, file, isReadOnly: isReadOnly)
+        let handle = MemoryFile(spec, file, on: self, isReadOnly: isReadOnly)
         file.handles.append(handle)
         return handle
     }
@@ -77,16 +79,20 @@ final class MemoryHost: StorageOpener {
 /// One open file of a `MemoryHost`.
 final class MemoryFile: HostFile {
     let file: MemoryHost.File
+    private let host: MemoryHost
     private(set) var spec: FileSpec
     private(set) var isReadOnly: Bool
     private(set) var isClosed = false
+    /// Requests under way.
+    private var requests = 0
     var used: Permissions = []
     var unshared: Permissions = []
     var refusesReopen = false
 
-    init(_ spec: FileSpec, _ file: MemoryHost.File, isReadOnly: Bool) {
+    init(_ spec: FileSpec, _ file: MemoryHost.File, on host: MemoryHost, isReadOnly: Bool) {
         self.spec = spec
         self.file = file
+        self.host = host
         self.isReadOnly = isReadOnly
     }
 
@@ -126,6 +132,7 @@ final class MemoryFile: HostFile {
             self.spec = spec
         }
         func commit() {
+            file.checkIsIdle()
             file.spec = spec
             file.isReadOnly = spec.isReadOnly
         }
@@ -140,41 +147,55 @@ final class MemoryFile: HostFile {
     }
 
     func close() async {
+        checkIsIdle()
         isClosed = true
         file.handles.removeAll { $0 === self }
     }
 
-    private func check(writes: Bool) throws(BlockError) {
+    private func checkIsIdle() { if requests > 0 { host.disturbed.append(filename) } }
+
+    /// A request begins; `end` is called when it has ended.
+    private func begin(writes: Bool) throws(BlockError) {
         if isClosed { throw .closed }
         if writes, isReadOnly { throw .readOnly }
+        requests += 1
     }
 
+    private func end() { requests -= 1 }
+
     func read(at offset: UInt64, into buffer: inout MutableRawSpan) async throws(BlockError) {
-        try check(writes: false)
+        try begin(writes: false)
+        defer { end() }
         try await file.storage.read(at: offset, into: &buffer)
     }
     func write(at offset: UInt64, from bytes: RawSpan, flags: WriteFlags) async throws(BlockError) {
-        try check(writes: true)
+        try begin(writes: true)
+        defer { end() }
         try await file.storage.write(at: offset, from: bytes, flags: flags)
     }
     func zero(_ range: ByteRange, flags: ZeroFlags) async throws(BlockError) {
-        try check(writes: true)
+        try begin(writes: true)
+        defer { end() }
         try await file.storage.zero(range, flags: flags)
     }
     func discard(_ range: ByteRange) async throws(BlockError) {
-        try check(writes: true)
+        try begin(writes: true)
+        defer { end() }
         try await file.storage.discard(range)
     }
     func flush() async throws(BlockError) {
-        try check(writes: false)
+        try begin(writes: false)
+        defer { end() }
         try await file.storage.flush()
     }
     func status(of range: ByteRange) async throws(BlockError) -> BlockStatus {
-        try check(writes: false)
+        try begin(writes: false)
+        defer { end() }
         return try await file.storage.status(of: range)
     }
     func resize(to length: UInt64) async throws(BlockError) {
-        try check(writes: true)
+        try begin(writes: true)
+        defer { end() }
         try await file.storage.resize(to: length)
     }
 }

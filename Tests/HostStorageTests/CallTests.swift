@@ -219,4 +219,48 @@ struct CallTests {
             try await file.write(repeated(2, 4096), at: 0, flags: .fua)
         }
     }
+
+    @Test(
+        "a call under way stays with its file though that is reopened or closed, and with no other that is opened then",
+        arguments: [false, true])
+    func heldCall(closes: Bool) async throws {
+        let folder = Folder()
+        let path = folder.make("a", repeated(4, 4096))
+        let others = (0..<8).map { folder.make("other\($0)", repeated(9, 4096)) }
+        try await ScriptedEngine.use { thread, engine in
+            let file = try FileStorage(FileOptions(filename: path), on: thread)
+            engine.holds = true
+            let end = End()
+            for round in 0..<3 {
+                thread.spawn {
+                    end.failure =
+                        await failure {
+                            if round == 0 { try await file.write(repeated(5, 100), at: 0) }
+                            if round == 1 { try await file.zero(ByteRange(at: 200, count: 100), flags: .mayUnmap) }
+                            if round == 2 { try await file.flush() }
+                        } ?? end.failure
+                    end.count += 1
+                }
+            }
+            #expect(await thread.waits { engine.calls.count == 3 })
+            if closes { file.closeFile() } else { file.commit(try file.prepareReopen(FileOptions(filename: path))) }
+            // These take the lowest numbers that are free.
+            let opened = try others.map { try FileStorage(FileOptions(filename: $0), on: thread) }
+            engine.letGo()
+            #expect(await thread.waits { end.count == 3 })
+            #expect(end.failure == nil)
+            for other in opened { #expect(try await other.bytes(at: 0, count: 4096) == repeated(9, 4096)) }
+            let again = try FileStorage(FileOptions(filename: path), on: thread)
+            #expect(
+                try await again.bytes(at: 0, count: 400)
+                    == repeated(5, 100) + repeated(4, 100) + repeated(0, 100) + repeated(4, 100))
+            // The old one's number is given back when its last call has ended.
+            #expect(descriptors(of: path).count == (closes ? 1 : 2))
+        }
+    }
+
+    private final class End {
+        var count = 0
+        var failure: BlockError?
+    }
 }

@@ -16,6 +16,9 @@ final class ScriptedEngine: Engine {
     var longest = Int.max
     /// Errors to answer in place of the next calls of a kind.
     var failures: [Kind: [Int32]] = [:]
+    /// Whether calls wait for `letGo`, as they do in a slow kernel.
+    var holds = false
+    private var held: [() -> (UInt64, Int32)] = []
     private let readiness = PollEngine()
     private var answers: [(UInt64, Int32)] = []
 
@@ -35,7 +38,15 @@ final class ScriptedEngine: Engine {
             return
         }
         // Proof: a part of memory that is valid until the operation completes.
-        answers.append((id, unsafe cut(operation).call()))
+        let call = { (id, unsafe self.cut(operation).call()) }
+        if holds { held.append(call) } else { answers.append(call()) }
+    }
+
+    /// Makes the calls that were held.
+    func letGo() {
+        holds = false
+        for call in held { answers.append(call()) }
+        held = []
     }
 
     func enter(wait: Bool, timeoutNs: UInt64, _ complete: (UInt64, Int32) -> Void) {
