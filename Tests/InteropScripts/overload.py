@@ -25,8 +25,10 @@ def request(command, offset, length, cookie=1):
 
 def connect(path):
     s = socket.socket(socket.AF_UNIX)
-    s.settimeout(20)
+    # Waits for its place in the queue; with a timeout of Python's it would be an error that the queue is full.
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", 20, 0))
     s.connect(path)
+    s.settimeout(20)
     return s
 
 

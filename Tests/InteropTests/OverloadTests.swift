@@ -66,16 +66,44 @@ struct OverloadTests {
         }
     }
 
+    @Test("where images hold most descriptors, a crowd of idle clients keeps no honest one waiting, nor a monitor's")
+    func fewDescriptors() async throws {
+        try await Scratch.use { scratch in
+            // Of 64 descriptors the server leaves 16 to others; these 24 images take more.
+            var images: [String] = []
+            for index in 0..<24 {
+                try await scratch.ok("truncate", "-s", "1M", "\(index).raw")
+                images += ["--blockdev", "driver=file,node-name=more\(index),filename=\(index).raw"]
+            }
+            let daemon = try await serve(scratch, "64:64", images)
+            let sockets = [scratch.file(daemon.socket), daemon.monitorPath]
+            let script = ["python3", Tool.script("overload.py")]
+            let crowd = try scratch.start(script + ["load"] + sockets + ["idle", "slow"])
+            let isLoaded = try await eventually(within: 60) {
+                crowd.out.contains("ready") || !crowd.isRunning ? true : nil
+            }
+            #expect(isLoaded == true && crowd.isRunning, "the load did not come up: \(crowd.err)")
+            let answer = try await scratch.ok(script + ["honest"] + sockets + ["15"], seconds: 120)
+            for line in answer.split(separator: "\n") {
+                let times = line.split(separator: " ").dropFirst().compactMap { Double($0) }
+                try #require(times.count == 15)
+                #expect(times[7] < 100, "\(line)")
+                print("few descriptors: \(median(String(line)))")
+            }
+            #expect(try await end(daemon) < .seconds(5))
+        }
+    }
+
     private func median(_ line: String) -> String {
         let words = line.split(separator: " ")
         return "\(words[0]) \(words[8]) ms (\(words[1]) to \(words[15]))"
     }
 
-    private func serve(_ scratch: Scratch, _ descriptors: String) async throws -> Daemon {
+    private func serve(_ scratch: Scratch, _ descriptors: String, _ more: [String] = []) async throws -> Daemon {
         try await scratch.ok("qemu-img", "create", "-q", "-f", "qcow2", "disk.qcow2", "64M")
         try await scratch.io(["write -P 5 0 8M"], "disk.qcow2", format: "qcow2")
         var words = scratch.daemonWords(
-            .init(image: scratch.file("disk.qcow2"), words: ["--memory", "\(Self.budgetMiB)M"]))
+            .init(image: scratch.file("disk.qcow2"), words: ["--memory", "\(Self.budgetMiB)M"] + more))
         words[0] = program
         return try await scratch.daemon(words: ["prlimit", "--nofile=\(descriptors)"] + words)
     }
