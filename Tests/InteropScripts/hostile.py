@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """Runs commands on hostile images, each under a limit of its own, two at a time, and says what each of them cost.
 
-hostile.py PROGRAM MANIFEST: a line of the manifest is FOLDER, NAME, SECONDS, TRACE (0 or 1) and the words of a command,
-separated by tabs. A line of the answer is the folder, the name, how it ended (the exit status, or minus a signal),
-milliseconds of CPU, KiB of memory at the peak, whether any file of the folder changed (0 or 1), the paths opened below
-the folder and what the program complained of, separated by tabs.
+hostile.py PROGRAM MANIFEST: a line of the manifest is FOLDER, NAME, SECONDS, TRACE (0 or 1), INPUT (what the command
+finds on its standard input) and the words of a command, separated by tabs. A line of the answer is the folder, the name, how it ended (the exit status, or minus a signal),
+milliseconds of CPU, KiB of memory at the peak, whether any file of the folder changed (0 or 1), the paths opened and
+what the program complained of, separated by tabs. SECONDS are of CPU; a command that waits for something is killed too,
+ten seconds and five times as many later. Paths below the folder are told from there; of all others only those of the
+system's that every program opens, its libraries and its own view of itself, are left out.
 """
 import concurrent.futures
 import hashlib
@@ -12,9 +14,11 @@ import itertools
 import os
 import re
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 
 CALLS = "open,openat,openat2,creat"
 OPENED = re.compile(r'(?:open|openat|openat2|creat)\((?:AT_FDCWD, |\d+, )?"((?:[^"\\]|\\.)*)".*\) = (\d+)')
@@ -46,24 +50,27 @@ def contents(folder):
 
 
 def opened(trace, folder):
-    """The paths that were opened, links resolved, those of the system's own libraries and devices left out."""
+    """The paths that were opened, links resolved below the folder, without those of the system."""
     found = set()
+    base = os.path.realpath(folder)
     for line in trace.splitlines():
         match = OPENED.search(line)
         if not match:
             continue
         path = match.group(1).encode().decode("unicode_escape")
         real = os.path.realpath(os.path.join(folder, path))
-        base = os.path.realpath(folder)
         if real.startswith(base + os.sep):
             found.add(os.path.relpath(real, base))
-        elif path in FORBIDDEN:
+        elif not SYSTEM.fullmatch(path):
             found.add(path)
     return sorted(found)
 
 
-# What the images name outside of their folder, and no program opens for itself.
-FORBIDDEN = {"/etc/shadow", "//etc/shadow", "/proc/self/environ", "/dev/zero", "/dev/fd/0", "/etc", "/", "/dev/fdset/1"}
+# What a program opens for itself: the libraries that it is linked with, and what these ask about host and user.
+SYSTEM = re.compile(
+    r"(?:/\S+)?/lib[^/\s]+\.so(?:\.[0-9]+)*|/etc/(?:ld\.so\.(?:cache|preload)|localtime|passwd|group|nsswitch\.conf)"
+    r"|/usr/(?:lib|share)/(?:locale|zoneinfo)/\S+|/usr/lib/\S*/gconv/\S+|/proc/self/(?:maps|exe|status|cgroup|mountinfo)"
+    r"|/proc/(?:meminfo|cpuinfo|stat|sys/vm/overcommit_memory)|/sys/(?:devices/system/(?:cpu|node)|fs/cgroup)/\S+|/dev/u?random")
 
 
 def stamps(folder):
@@ -76,17 +83,26 @@ def stamps(folder):
     return states
 
 
-def run(folder, name, seconds, trace, *words):
+def run(folder, name, seconds, trace, input, *words):
     def limit():
         resource.setrlimit(resource.RLIMIT_CPU, (int(seconds), int(seconds) + 1))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
-    with tempfile.NamedTemporaryFile("r") as log, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+    file = tempfile.TemporaryFile
+    with tempfile.NamedTemporaryFile("r") as log, file() as said_to, file() as out, file() as err:
+        said_to.write(input.encode())
+        said_to.seek(0)
         command = [sys.argv[1]] + list(words)
         if trace == "1":
             command = ["strace", "-f", "-qq", "-e", "trace=" + CALLS, "-s", "4096", "-o", log.name] + command
-        child = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=err, preexec_fn=limit)
+        child = subprocess.Popen(
+            command, cwd=folder, stdin=said_to, stdout=out, stderr=err, preexec_fn=limit,
+            start_new_session=True)
+        # A command that waits uses no CPU: the clock on the wall ends it, and the tracer with it.
+        timer = threading.Timer(10 + 5 * int(seconds), os.killpg, (child.pid, signal.SIGKILL))
+        timer.start()
         _, status, used = os.wait4(child.pid, 0)
+        timer.cancel()
         child.returncode = os.waitstatus_to_exitcode(status)
         paths = opened(log.read(), folder)
         err.seek(0)

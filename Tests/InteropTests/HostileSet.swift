@@ -9,9 +9,29 @@ struct HostileSet {
     /// A command on an image: what it may cost.
     struct Command {
         let name: String
+        /// In front of the image's format and name.
         let words: [String]
         let seconds: Int
         var isTraced = false
+        /// Whether it is the daemon, told over QMP to open the image by the names that are granted to it, and to quit.
+        var isDaemon = false
+
+        /// What it is called with, and what it finds on its standard input, for an image below `folder`.
+        func call(_ image: HostileImage, in folder: String) -> (words: [String], input: String) {
+            let path = image.files[0].path
+            guard isDaemon else { return (words + ["-f", image.format, path], "") }
+            let granted = (["."] + path.split(separator: "/").dropLast().map(String.init)).joined(separator: "/")
+            let commands = [
+                #"{"execute": "qmp_capabilities"}"#,
+                #"{"execute": "blockdev-add", "arguments": {"driver": "file", "node-name": "f", "read-only": true, "#
+                    + #""filename": "\#(path)"}}"#,
+                #"{"execute": "blockdev-add", "arguments": {"driver": "\#(image.format)", "node-name": "d", "#
+                    + #""read-only": true, "file": "f"}}"#,
+                #"{"execute": "query-named-block-nodes"}"#, #"{"execute": "quit"}"#,
+            ]
+            let options = ["--allow-path", "\(folder)/\(granted)", "--chardev", "stdio,id=m", "--monitor", "m"]
+            return (words + options, commands.joined(separator: " "))
+        }
     }
 
     /// What a command on an image came to.
@@ -38,9 +58,9 @@ struct HostileSet {
             try lay(image, in: folder)
             asked[folder] = image
             for command in commands(image) {
-                let words = command.words + ["-f", image.format, image.files[0].path]
+                let (words, input) = command.call(image, in: folder)
                 manifest +=
-                    ([folder, command.name, "\(command.seconds)", command.isTraced ? "1" : "0"] + words)
+                    ([folder, command.name, "\(command.seconds)", command.isTraced ? "1" : "0", input] + words)
                     .joined(separator: "\t") + "\n"
             }
         }
