@@ -19,9 +19,10 @@ extension StartImage {
                 contents[offset] = pattern(offset, 91, 3)
             }
         }
+        let image = SparseBytes(try read("\(name).qcow2"))
         return StartImage(
-            name: name, image: SparseBytes(try read("\(name).qcow2")), base: base, contents: contents,
-            snapshot: name == "shared" ? contents : nil)
+            name: name, image: image, base: base, contents: contents,
+            snapshot: name == "shared" ? SnapshotForge.kept(in: image) : nil)
     }
 
     private static func pattern(_ offset: Int, _ perSector: Int, _ perByte: Int) -> UInt8 {

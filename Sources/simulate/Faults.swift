@@ -7,11 +7,11 @@ struct Faults: ParsableCommand {
         abstract: "Lets every I/O of random and of short programs fail, in every way.")
 
     @Option(help: "Fail at least this many I/Os.") var points = 20_000
-    @Option(help: "The folder of the stored images.") var fixtures = "Tests/Fixtures/start"
+    @OptionGroup var stored: StoredImages
     @OptionGroup var options: CampaignOptions
 
     func run() throws {
-        let starts = try StartImage.stored(in: fixtures)
+        let starts = try stored.images()
         try Campaign(name: "faults", options: options).run(until: { [points] in $0.points >= points }) {
             seed throws(Violation) in
             let result = try Self.examination(seed, starts).run()
@@ -19,11 +19,11 @@ struct Faults: ParsableCommand {
         }
     }
 
-    /// Even seeds are random programs, odd ones short programs on a stored image.
+    /// Even seeds are the scenarios of the crash runs, odd ones short programs on a stored image.
     private static func examination(_ seed: UInt64, _ starts: [StartImage]) -> FaultExamination {
         if seed % 2 == 0 {
-            let program = Program(crash: seed)
-            return FaultExamination(program, on: StartImage(program.shape, seed: seed))
+            let scenario = Scenario(seed: seed, on: starts)
+            return FaultExamination(scenario.program, on: scenario.start)
         }
         let start = starts[Int(seed / 2 % UInt64(starts.count))]
         let all = ExhaustivePrograms(start)

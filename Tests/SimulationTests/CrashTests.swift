@@ -143,6 +143,19 @@ import Testing
         #expect(images.count == 8 + 7)
     }
 
+    @Test("ten pending writes: every subset of them")
+    func allSubsetsOfTen() throws {
+        let images = Self.images(try Self.point(writes: 10), budget: 1024)
+        var masks: Set<Int> = []
+        for image in images {
+            let found = (0..<10).map { image.bytes(ByteRange(at: UInt64($0) * 1024, count: 1024)) }
+            // Torn ones hold a write in part.
+            guard found.allSatisfy({ Set($0).count == 1 }) else { continue }
+            masks.insert(found.indices.reduce(0) { $0 | (found[$1][0] == 0 ? 0 : 1 << $1) })
+        }
+        #expect(masks.count == 1024 && images.count == 1024 + 1023)
+    }
+
     @Test("many pending writes: none, all and as many between as the budget says")
     func budget() throws {
         let images = Self.images(try Self.point(writes: 14), budget: 40)
