@@ -56,3 +56,21 @@ extension CrashExamination {
         disk.sectorSize = random.chance(25) ? 4096 : 512
     }
 }
+
+extension FaultExamination {
+    /// What the long runs do with a seed: even ones are the scenarios of the crash runs, odd ones short programs on a stored
+    /// image. Half of the disks tell of a failed flush once only, a fourth have sectors of 4 KiB.
+    public init(seed: UInt64, on stored: [StartImage]) {
+        var random = SeededRandom(seed: seed ^ 0xFA17)
+        if seed % 2 == 0 {
+            let scenario = Scenario(seed: seed, on: stored)
+            self.init(scenario.program, on: scenario.start)
+        } else {
+            let start = random.pick(stored)
+            let programs = ExhaustivePrograms(start)
+            self.init(programs[random.below(programs.count)], on: start)
+        }
+        disk.stickyFlush = random.chance(50)
+        disk.sectorSize = random.chance(25) ? 4096 : 512
+    }
+}

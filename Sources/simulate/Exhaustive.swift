@@ -1,4 +1,5 @@
 import ArgumentParser
+import BlockTestKit
 import Simulation
 
 /// All short programs, crashed at every flush.
@@ -22,7 +23,9 @@ struct Exhaustive: ParsableCommand {
             var index = Int(number * every)
             for (start, programs) in all {
                 if index < programs.count {
-                    return Tally(states: try CrashExamination(programs[index], on: start).run().states)
+                    var examination = CrashExamination(programs[index], on: start)
+                    examination.disk.sectorSize = programs.sectorSize(at: index)
+                    return Tally(states: try examination.run().states)
                 }
                 index -= programs.count
             }

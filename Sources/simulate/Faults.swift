@@ -14,19 +14,8 @@ struct Faults: ParsableCommand {
         let starts = try stored.images()
         try Campaign(name: "faults", options: options).run(until: { [points] in $0.points >= points }) {
             seed throws(Violation) in
-            let result = try Self.examination(seed, starts).run()
+            let result = try FaultExamination(seed: seed, on: starts).run()
             return Tally(states: result.states, points: result.points, reported: result.reported)
         }
-    }
-
-    /// Even seeds are the scenarios of the crash runs, odd ones short programs on a stored image.
-    private static func examination(_ seed: UInt64, _ starts: [StartImage]) -> FaultExamination {
-        if seed % 2 == 0 {
-            let scenario = Scenario(seed: seed, on: starts)
-            return FaultExamination(scenario.program, on: scenario.start)
-        }
-        let start = starts[Int(seed / 2 % UInt64(starts.count))]
-        let all = ExhaustivePrograms(start)
-        return FaultExamination(all[Int(seed &* 7919 % UInt64(all.count))], on: start)
     }
 }

@@ -21,7 +21,10 @@ struct Peer: ParsableCommand {
     @OptionGroup var options: CampaignOptions
 
     func run() throws {
-        let starts = try stored.images().filter { image == nil || $0.name == image }
+        let starts = try stored.images().filter {
+            // What opening the other images writes would count for the first request.
+            image == nil ? !["bitmap", "dirty"].contains($0.name) : $0.name == image
+        }
         var campaign = Campaign(name: "\(qemuIo)\(noDiscards ? " without discards" : "")", options: options)
         campaign.isAboutAnother = true
         let printed = Printed(all: all)

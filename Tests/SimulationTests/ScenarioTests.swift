@@ -25,7 +25,9 @@ import Testing
         #expect(overlays > 100 && snapshots > 100 && (240...360).contains(deep))
     }
 
-    @Test("R83: crashes on stored images, chains and images with internal snapshots lose nothing", arguments: stored.indices)
+    @Test(
+        "R83: crashes on stored images, chains and images with internal snapshots lose nothing",
+        arguments: stored.indices)
     func crashes(index: Int) throws {
         let start = Self.stored[index]
         let seeds = (0..<100 as Range<UInt64>).lazy.map { Scenario(seed: $0, on: [start]) }
@@ -36,7 +38,9 @@ import Testing
         }
     }
 
-    @Test("an internal snapshot made by hand keeps what the image held, compressed clusters too", arguments: stored.indices)
+    @Test(
+        "an internal snapshot made by hand keeps what the image held, compressed clusters too",
+        arguments: stored.indices)
     func forged(index: Int) throws {
         let start = Self.stored[index]
         let image = try #require(start.image)
