@@ -8,8 +8,8 @@ public enum RequestKind: String, Sendable, CaseIterable {
 
 /// A request that shall fail.
 public struct Fault: Sendable {
-    /// What happens to the bytes of a change that fails.
-    public enum Effect: Sendable { case nothing, whole, torn }
+    /// What happens to the bytes of a change that fails: none are there, all, the first of them, or some sectors.
+    public enum Effect: Sendable { case nothing, whole, short, torn }
 
     public var kinds: Set<RequestKind>
     /// Which of the matching requests fails, counted from 0.
@@ -41,6 +41,8 @@ public final class FaultPlan {
     public private(set) var seen = 0
     /// Requests that failed by plan so far.
     public private(set) var fired = 0
+    /// Which kinds these were.
+    public private(set) var firedKinds: Set<RequestKind> = []
 
     public init(_ faults: [Fault] = []) { self.faults = faults }
 
@@ -61,7 +63,10 @@ public final class FaultPlan {
             hit = faults[index]
             if !faults[index].forever { faults.remove(at: index) }
         }
-        if hit != nil { fired += 1 }
+        if hit != nil {
+            fired += 1
+            firedKinds.insert(kind)
+        }
         return hit
     }
 }

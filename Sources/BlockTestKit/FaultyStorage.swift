@@ -1,7 +1,8 @@
 public import Block
 public import Bytes
 
-/// Passes requests to another storage and fails those that a plan names, before they reach it.
+/// Passes requests to another storage and fails those that a plan names: before they reach it or, as the fault says, after a
+/// part of a write, or all of it, has.
 public final class FaultyStorage: Storage {
     public let below: any Storage
     public let plan: FaultPlan
@@ -27,8 +28,16 @@ public final class FaultyStorage: Storage {
     }
 
     public func write(at offset: UInt64, from bytes: RawSpan, flags: WriteFlags) async throws(BlockError) {
-        try pass(.write, ByteRange(checked: offset, count: UInt64(bytes.byteCount)))
-        try await below.write(at: offset, from: bytes, flags: flags)
+        seen[.write, default: 0] += 1
+        guard let fault = plan.next(.write, ByteRange(checked: offset, count: UInt64(bytes.byteCount))) else {
+            return try await below.write(at: offset, from: bytes, flags: flags)
+        }
+        let sectors = (bytes.byteCount + 511) / 512
+        for sector in 0..<sectors where fault.effect.reaches(sector, of: sectors) {
+            let part = sector * 512..<min(sector * 512 + 512, bytes.byteCount)
+            try await below.write(at: offset + UInt64(part.lowerBound), from: bytes.extracting(part), flags: flags)
+        }
+        throw fault.error
     }
 
     public func zero(_ range: ByteRange, flags: ZeroFlags) async throws(BlockError) {
@@ -52,7 +61,21 @@ public final class FaultyStorage: Storage {
     }
 
     public func resize(to length: UInt64) async throws(BlockError) {
-        try pass(.resize, nil)
-        try await below.resize(to: length)
+        seen[.resize, default: 0] += 1
+        guard let fault = plan.next(.resize, nil) else { return try await below.resize(to: length) }
+        if fault.effect != .nothing { try await below.resize(to: length) }
+        throw fault.error
+    }
+}
+
+extension Fault.Effect {
+    /// Whether a sector of a failed write is written.
+    fileprivate func reaches(_ sector: Int, of count: Int) -> Bool {
+        switch self {
+        case .nothing: false
+        case .whole: true
+        case .short: sector < count / 2
+        case .torn: sector % 2 == 1
+        }
     }
 }

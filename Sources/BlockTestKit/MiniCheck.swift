@@ -1,4 +1,4 @@
-import Bytes
+public import Bytes
 
 /// A second opinion on a qcow2 image: its own reading of the specification over a plain array of bytes, sharing nothing
 /// with the `Qcow2` room. It counts what is referenced, compares it with the refcounts, and checks flags, alignment,
@@ -14,6 +14,8 @@ public struct MiniCheck {
     public private(set) var mapped: [UInt64: UInt64] = [:]
     /// Guest clusters that are marked as zeros.
     public private(set) var zeros: Set<UInt64> = []
+    /// Guest clusters that are compressed: where in the file.
+    public private(set) var compressed: [UInt64: ByteRange] = [:]
     public private(set) var size: UInt64 = 0
     public private(set) var clusterSize: UInt64 = 0
 
@@ -175,6 +177,7 @@ public struct MiniCheck {
             let guest = first + index
             if entry >> 62 & 1 == 1 {
                 walkCompressed(entry)
+                if isActive { compressed[guest] = Self.range(compressed: entry, clusterSize) }
                 continue
             }
             let reserved: UInt64 = version == 3 ? 0x3F00_0000_0000_01FE : 0x3F00_0000_0000_01FF
@@ -200,12 +203,22 @@ public struct MiniCheck {
     }
 
     private mutating func walkCompressed(_ entry: UInt64) {
+        if entry >> 63 == 1 { complain("a compressed cluster is marked COPIED") }
+        for cluster in Self.clusters(compressed: entry, clusterSize) { references[cluster, default: 0] += 1 }
+    }
+
+    /// From the first byte of a compressed cluster to the end of its last sector.
+    private static func range(compressed entry: UInt64, _ clusterSize: UInt64) -> ByteRange {
         let shift = 62 - (UInt64(clusterSize.trailingZeroBitCount) - 8)
         let place = entry & ((1 << shift) - 1)
         let sectors = (entry & ~(1 << 62) & ~(1 << 63)) >> shift + 1
-        if entry >> 63 == 1 { complain("a compressed cluster is marked COPIED") }
-        let end = (place & ~511) + sectors * 512
-        for cluster in place / clusterSize...(end - 1) / clusterSize { references[cluster, default: 0] += 1 }
+        return ByteRange(from: place, to: (place & ~511) + sectors * 512)
+    }
+
+    /// The clusters of the file that hold a compressed cluster.
+    static func clusters(compressed entry: UInt64, _ clusterSize: UInt64) -> ClosedRange<UInt64> {
+        let range = range(compressed: entry, clusterSize)
+        return range.start / clusterSize...(range.end - 1) / clusterSize
     }
 
     private mutating func walkSnapshots() {
@@ -265,6 +278,16 @@ public struct MiniCheck {
         for (cluster, flag, what) in copied where flag != ((refcounts[cluster] ?? 0) == 1) {
             complain("\(what): COPIED is \(flag), the refcount of cluster \(cluster) \(refcounts[cluster] ?? 0)")
         }
+    }
+
+    /// What the active tables keep for each guest cluster, wherever in the file it lies: its bytes, compressed or not; none
+    /// for a cluster of zeros.
+    public var stored: [UInt64: [UInt8]] {
+        var result: [UInt64: [UInt8]] = [:]
+        for guest in zeros { result[guest] = [] }
+        for (guest, place) in mapped { result[guest] = image.bytes(ByteRange(at: place, count: clusterSize)) }
+        for (guest, range) in compressed { result[guest] = image.bytes(range) }
+        return result
     }
 
     /// The active disk's bytes as the tables tell them, for images without compressed clusters; what is unallocated

@@ -20,6 +20,9 @@ public final class SimDisk: Storage {
         public var discarded: Discarded
         /// Whether every event is kept in `log`.
         public var keepsLog: Bool
+        /// Whether all flushes fail after one that failed. Where not, the disk does as a kernel does that tells of a failed
+        /// write-back once: some of what the failed flush covered will never be durable, and the next flush succeeds.
+        public var stickyFlush = true
         /// Flushes, counted from 0, that succeed and do nothing: a disk that lies, for tests of the tests.
         public var lostFlushes: Set<Int> = []
 
@@ -96,7 +99,7 @@ public final class SimDisk: Storage {
     private var random: SeededRandom
     private var nextID: UInt64 = 1
     private var completions: UInt64 = 0
-    /// D7: after a failed flush none succeeds until the disk is opened again.
+    /// Of the last flush that failed since the disk was opened.
     private var flushFailure: BlockError?
 
     public init(_ context: SimulatedContext, contents: SparseBytes = SparseBytes(), _ options: Options = Options()) {
@@ -176,8 +179,9 @@ public final class SimDisk: Storage {
         record(.flushIssued(id))
         let fault = faults.next(.flush, nil)
         await delay()
-        if let failure = flushFailure ?? fault?.error {
+        if let failure = options.stickyFlush ? flushFailure ?? fault?.error : fault?.error {
             flushFailure = failure
+            if !options.stickyFlush { pending.removeAll { covered.contains($0.id) && random.chance(50) } }
             record(.failed(id, failure))
             throw failure
         }
@@ -218,7 +222,11 @@ public final class SimDisk: Storage {
         if case .nothing = fault?.effect {
             pending.remove(at: index)
         } else {
-            if case .torn = fault?.effect { pending[index].sectors = someSectors(of: pending[index]) }
+            switch fault?.effect {
+            case .torn: pending[index].sectors = someSectors(of: pending[index])
+            case .short: pending[index].sectors = firstSectors(of: pending[index])
+            case .nothing, .whole, nil: break
+            }
             if case .discard = pending[index].change { pending[index].sectors = discardedSectors(of: pending[index]) }
             pending[index].completedNs = context.nowNs
             completions += 1
@@ -263,6 +271,14 @@ public final class SimDisk: Storage {
 
     private func someSectors(of operation: Operation) -> Set<UInt64> {
         Self.someSectors(of: operation.range, options.sectorSize, &random)
+    }
+
+    /// The first half of them.
+    private func firstSectors(of operation: Operation) -> Set<UInt64> {
+        let (range, size) = (operation.range, options.sectorSize)
+        guard !range.isEmpty else { return [] }
+        let first = range.start / size
+        return Set(first..<first + ((range.end - 1) / size - first + 1) / 2)
     }
 
     private func delay() async {

@@ -25,6 +25,9 @@ public struct SnapshotForge {
         return forge.image
     }
 
+    /// What the image's snapshot keeps for each guest cluster, as `MiniCheck.stored` tells it.
+    public static func kept(in image: SparseBytes) -> [UInt64: [UInt8]] { MiniCheck(reverting(image)).stored }
+
     private init(_ image: SparseBytes) {
         self.image = image
         func number(at offset: UInt64, bytes count: UInt64) -> UInt64 {
@@ -76,15 +79,19 @@ public struct SnapshotForge {
     private mutating func share(table: UInt64) -> Bool {
         for index in 0..<clusterSize / 8 {
             let entry = number(at: table + index * 8, bytes: 8)
+            if entry >> 62 & 1 == 1 {
+                for cluster in MiniCheck.clusters(compressed: entry, clusterSize) where !count(cluster) { return false }
+                continue
+            }
             let place = entry & 0x00FF_FFFF_FFFF_FE00
-            guard entry >> 62 & 1 == 0, place != 0 else { continue }
+            guard place != 0 else { continue }
             store(entry & ~(1 << 63), at: table + index * 8, bytes: 8)
             guard count(place / clusterSize) else { return false }
         }
         return true
     }
 
-    /// Adds one to a cluster's refcount; false where no block describes it.
+    /// Adds one to a cluster's refcount; false where no block describes it, or it cannot be higher.
     private mutating func count(_ cluster: UInt64) -> Bool {
         let perBlock = clusterSize * 8 / refcountBits
         guard cluster / perBlock < refcountTableEntries else { return false }
@@ -93,11 +100,14 @@ public struct SnapshotForge {
         let index = cluster % perBlock
         if refcountBits >= 8 {
             let (offset, width) = (block + index * refcountBits / 8, refcountBits / 8)
-            store(number(at: offset, bytes: width) + 1, at: offset, bytes: width)
+            let old = number(at: offset, bytes: width)
+            guard old < UInt64.max >> (64 - refcountBits) else { return false }
+            store(old + 1, at: offset, bytes: width)
         } else {
-            let offset = block + index * refcountBits / 8
-            let byte = number(at: offset, bytes: 1) + 1 << (index * refcountBits % 8)
-            store(byte, at: offset, bytes: 1)
+            let (offset, shift) = (block + index * refcountBits / 8, index * refcountBits % 8)
+            let old = number(at: offset, bytes: 1)
+            guard old >> shift & (1 << refcountBits - 1) < 1 << refcountBits - 1 else { return false }
+            store(old + 1 << shift, at: offset, bytes: 1)
         }
         return true
     }

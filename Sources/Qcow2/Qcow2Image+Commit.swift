@@ -170,21 +170,21 @@ extension Qcow2Image {
     private func write(_ frozen: inout Frozen) async throws(BlockError) {
         try await write(frozen.blocks.filter(\.wasNew))
         if !frozen.refcountSectors.isEmpty {
-            try await file.flush()
+            try await flushFile()
             try await write(frozen.refcountSectors, to: header.refcountTableOffset)
         }
         try await write(frozen.blocks.filter { !$0.wasNew })
         for part in frozen.tables where part.wasNew {
             try await write(part.entries, 0..<part.entries.count, at: part.offset)
         }
-        try await file.flush()
+        try await flushFile()
         // Refcounts that the last commit lowered were written before this flush.
         freed.markDurable()
         frozen.increasesAreDurable = true
         if frozen.changesMapping {
             for part in frozen.tables where !part.wasNew { try await writeChanged(part) }
             try await write(frozen.l1Sectors, to: header.l1TableOffset)
-            try await file.flush()
+            try await flushFile()
         }
         if let size = frozen.size { try await writeHeaderFields { $0.size = size } }
     }
@@ -257,7 +257,7 @@ extension Qcow2Image {
             try await write(lowered.rest)
             if isStarved {
                 isStarved = false
-                try await file.flush()
+                try await flushFile()
                 freed.markDurable()
             }
         } catch {
@@ -279,7 +279,7 @@ extension Qcow2Image {
             release(try await commit())
         }
         if isFenced { throw .fenced }
-        if !isReadOnly { try await file.flush() }
+        if !isReadOnly { try await flushFile() }
     }
 
     /// Writes back all changes, gives back all freed clusters, and takes no more requests. No request may be under way.

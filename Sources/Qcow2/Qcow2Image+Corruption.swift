@@ -50,7 +50,7 @@ extension Qcow2Image {
         let buffer = AlignedBuffer(copying: sector)
         do throws(BlockError) {
             try await file.write(at: 0, from: buffer.bytes, flags: [])
-            try await file.flush()
+            try await flushFile()
         } catch {
             // The file has one size or the other; until one is written again, nothing that either shows may go.
             diskHeader.size = max(diskHeader.size, onDisk.size)

@@ -58,7 +58,7 @@ extension Qcow2Image {
         highWater = max(highWater, (plan.first + plan.count) << bits)
         let table = try await writeGrowth(plan)
         do {
-            try await file.flush()
+            try await flushFile()
             try await writeHeaderFields {
                 $0.refcountTableOffset = plan.tableFirst << bits
                 $0.refcountTableClusters = UInt32(plan.tableClusters)
@@ -166,7 +166,7 @@ extension Qcow2Image {
             throw error
         }
         do {
-            try await file.flush()
+            try await flushFile()
             try await writeHeaderFields {
                 $0.l1Size = UInt32(entries)
                 $0.l1TableOffset = row.start << bits

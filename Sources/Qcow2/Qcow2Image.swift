@@ -120,6 +120,15 @@ public final class Qcow2Image: ImageFormat {
     /// Lets the image work on another storage with the same bytes: after a change of the graph below it.
     public func rebind(file: any Storage) { self.file = file }
 
+    /// Makes durable what was written to the file. After a flush that failed, whatever its error, the file may have lost any
+    /// of it and may say that the next flush succeeds: the image is fenced (D7).
+    func flushFile() async throws(BlockError) {
+        do { try await file.flush() } catch {
+            fence(error)
+            throw error
+        }
+    }
+
     /// Takes every write to the image away, since a write or a flush ended in a way that cannot be known. Reads go on.
     func fence(_ cause: BlockError) {
         guard !isFenced else { return }

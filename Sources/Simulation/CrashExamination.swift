@@ -74,14 +74,13 @@ public struct CrashExamination {
 
     /// Starts on what the crash left, with a repair where that is due, goes on writing, and crashes again.
     private func crashAgain(_ state: CrashState, _ found: CrashJudge.Found, _ result: inout Result) throws(Violation) {
-        // A program begins on one image.
-        guard state.point.below.isEmpty, !found.contents.isEmpty else { return }
+        guard !found.contents.isEmpty else { return }
         var shape = program.shape
         shape.size = UInt64(found.contents.count)
         let again = Program(seed: program.seed &+ UInt64(result.states), shape: shape, length: 3)
         let start = StartImage(
-            name: "after a crash", image: state.image, base: state.point.base, contents: found.contents,
-            snapshot: state.point.snapshot)
+            name: "after a crash", image: state.image, base: state.point.base, below: state.point.below,
+            contents: found.contents, snapshot: state.point.snapshot)
         var examination = CrashExamination(again, on: start)
         examination.statesPerPoint = 8
         examination.everyEvent = true

@@ -21,11 +21,13 @@ public final class CrashRun {
 
     private let context: SimulatedContext
     private let start: StartImage
+    /// What the internal snapshot of the top image keeps, where it has one.
+    private var snapshot: [UInt64: [UInt8]]?
     private var running: [UInt64: (sectors: ByteRange, changes: Bool)] = [:]
     private var nextRequest: UInt64 = 0
     private let ended = WaitQueue()
     private var violation: Violation?
-    /// D7: a flush of the client failed since the image was opened.
+    /// D7: a flush of the client failed, and one of the disk, since the image was opened.
     private var flushFailed = false
 
     public init(_ program: Program, on start: StartImage, _ options: SimDisk.Options = .init()) {
@@ -34,6 +36,7 @@ public final class CrashRun {
         context = SimulatedContext(seed: program.seed)
         chain = SimulatedChain(context, program.shape, seed: program.seed, options)
         oracle = SectorOracle(start.contents)
+        snapshot = start.snapshot
     }
 
     /// Runs to the end and, where nothing may fail, compares.
@@ -59,6 +62,11 @@ public final class CrashRun {
                 }
                 step = program.steps.count
                 try await drain()
+                if mayFail {
+                    // What failed behind the client's back is told now at the latest.
+                    await flush()
+                    try await drain()
+                }
                 chain.faults.clear()
                 try await compare()
             }
@@ -75,6 +83,7 @@ public final class CrashRun {
 
     private func begin() async throws {
         if let base = start.base { chain.setBase(base) }
+        for image in start.below { try await chain.pushBelow(chain.disk(image)) }
         if let image = start.image {
             let disk = chain.disk(image)
             // Opening may write: it repairs what a crash left where the image says so.
@@ -132,14 +141,14 @@ public final class CrashRun {
         guard let disk = chain.disks.last else { return nil }
         return CrashPoint(
             disk: disk.snapshot, base: chain.base?.contents, below: chain.disks.dropLast().map(\.contents),
-            oracle: oracle, snapshot: chain.top == 0 ? start.snapshot : nil)
+            oracle: oracle, snapshot: snapshot)
     }
 
     // MARK: steps
 
     private func perform(_ step: Step) async throws {
         switch step.clipped(to: oracle.length) {
-        case nil, .internalSnapshot: break
+        case nil: break
         case .write(let range, let fua, let fill):
             var source = SeededRandom(seed: fill)
             let bytes = source.bytes(Int(range.count))
@@ -170,6 +179,7 @@ public final class CrashRun {
         case .pause(let ms): await context.sleep(ms: ms)
         case .resize(let size): try await resize(to: max(512, size & ~511))
         case .snapshot(let size): try await snapshot(size: max(512, size & ~511))
+        case .internalSnapshot: try await snapshotInside()
         case .reopen: try await reopen()
         case .compare:
             try await drain()
@@ -204,12 +214,13 @@ public final class CrashRun {
     private func flush() async {
         await admit(ByteRange(at: 0, count: 0), changes: false)
         begin(ByteRange(at: 0, count: 0), changes: false) { [self] (io, _) async throws(BlockError) in
-            let point = oracle.flushPoint
+            let (point, disk) = (oracle.flushPoint, chain.disks[chain.top])
+            let hadFailed = flushFailed || disk.hasFailedFlush
             do throws(BlockError) { try await io.flush() } catch {
-                flushFailed = flushFailed || chain.disks[chain.top].hasFailedFlush
+                flushFailed = flushFailed || disk.hasFailedFlush
                 throw error
             }
-            if flushFailed { fail(Violation("a flush succeeds after one that failed (D7)", .swallowed)) }
+            if hadFailed { fail(Violation("a flush succeeds after one that failed (D7)", .swallowed)) }
             oracle.flushed(point)
             showPoint()
         }
@@ -217,6 +228,15 @@ public final class CrashRun {
 
     private func resize(to size: UInt64) async throws {
         try await drain()
+        if program.shape.version == 2, snapshot != nil {
+            // Version 2 does not keep the size of an internal snapshot's disk.
+            do throws(BlockError) { try await chain.io.resize(to: size) } catch {
+                return error == .unsupported ? () : try excuse(error, "resize to \(size)")
+            }
+            guard size == oracle.length else {
+                throw Violation("an image of version 2 with a snapshot gets a new size")
+            }
+        }
         let request = takeRequest()
         oracle.issueResize(request, to: size)
         do throws(BlockError) { try await chain.io.resize(to: size) } catch {
@@ -235,12 +255,34 @@ public final class CrashRun {
         keep(chain.disks[chain.top])
         try await chain.open(chain.top, readOnly: true)
         try await chain.push(size: size)
+        snapshot = nil
         let request = takeRequest()
         oracle.issueResize(request, to: size)
         oracle.endResize(request, hasFailed: false)
         oracle.closed()
         flushFailed = false
         watch(chain.disks[chain.top])
+    }
+
+    /// Puts an internal snapshot into the closed top image by hand, where it has none and there is room for one.
+    private func snapshotInside() async throws {
+        guard snapshot == nil else { return }
+        try await drain()
+        try await close()
+        let top = chain.top
+        let image = chain.disks[top].contents
+        if let forged = SnapshotForge.adding(to: image) {
+            guard MiniCheck(forged).errors == MiniCheck(image).errors else {
+                throw Violation("the snapshot made by hand is wrong: \(MiniCheck(forged).errors)")
+            }
+            chain.replace(top, with: forged)
+            snapshot = SnapshotForge.kept(in: forged)
+            watch(chain.disks[top])
+        } else {
+            chain.disks[top].reopen()
+        }
+        flushFailed = false
+        try await chain.open(top, readOnly: false)
     }
 
     private func reopen() async throws {

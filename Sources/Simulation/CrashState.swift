@@ -8,11 +8,12 @@ public struct CrashPoint: Sendable {
     /// The qcow2 images between, from the bottom; they are not written.
     public let below: [SparseBytes]
     public let oracle: SectorOracle
-    /// What the internal snapshot of the top image holds, where it has one.
-    public let snapshot: [UInt8]?
+    /// What the internal snapshot of the top image keeps, where it has one.
+    public let snapshot: [UInt64: [UInt8]]?
 
     public init(
-        disk: SimDisk.Snapshot, base: SparseBytes?, below: [SparseBytes], oracle: SectorOracle, snapshot: [UInt8]?
+        disk: SimDisk.Snapshot, base: SparseBytes?, below: [SparseBytes], oracle: SectorOracle,
+        snapshot: [UInt64: [UInt8]]?
     ) {
         self.disk = disk
         self.base = base

@@ -12,9 +12,12 @@ public struct FaultExamination {
 
         public var description: String { "\(error)\(forever ? " from then on" : "") with \(effect) done" }
 
+        /// A full disk cuts a change short, any other failure may leave any part of it.
         public static let all: [Mode] = [BlockError.io, .noSpace].flatMap { error in
             [false, true].flatMap { forever in
-                [Fault.Effect.nothing, .whole, .torn].map { Mode(error: error, forever: forever, effect: $0) }
+                [.nothing, .whole, error == .noSpace ? .short : .torn].map { (effect: Fault.Effect) in
+                    Mode(error: error, forever: forever, effect: effect)
+                }
             }
         }
     }
@@ -25,6 +28,7 @@ public struct FaultExamination {
     public var every = 1
     /// Crash states that are judged after each run, besides what a killed process leaves.
     public var crashStates = 4
+    public var disk = SimDisk.Options()
 
     public init(_ program: Program, on start: StartImage) {
         self.program = program
@@ -50,7 +54,7 @@ public struct FaultExamination {
 
     /// Whether there was an I/O to fail.
     private func run(_ mode: Mode, nth: Int, _ result: inout Result) throws(Violation) -> Bool {
-        let run = CrashRun(program, on: start)
+        let run = CrashRun(program, on: start, disk)
         run.mayFail = true
         run.chain.faults.add(
             Fault(Set(RequestKind.allCases), nth: nth, forever: mode.forever, error: mode.error, effect: mode.effect))
@@ -59,11 +63,22 @@ public struct FaultExamination {
             guard run.chain.faults.fired > 0 else { return false }
             result.points += 1
             result.reported += run.reported
+            if run.reported == 0, mustBeReported(mode, run.chain.faults.firedKinds) {
+                throw Violation("nobody was told of the error", .swallowed)
+            }
             try judge(run, nth, &result)
         } catch {
             throw error.told { "I/O \(nth) fails (\(mode)): \($0)\n\(start.name)\n\(program)" }
         }
         return true
+    }
+
+    /// Whether the failure cannot have been made up for, by another try or another way: what failed for ever still fails when
+    /// the program ends with a flush, a failed flush may have lost anything, and nobody knows what became of a failed write.
+    /// Where freed space stays taken, nothing is missing.
+    private func mustBeReported(_ mode: Mode, _ kinds: Set<RequestKind>) -> Bool {
+        mode.forever && kinds != [.discard] || kinds.contains(.flush)
+            || mode.error != .noSpace && !kinds.isDisjoint(with: [.write, .resize])
     }
 
     private func judge(_ run: CrashRun, _ nth: Int, _ result: inout Result) throws(Violation) {

@@ -69,7 +69,8 @@ public final class OrderAudit {
             checkFree(cluster, operation, before, now)
         }
         let touchesMetadata = clusters.contains { before.owners[$0] != nil || now.owners[$0] != nil }
-        guard touchesMetadata || operation.range.isEmpty else { return latest = before }
+        let isResize = if case .resize = operation.change { true } else { false }
+        guard touchesMetadata || isResize else { return latest = before }
         metadataChanges += 1
         metadataWrites.insert(operation.id)
         let isHeader = clusters == [0]

@@ -32,6 +32,9 @@ public struct ExhaustivePrograms: RandomAccessCollection, Sendable {
         ]
     }
 
+    /// What the disk of this program writes as one: 4 KiB for one program in four, which is four clusters.
+    public func sectorSize(at position: Int) -> UInt64 { position / 2 % 4 == 3 ? 4096 : 512 }
+
     public var startIndex: Int { 0 }
 
     public var endIndex: Int {

@@ -2,8 +2,11 @@ import Block
 import BlockTestKit
 
 extension StartImage {
-    /// The images of Tests/Fixtures/start, as its script made them with QEMU's tools.
-    public static let storedNames = ["empty", "full", "backed", "compressed", "shared", "lazy"]
+    /// The images of Tests/Fixtures/start, as its script made them with QEMU's tools. Opening `bitmap` for writing clears its
+    /// autoclear bit; opening `dirty`, whose refcounts are behind, repairs it.
+    public static let storedNames = [
+        "empty", "full", "backed", "compressed", "shared", "lazy", "bitmap", "dirty",
+    ]
 
     /// A stored image; `read` answers the bytes of a file of that folder.
     public static func stored(_ name: String, _ read: (String) throws -> [UInt8]) rethrows -> StartImage {
@@ -19,9 +22,10 @@ extension StartImage {
                 contents[offset] = pattern(offset, 91, 3)
             }
         }
+        let image = SparseBytes(try read("\(name).qcow2"))
         return StartImage(
-            name: name, image: SparseBytes(try read("\(name).qcow2")), base: base, contents: contents,
-            snapshot: name == "shared" ? contents : nil)
+            name: name, image: image, base: base, contents: contents,
+            snapshot: name == "shared" ? SnapshotForge.kept(in: image) : nil)
     }
 
     private static func pattern(_ offset: Int, _ perSector: Int, _ perByte: Int) -> UInt8 {
@@ -37,7 +41,7 @@ extension StartImage {
         shape.refcountBits = 16
         shape.size = UInt64(contents.count)
         shape.backing = base == nil ? .none : .longer
-        shape.lazyRefcounts = name == "lazy"
+        shape.lazyRefcounts = name == "lazy" || name == "dirty"
         shape.tinyCaches = false
         shape.depth = 4
         shape.detectZeroes = .off

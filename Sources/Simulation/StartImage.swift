@@ -5,19 +5,23 @@ public struct StartImage: Sendable {
     public let name: String
     /// Nil: a new one of the program's shape.
     public let image: SparseBytes?
-    /// A raw disk below it.
+    /// A raw disk below all.
     public let base: SparseBytes?
+    /// The qcow2 images between, from the bottom.
+    public let below: [SparseBytes]
     /// What the guest's disk reads as.
     public let contents: [UInt8]
-    /// What the image's internal snapshot holds, where it has one.
-    public let snapshot: [UInt8]?
+    /// What the image's internal snapshot keeps, where it has one.
+    public let snapshot: [UInt64: [UInt8]]?
 
     public init(
-        name: String, image: SparseBytes?, base: SparseBytes? = nil, contents: [UInt8], snapshot: [UInt8]? = nil
+        name: String, image: SparseBytes?, base: SparseBytes? = nil, below: [SparseBytes] = [], contents: [UInt8],
+        snapshot: [UInt64: [UInt8]]? = nil
     ) {
         self.name = name
         self.image = image
         self.base = base
+        self.below = below
         self.contents = contents
         self.snapshot = snapshot
     }

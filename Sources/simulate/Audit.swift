@@ -7,13 +7,15 @@ struct Audit: ParsableCommand {
         abstract: "Runs random programs and holds every write against the rules of order.")
 
     @Option(help: "Run so many programs.") var programs = 10_000
+    @OptionGroup var stored: StoredImages
     @OptionGroup var options: CampaignOptions
 
     func run() throws {
+        let images = try stored.images()
         try Campaign(name: "audit", options: options).run(until: { [programs] in $0.programs >= programs }) {
             seed throws(Violation) in
-            let program = Program(crash: seed)
-            try CrashRun(program, on: StartImage(program.shape, seed: seed)).run()
+            let scenario = Scenario(seed: seed, on: images)
+            try CrashRun(scenario.program, on: scenario.start).run()
             return Tally()
         }
     }

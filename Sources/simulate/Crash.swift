@@ -9,35 +9,31 @@ struct Crash: ParsableCommand {
 
     @Option(help: "Judge at least this many crash states.") var states = 100_000
     @Option(help: "Show one of so many states to qemu-img too; 0 is none.") var qemuEvery = 0
+    @OptionGroup var stored: StoredImages
     @OptionGroup var options: CampaignOptions
 
     func run() throws {
+        let images = try stored.images()
         try Campaign(name: "crash", options: options).run(until: { [states] in $0.states >= states }) {
-            [qemuEvery] seed throws(Violation) in try Self.examine(seed, qemuEvery)
+            [qemuEvery] seed throws(Violation) in try Self.examine(Scenario(seed: seed, on: images), qemuEvery)
         }
     }
 
-    private static func examine(_ seed: UInt64, _ qemuEvery: Int) throws(Violation) -> Tally {
-        let program = Program(crash: seed)
-        do throws(Violation) { return try judge(program, qemuEvery) } catch {
-            let smaller = program.shrunk { candidate in
-                do throws(Violation) { _ = try judge(candidate, 0) } catch { return true }
+    private static func examine(_ scenario: Scenario, _ qemuEvery: Int) throws(Violation) -> Tally {
+        do throws(Violation) { return try judge(scenario, qemuEvery) } catch {
+            let smaller = scenario.program.shrunk { candidate in
+                do throws(Violation) { _ = try judge(scenario.with(candidate), 0) } catch { return true }
                 return false
             }
             throw error.told { "\($0)\nA smaller program of that kind: \(smaller)" }
         }
     }
 
-    private static func judge(_ program: Program, _ qemuEvery: Int) throws(Violation) -> Tally {
-        var examination = CrashExamination(program, on: StartImage(program.shape, seed: program.seed))
-        examination.statesPerPoint = 48
-        examination.everyEvent = true
-        examination.pointShare = 10
-        examination.everySecondCrash = 200
-        examination.disk.sectorSize = program.seed % 4 == 3 ? 4096 : 512
+    private static func judge(_ scenario: Scenario, _ qemuEvery: Int) throws(Violation) -> Tally {
+        var examination = CrashExamination(scenario)
         var asked = 0
         // Which states are shown moves on with the seeds.
-        var left = qemuEvery == 0 ? 0 : Int(program.seed &* 31 % UInt64(qemuEvery))
+        var left = qemuEvery == 0 ? 0 : Int(scenario.program.seed &* 31 % UInt64(qemuEvery))
         examination.onSound = { state, found throws(Violation) in
             left -= 1
             guard qemuEvery > 0, left < 0 else { return }

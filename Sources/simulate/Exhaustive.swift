@@ -1,5 +1,5 @@
 import ArgumentParser
-import Foundation
+import BlockTestKit
 import Simulation
 
 /// All short programs, crashed at every flush.
@@ -7,12 +7,12 @@ struct Exhaustive: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Crashes every program of up to three steps on each stored image.")
 
-    @Option(help: "The folder of the stored images.") var fixtures = "Tests/Fixtures/start"
+    @OptionGroup var stored: StoredImages
     @Option(help: "Every how many programs one is run.") var every: UInt64 = 1
     @OptionGroup var options: CampaignOptions
 
     func run() throws {
-        let all = try StartImage.stored(in: fixtures).map { ($0, ExhaustivePrograms($0)) }
+        let all = try stored.images().map { ($0, ExhaustivePrograms($0)) }
         let count = all.reduce(0) { $0 + UInt64($1.1.count) }
         let every = max(1, every)
         // Programs are numbered through, one image after the other.
@@ -23,20 +23,13 @@ struct Exhaustive: ParsableCommand {
             var index = Int(number * every)
             for (start, programs) in all {
                 if index < programs.count {
-                    return Tally(states: try CrashExamination(programs[index], on: start).run().states)
+                    var examination = CrashExamination(programs[index], on: start)
+                    examination.disk.sectorSize = programs.sectorSize(at: index)
+                    return Tally(states: try examination.run().states)
                 }
                 index -= programs.count
             }
             return Tally()
-        }
-    }
-}
-
-extension StartImage {
-    /// All stored images.
-    static func stored(in folder: String) throws -> [StartImage] {
-        try storedNames.map { name in
-            try stored(name) { try Array(Data(contentsOf: URL(filePath: "\(folder)/\($0)"))) }
         }
     }
 }

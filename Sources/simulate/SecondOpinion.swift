@@ -15,13 +15,12 @@ enum SecondOpinion {
     /// Whether QEMU's own tools find wrong what we did: its check damage, or its reading other contents than allowed, or
     /// none.
     static func confirms(_ violation: Violation, _ state: CrashState) -> Bool {
-        let found = try? inFolder(state) { folder in
-            let image = folder + "/top.qcow2"
+        let found = try? inFolder(state) { folder, image in
             // Refcounts may be behind where the dirty bit says so.
-            if MiniCheck(state.image).isDirty { _ = try run(["check", "-r", "all", image]) }
-            if violation.kind == .corrupt, try run(["check", image]).code == 2 { return true }
+            if MiniCheck(state.image).isDirty { _ = try run(["check", "-r", "all", "--image-opts", image]) }
+            if violation.kind == .corrupt, try run(["check", "--image-opts", image]).code == 2 { return true }
             let raw = folder + "/found.raw"
-            guard try run(["convert", "-f", "qcow2", "-O", "raw", image, raw]).code == 0 else { return true }
+            guard try run(["convert", "--image-opts", image, "-O", "raw", raw]).code == 0 else { return true }
             let contents = Array(try Data(contentsOf: URL(filePath: raw)))
             return state.point.oracle.judge(afterCrash: contents) != nil
         }
@@ -30,33 +29,42 @@ enum SecondOpinion {
 
     /// Its check of a state, for a report.
     static func text(_ state: CrashState) -> String {
-        do { return try inFolder(state) { try run(["check", $0 + "/top.qcow2"]).text } } catch { return "\(error)" }
+        do { return try inFolder(state) { try run(["check", "--image-opts", $1]).text } } catch { return "\(error)" }
     }
 
     private static func complaint(_ state: CrashState, _ contents: [UInt8]) throws -> String? {
-        // A chain is compared without its names; only a single image over a raw one is.
-        guard state.point.below.isEmpty else { return nil }
-        return try inFolder(state) { folder in
-            let image = folder + "/top.qcow2"
+        try inFolder(state) { folder, image in
             let isDirty = MiniCheck(state.image).isDirty
-            let check = try run(["check"] + (isDirty ? ["-r", "all"] : []) + [image])
+            let check = try run(["check"] + (isDirty ? ["-r", "all"] : []) + ["--image-opts", image])
             guard check.code == 0 || check.code == 3 else { return "check: \(check.text)" }
             try Data(contents).write(to: URL(filePath: folder + "/found.raw"))
-            let compare = try run(["compare", "-f", "qcow2", "-F", "raw", image, folder + "/found.raw"])
+            let compare = try run([
+                "compare", "--image-opts", image, "driver=raw,file.filename=\(folder)/found.raw",
+            ])
             return compare.code == 0 ? nil : "compare: \(compare.text)"
         }
     }
 
-    private static func inFolder<Result>(_ state: CrashState, _ body: (String) throws -> Result) throws -> Result {
+    /// Puts the whole chain in a folder; its images name one another in ways of their own, so that `body` is told how to
+    /// open it.
+    private static func inFolder<Result>(
+        _ state: CrashState, _ body: (_ folder: String, _ image: String) throws -> Result
+    )
+        throws -> Result
+    {
         let folder = FileManager.default.temporaryDirectory.path() + "nacre-opinion-\(UUID())"
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
         defer { try? FileManager.default.removeItem(atPath: folder) }
-        try Data(state.image.array).write(to: URL(filePath: folder + "/top.qcow2"))
-        if let base = state.point.base {
-            // The names by which a program's image and the stored overlay know it.
-            for name in ["below", "backing.raw"] { try Data(base.array).write(to: URL(filePath: "\(folder)/\(name)")) }
+        var options: [String] = []
+        func add(_ contents: SparseBytes, _ driver: String) throws {
+            let prefix = String(repeating: "backing.", count: options.count / 2)
+            let file = "\(folder)/\(options.count / 2)"
+            try Data(contents.array).write(to: URL(filePath: file))
+            options += ["\(prefix)driver=\(driver)", "\(prefix)file.filename=\(file)"]
         }
-        return try body(folder)
+        for image in [state.image] + state.point.below.reversed() { try add(image, "qcow2") }
+        if let base = state.point.base { try add(base, "raw") }
+        return try body(folder, options.joined(separator: ","))
     }
 
     private static func run(_ arguments: [String]) throws -> (code: Int32, text: String) {

@@ -42,6 +42,38 @@ import Testing
         }
     }
 
+    @Test(
+        "a disk that tells of a failed flush once flushes again, and some of what the failed one covered is never durable"
+    )
+    func flushThatFailsOnce() throws {
+        var options = SimDisk.Options(seed: 5)
+        options.stickyFlush = false
+        let disk = SimDisk(context, contents: SparseBytes(length: 64 * 512), options)
+        disk.faults.add(Fault([.flush]))
+        try context.complete {
+            for sector in 0..<64 { try await disk.write(self.sector(1), at: UInt64(sector) * 512) }
+            await #expect(throws: BlockError.io) { try await disk.flush() }
+            #expect(disk.hasFailedFlush)
+            try await disk.flush()
+        }
+        let durable = (0..<64).count { disk.durable.bytes(ByteRange(at: UInt64($0) * 512, count: 1)) == [1] }
+        #expect((10...54).contains(durable) && disk.pending.isEmpty)
+        #expect(disk.contents.array.allSatisfy { $0 == 1 })
+    }
+
+    @Test("a change that is cut short leaves the first half of its sectors")
+    func short() throws {
+        let disk = disk()
+        disk.faults.add(Fault([.write], error: .noSpace, effect: .short))
+        try context.complete {
+            await #expect(throws: BlockError.noSpace) {
+                try await disk.write([UInt8](repeating: 1, count: 2048), at: 512)
+            }
+        }
+        #expect(
+            disk.contents.array.prefix(3072).filter { $0 == 1 }.count == 1024 && disk.contents.array[512 + 1023] == 1)
+    }
+
     @Test("a forced write is durable when it returns, and others are not")
     func fua() throws {
         let disk = disk()

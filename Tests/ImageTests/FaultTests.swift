@@ -11,8 +11,9 @@ struct FaultTests {
     /// How a command ended: its exit code, or nil where it threw (exit code 1).
     private typealias Command = (Bench) throws -> Int32?
 
-    private static let modes: [(BlockError, forever: Bool)] = [
-        (.io, false), (.io, true), (.noSpace, false), (.noSpace, true),
+    private static let modes: [(BlockError, forever: Bool, Fault.Effect)] = [
+        (.io, false, .nothing), (.io, true, .torn), (.noSpace, false, .short), (.noSpace, true, .nothing),
+        (.io, false, .whole), (.io, false, .torn), (.noSpace, true, .short),
     ]
 
     /// A chain of two with data in both, an image with a leak, and one whose dirty bit is set.
@@ -44,17 +45,21 @@ struct FaultTests {
         let code = try command(good)
         let (count, said) = (good.files.faults.seen - before, good.said)
         #expect(count > 0 && isWhole(good), "\(name)")
-        for (error, forever) in Self.modes {
+        for (error, forever, effect) in Self.modes {
             for nth in 0..<count {
                 let bench = try Self.bench()
                 bench.files.faults.add(
-                    Fault(Set(RequestKind.allCases), nth: nth, forever: forever, error: error))
+                    Fault(Set(RequestKind.allCases), nth: nth, forever: forever, error: error, effect: effect))
                 var found: Int32?
                 do { found = try command(bench) } catch { found = nil }
                 let isComplete = found == code && bench.said == said && isWhole(bench)
-                let what: Comment = "\(name): I/O \(nth) of \(count) fails with \(error), forever \(forever)"
+                let what: Comment =
+                    "\(name): I/O \(nth) of \(count) fails with \(error), forever \(forever), \(effect) done"
                 // A check says with 1 that it could not look everywhere.
                 #expect(isComplete || found == nil || found == 1, what)
+                // What a failed write or flush made is not whole, even where all its bytes happen to be there.
+                let changes = bench.files.faults.firedKinds.subtracting([.read, .status])
+                if changes.isEmpty, bench.said == said, isWhole(bench) { #expect(found == code, what) }
                 #expect(bench.files.openNow == 0, what)
                 for (path, bytes) in zip(reads, sources) { #expect(bench.files[path] == bytes, what) }
             }

@@ -27,10 +27,10 @@ final class Bench {
 
     init(
         _ contents: SparseBytes, seed: UInt64 = 1, options: Options = Options(), backing: SparseBytes? = nil,
-        limits: StorageLimits? = nil
+        limits: StorageLimits? = nil, disk diskOptions: SimDisk.Options? = nil
     ) throws {
         context = SimulatedContext(seed: seed)
-        var diskOptions = SimDisk.Options(seed: seed)
+        var diskOptions = diskOptions ?? SimDisk.Options(seed: seed)
         if let limits { diskOptions.limits = limits }
         disk = SimDisk(context, contents: contents, diskOptions)
         self.backing = backing.map { MemoryStorage($0) }

@@ -72,13 +72,17 @@ import Testing
         }
     }
 
-    @Test("after a failed flush the image takes no writes, says so once, and still reads")
-    func fence() throws {
-        let bench = try Bench(Self.create())
+    @Test(
+        "R87: after a failed flush the image takes no writes, says so once, and still reads, though the file flushes again",
+        arguments: [BlockError.io, .noSpace])
+    func fence(error: BlockError) throws {
+        var options = SimDisk.Options(seed: 1)
+        options.stickyFlush = false
+        let bench = try Bench(Self.create(), disk: options)
         try bench.write([1, 2, 3], at: 4096)
-        bench.disk.faults.add(Fault([.flush]))
-        #expect(throws: BlockError.io) { try bench.flush() }
-        #expect(bench.fences == [.io])
+        bench.disk.faults.add(Fault([.flush], error: error))
+        #expect(throws: error) { try bench.flush() }
+        #expect(bench.fences == [error])
         #expect(bench.image.writeRefusal == .fenced)
         #expect(throws: BlockError.fenced) { try bench.write([1], at: 0) }
         #expect(throws: BlockError.fenced) { try bench.zero(0, 4096) }

@@ -57,6 +57,30 @@ import Testing
         #expect(second > 20)
     }
 
+    @Test(
+        "R82: opening repairs a dirty image whose refcounts are behind; a crash inside the repair, and in the next, loses nothing"
+    )
+    func dirtyImage() throws {
+        let start = try #require(Self.stored.first { $0.name == "dirty" })
+        let check = MiniCheck(try #require(start.image))
+        #expect(check.isDirty && check.errors.count >= 50)
+        var (dirty, behind, repaired) = (0, 0, 0)
+        for seed in 1...4 as ClosedRange<UInt64> {
+            var examination = CrashExamination(
+                Program(seed: seed, shape: start.shape, steps: [.flush, .reopen]), on: start)
+            examination.everyEvent = true
+            examination.everySecondCrash = 1
+            examination.onSound = { (state, found) throws(Violation) in
+                let check = MiniCheck(state.image)
+                if check.isDirty { dirty += 1 } else { repaired += 1 }
+                if !check.errors.isEmpty { behind += 1 }
+            }
+            let result = try examination.run()
+            #expect(result.ofSecondCrash > 0)
+        }
+        #expect(dirty > 0 && behind > 0 && repaired > 0, "\(dirty) \(behind) \(repaired)")
+    }
+
     @Test("short programs on images of QEMU's tools crash at every flush and lose nothing", arguments: stored.indices)
     func storedImages(index: Int) throws {
         let start = Self.stored[index]
@@ -141,6 +165,19 @@ import Testing
             #expect(isThere, "subset \(mask)")
         }
         #expect(images.count == 8 + 7)
+    }
+
+    @Test("ten pending writes: every subset of them")
+    func allSubsetsOfTen() throws {
+        let images = Self.images(try Self.point(writes: 10), budget: 1024)
+        var masks: Set<Int> = []
+        for image in images {
+            let found = (0..<10).map { image.bytes(ByteRange(at: UInt64($0) * 1024, count: 1024)) }
+            // Torn ones hold a write in part.
+            guard found.allSatisfy({ Set($0).count == 1 }) else { continue }
+            masks.insert(found.indices.reduce(0) { $0 | (found[$1][0] == 0 ? 0 : 1 << $1) })
+        }
+        #expect(masks.count == 1024 && images.count == 1024 + 1023)
     }
 
     @Test("many pending writes: none, all and as many between as the budget says")
