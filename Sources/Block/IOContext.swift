@@ -39,6 +39,9 @@ extension IOContext {
         await Task(executorPreference: taskExecutor) { await body() }.value
     }
 
+    /// Lets the others that are ready run before the running task goes on: for work that would hold them up for long.
+    public func yield() async { await suspend { (suspension: Suspension<Void>) in suspension.resume() } }
+
     /// Parks the running task for `ms` milliseconds.
     public func sleep(ms: UInt64) async {
         await suspend { (suspension: Suspension<Void>) in

@@ -67,7 +67,7 @@ extension Service {
             case .null: break
             case .stdio: serveLater(host.standardStreams, pretty)
             case .client(let address): serveLater(try host.connect(to: address), pretty)
-            case .server(let address): serveLater(try host.listen(on: address), pretty)
+            case .server(let address): serveLater(try listen(on: address), pretty)
             }
         } catch { throw QMPError(error) }
     }

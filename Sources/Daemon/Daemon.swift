@@ -17,10 +17,11 @@ public enum Daemon {
         ready: @escaping @Sendable () throws(DaemonStartError) -> Void
     ) throws(DaemonStartError) {
         IOThread.blockSignals()
+        let descriptors = DescriptorLimit.raise()
         let thread = IOThread()
         thread.start()
         let outcome = thread.block { () async -> DaemonStartError? in
-            let service = Service(thread, HostOpener(thread), configuration)
+            let service = Service(thread, HostOpener(thread, descriptorLimit: descriptors), configuration)
             do throws(DaemonStartError) {
                 thread.onTermination { [weak service] in service?.beginQuit() }
                 try await service.begin(options)

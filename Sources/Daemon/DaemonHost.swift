@@ -9,6 +9,8 @@ package protocol DaemonHost: StorageOpener, ImageCreator {
     func connect(to address: SocketAddress) throws(OpenError) -> any ByteStream
     /// Standard input and output as one connection.
     var standardStreams: any ByteStream { get }
+    /// How many descriptors this process may hold.
+    var descriptorLimit: Int { get }
     /// Microseconds of UTC since 1970.
     var wallClockUs: UInt64 { get }
 }
@@ -16,5 +18,8 @@ package protocol DaemonHost: StorageOpener, ImageCreator {
 /// Where connections come from.
 package protocol StreamListener: AnyObject {
     func next() async throws(BlockError) -> any ByteStream
+    /// Asked where the host has no descriptor left for the next connection: lets one go that can be spared, and says
+    /// whether one is going.
+    var makeRoom: (() -> Bool)? { get set }
     func close()
 }

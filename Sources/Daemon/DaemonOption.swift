@@ -1,3 +1,5 @@
+import Block
+
 /// One option of the command line that makes something, as it was written: `--blockdev TEXT` and its like. Options are
 /// carried out strictly in their order, as qemu-storage-daemon does.
 public struct DaemonOption: Sendable, Equatable {
@@ -35,8 +37,16 @@ public struct DaemonConfiguration: Sendable {
     public var backing: Backing
     /// Whether QEMU's behaviour holds where ours differs on purpose (called by a `qemu-*` name).
     public var actsAsQEMU: Bool
+    /// Bytes that all clients together may make the daemon hold.
+    public var memory: Int
 
-    public init(version: String, backing: Backing, actsAsQEMU: Bool = false) {
+    /// What `memory` is unless said otherwise.
+    public static let standardMemory = MemoryBudget.standard
+    /// Less than this is too little for even a few clients.
+    public static let leastMemory = MemoryBudget.least
+
+    public init(version: String, backing: Backing, actsAsQEMU: Bool = false, memory: Int = standardMemory) {
+        self.memory = memory
         self.version = version
         self.backing = backing
         self.actsAsQEMU = actsAsQEMU

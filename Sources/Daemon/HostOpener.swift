@@ -10,9 +10,11 @@ import Qcow2
 final class HostOpener: DaemonHost {
     private let thread: IOThread
     let workingFolder: String
+    let descriptorLimit: Int
 
-    init(_ thread: IOThread) {
+    init(_ thread: IOThread, descriptorLimit: Int) {
         self.thread = thread
+        self.descriptorLimit = descriptorLimit
         workingFolder = FileManager.default.currentDirectoryPath
     }
 

@@ -33,12 +33,14 @@ extension Service {
         if let tlsCreds { throw QMPError("No TLS credentials with id '\(tlsCreds)'") }
         if authz != nil { throw QMPError("TLS authorization is not supported without TLS credentials") }
         var limits = NBDServer.Limits()
+        // A quarter of the descriptors stays for images, monitors and whatever else is opened.
+        limits.connections = min(limits.connections, max(1, host.descriptorLimit / 4 * 3))
         if let maxConnections, maxConnections > 0 {
             limits.connections = min(limits.connections, Int(clamping: maxConnections))
         }
         let listener: any StreamListener
-        do { listener = try host.listen(on: address) } catch { throw QMPError(error) }
-        let server = NBDServer(context: context, limits: limits)
+        do { listener = try listen(on: address) } catch { throw QMPError(error) }
+        let server = NBDServer(context: context, limits: limits, budget: budget)
         nbd = server
         nbdListener = listener
         context.spawn { [context] in

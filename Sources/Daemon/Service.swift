@@ -1,5 +1,6 @@
 import Block
 import Graph
+import HostIO
 import Logging
 import Monitor
 import NBDServer
@@ -21,6 +22,8 @@ final class Service: QMPCommands {
     var starts: [() -> Void] = []
     var listeners: [any StreamListener] = []
 
+    /// What all clients together may make the daemon hold.
+    let budget: MemoryBudget
     var nbd: NBDServer?
     var nbdListener: (any StreamListener)?
     var exports: [Export] = []
@@ -32,6 +35,7 @@ final class Service: QMPCommands {
         self.context = context
         self.host = host
         self.configuration = configuration
+        budget = MemoryBudget(limit: configuration.memory)
         version = Monitor.Version(package: "nacre \(configuration.version)")
         graph = Graph(
             context: context,
@@ -61,6 +65,13 @@ final class Service: QMPCommands {
                 self?.log.notice("\(image): its backing file \(path) is opened")
             },
             onWarning: { [weak self] text in self?.log.warning("\(text)") })
+    }
+
+    /// A listener for which clients that have not said yet what they want make room where descriptors run out.
+    func listen(on address: HostIO.SocketAddress) throws(OpenError) -> any StreamListener {
+        let listener = try host.listen(on: address)
+        listener.makeRoom = { [weak self] in self?.nbd?.makeRoom() ?? false }
+        return listener
     }
 
     // MARK: The end

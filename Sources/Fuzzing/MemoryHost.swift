@@ -63,6 +63,7 @@ final class MemoryHost: DaemonHost {
     }
 
     var standardStreams: any ByteStream { SimulatedStream.pair(context).0 }
+    let descriptorLimit = 1024
     var wallClockUs: UInt64 { context.nowNs / 1000 }
 }
 
@@ -70,6 +71,7 @@ final class MemoryHost: DaemonHost {
 private final class DeafListener: StreamListener {
     private var isClosed = false
     private let closing = WaitQueue()
+    var makeRoom: (() -> Bool)?
 
     func next() async throws(BlockError) -> any ByteStream {
         while !isClosed { await closing.wait() }

@@ -118,20 +118,24 @@ public final class IOThread: IOContext, TaskExecutor, @unchecked Sendable {
         engine.enter(wait: waits, timeoutNs: timeout) { id, result in self.complete(id, result) }
     }
 
-    /// Jobs that become ready meanwhile run too, but not for ever: tasks that never wait hold up neither timers nor the
-    /// kernel.
+    /// Jobs that become ready meanwhile run too, but not for ever: those of a client that keeps us busy hold up neither
+    /// timers nor the kernel, through which all others come.
     private func runReady() {
-        for _ in 0..<Self.roundsPerTurn where !ready.isEmpty {
+        guard !ready.isEmpty else { return }
+        let end = nowNs + Self.turnNs
+        repeat {
             swap(&ready, &running)
             for job in running {
                 // Proof: each job was enqueued once and is run once, on the executor it was enqueued to.
                 unsafe job.runSynchronously(on: asUnownedTaskExecutor())
             }
             running.removeAll(keepingCapacity: true)
-        }
+        } while !ready.isEmpty && nowNs < end
     }
 
-    private static let roundsPerTurn = 64
+    /// How long jobs follow upon jobs before the kernel is entered: long beside the call, short beside what a client
+    /// takes for a delay.
+    private static let turnNs: UInt64 = 500_000
 
     // MARK: Wake-ups
 

@@ -11,6 +11,9 @@ public final class SocketListener {
     private var isClosed = false
     private var isReleased = false
     private var accepting: UInt64?
+    /// Asked where the host has no descriptor left for the next connection: lets one go that can be spared, and says
+    /// whether one is going.
+    public var makeRoom: (() -> Bool)?
 
     /// Listens at `address`. A unix socket file that nobody answers any more is replaced.
     public init(_ address: SocketAddress, on thread: IOThread) throws(OpenError) {
@@ -48,8 +51,9 @@ public final class SocketListener {
             case EAGAIN, EINTR, ECONNABORTED:
                 await thread.ready(descriptor, for: .readable) { accepting = $0 }
             case EMFILE, ENFILE, ENOBUFS, ENOMEM:
-                // Out of descriptors: those who are connected go on, and the next one waits for room.
-                await thread.sleep(ms: 100)
+                // Out of descriptors. One that is going is gone when the thread has turned; where none can be spared,
+                // those who are connected go on, and the next one waits for room.
+                await thread.sleep(ms: makeRoom?() == true ? 0 : 100)
             case let code: throw BlockError(errno: code)
             }
         }

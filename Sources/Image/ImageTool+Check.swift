@@ -16,10 +16,16 @@ extension ImageTool {
     }
 
     /// `check`: compares the image's references with its refcounts, and repairs what `repair` allows. Answers the exit
-    /// code.
+    /// code. What a repair writes to must be known, not guessed: a guest writes what it likes at the start of a raw disk,
+    /// a qcow2 header too (R20, R25). As QEMU's program it is guessed all the same.
     public func check(
         _ path: String, format: String?, form: Form, repair: Repair, quiet: Bool, forceShare: Bool
     ) async throws(ImageError) -> Int32 {
+        if repair != .none, format == nil, rule == .ownFolder {
+            throw ImageError(
+                "A repair does not guess the format of '\(path)', since a guest may have written what it looks like: "
+                    + "say -f qcow2 if that is what it is")
+        }
         let file: ImageFile
         do {
             file = try await files.open(path, FileUse(isWritable: repair != .none, forceShare: forceShare))

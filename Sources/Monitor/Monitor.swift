@@ -31,6 +31,8 @@ public final class Monitor {
 
     /// Connections at once.
     public static let sessionLimit = 16
+    /// How long clients may take at the end to read what waits for them.
+    private static let farewellMs: UInt64 = 1000
 
     public init(context: any IOContext, handler: any QMPHandler, version: Version) {
         self.context = context
@@ -61,9 +63,13 @@ public final class Monitor {
         for session in sessions { session.tell(.object(object)) }
     }
 
-    /// Sends what waits, then ends all sessions.
+    /// Sends what waits, then ends all sessions. A client that does not read holds the end up for a second at most.
     public func stop() async {
+        let deadline = context.schedule(afterMs: Self.farewellMs) { [weak self] in
+            for session in self?.sessions ?? [] { session.cutOff() }
+        }
         for session in sessions { await session.finish() }
+        context.cancel(deadline)
         handler = nil
     }
 }

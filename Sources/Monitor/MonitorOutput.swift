@@ -31,10 +31,15 @@ final class MonitorOutput {
     func add(_ value: JSONValue, isEvent: Bool = false) {
         guard !isBroken else { return }
         if isEvent && waiting.count > Self.eventLimit { return fail() }
-        for byte in value.text(layout).utf8 {
+        let text = value.bytes(layout)
+        if layout == .compact {
+            waiting.append(contentsOf: text)
+        } else {
             // Lines end in CR LF on the wire, those of the pretty layout too.
-            if byte == 0x0A { waiting.append(0x0D) }
-            waiting.append(byte)
+            for byte in text {
+                if byte == 0x0A { waiting.append(0x0D) }
+                waiting.append(byte)
+            }
         }
         waiting.append(contentsOf: [0x0D, 0x0A])
         work.wakeOne()

@@ -44,6 +44,9 @@ final class MonitorSession {
         stream.close()
     }
 
+    /// Ends the connection whatever waits.
+    func cutOff() { stream.close() }
+
     func run() async {
         monitor.context.spawn { [output] in await output.run() }
         monitor.context.spawn { await self.carryOutAll() }
@@ -73,7 +76,7 @@ final class MonitorSession {
 
     private func receiveAll() async {
         var parser = JSONStream()
-        var buffer = AlignedBuffer(byteCount: 64 << 10)
+        var buffer = AlignedBuffer(byteCount: Self.piece)
         while !output.isBroken {
             var space = buffer.mutableBytes
             var count = 0
@@ -83,8 +86,13 @@ final class MonitorSession {
                 for message in parser.feed(CollectionOfOne(byte)) { await take(message) }
                 if output.isBroken { return }
             }
+            // A client that always has more to say takes turns with all others.
+            await monitor.context.yield()
         }
     }
+
+    /// What is parsed in one go.
+    private static let piece = 16 << 10
 
     /// Carries an out-of-band message out at once; queues any other, and waits until there is room for the next.
     private func take(_ message: Result<JSONValue, JSONError>) async {
@@ -122,8 +130,10 @@ final class MonitorSession {
             let message = queue.removeFirst()
             isBusy = true
             await answer(message)
-            // A client that does not read its replies gets no further commands done.
+            // A client that does not read its replies gets no further commands done, and one that asks without end takes
+            // turns with all others.
             await output.waitForRoom()
+            await monitor.context.yield()
             isBusy = false
             room.wakeAll()
         }

@@ -1,15 +1,22 @@
 import Block
 import Bytes
 
-/// What was received and not yet understood: a buffer that is filled at its end and read from its front.
+/// What was received and not yet understood: a buffer that is filled at its end and read from its front. It grows with
+/// what the client sends at a time, as far as the client's account pays for it: idle clients may be many.
 struct NBDInput: ~Copyable {
-    /// In transmission one receive takes this much: many requests at a time. Longer than any message of the handshake.
+    /// In transmission one receive takes up to this much: many requests at a time. Longer than any message of the handshake.
     private static let capacity = 256 << 10
+    /// What there is from the start, already paid.
+    static let least = 4 << 10
 
-    /// Small while a client has not shown that it means it: idle ones may be many.
-    private var buffer = AlignedBuffer(byteCount: 4 << 10)
+    private let account: MemoryAccount
+    private var buffer = AlignedBuffer(byteCount: NBDInput.least)
+    /// Whether the last receive filled the buffer: there is more to come.
+    private var isFilled = false
     private var start = 0
     private var end = 0
+
+    init(_ account: MemoryAccount) { self.account = account }
 
     /// Bytes that wait.
     var count: Int { end - start }
@@ -21,30 +28,32 @@ struct NBDInput: ~Copyable {
         if start == end { (start, end) = (0, 0) }
     }
 
-    /// Makes room for `capacity` bytes.
-    mutating func widen(to capacity: Int = Self.capacity) {
-        var wider = AlignedBuffer(byteCount: capacity)
+    /// Makes the buffer twice as large; false where that is too large, or cannot be paid.
+    private mutating func widen() -> Bool {
+        let old = buffer.byteCount
+        guard old < Self.capacity, account.charge(old) else { return false }
+        var wider = AlignedBuffer(byteCount: 2 * old)
         var target = wider.mutableBytes
         show { target.copy($0) }
         (start, end) = (0, count)
         buffer = consume wider
+        return true
     }
 
-    /// Receives once. False at the end of the stream, and where the buffer is full of a message that never ends.
+    /// Receives once. False at the end of the stream, and where the buffer is full of a message that never ends or is
+    /// too long for it.
     mutating func receive(from stream: any ByteStream) async throws(BlockError) -> Bool {
         if start > 0 {
             buffer.moveToFront(from: start, count: count)
             (start, end) = (0, count)
         }
-        if end == buffer.byteCount {
-            guard end < Self.capacity else { return false }
-            widen(to: end * 4)
-        }
+        if isFilled || end == buffer.byteCount, !widen(), end == buffer.byteCount { return false }
         let (filled, capacity) = (end, buffer.byteCount)
         var whole = buffer.mutableBytes
         var room = whole._mutatingExtracting(filled..<capacity)
         let got = try await stream.receive(into: &room)
         end += got
+        isFilled = end == capacity
         return got > 0
     }
 

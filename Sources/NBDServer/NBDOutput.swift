@@ -3,26 +3,52 @@ import Bytes
 import NBDWire
 
 /// What a session sends: small replies are gathered while the ready queue runs and sent with one call, large ones go
-/// out by themselves from where they lie. Bounded: a client that does not read its replies makes its requests wait.
+/// out by themselves from where they lie. Bounded: a client that does not read its replies makes its requests wait. The
+/// buffers grow with the need, as far as the client's account pays for it.
 final class NBDOutput {
     private let stream: any ByteStream
-    /// Replies that wait; nil never, but for the moment of the swap.
-    private var gathered = AlignedBuffer(byteCount: NBDOutput.capacity)
-    private var spare: AlignedBuffer? = AlignedBuffer(byteCount: NBDOutput.capacity)
+    private let account: MemoryAccount
+    /// Replies that wait.
+    private var gathered = AlignedBuffer(byteCount: NBDOutput.least / 2)
+    /// Nil while it is sent. It may be of the size before the last growth.
+    private var spare: AlignedBuffer? = AlignedBuffer(byteCount: NBDOutput.least / 2)
+    /// Of each of the two.
+    private var capacity = NBDOutput.least / 2
     private var count = 0
     private var isFinishing = false
-    private var isBroken = false
+    private(set) var isBroken = false
     private var hasEnded = false
     private let work = WaitQueue()
     private let space = WaitQueue()
     private let ended = WaitQueue()
     private let sending = AsyncLock()
 
-    private static let capacity = 256 << 10
-    /// Payloads up to this size are copied and gathered: cheaper than a call of their own.
-    static let gatherLimit = 64 << 10
+    /// What both buffers take from the start, already paid.
+    static let least = 64 << 10
+    /// What each grows to.
+    private static let largest = 256 << 10
+    /// Payloads up to this part of a buffer are copied and gathered: cheaper than a call of their own.
+    private static let gatheredPart = 4
 
-    init(_ stream: any ByteStream) { self.stream = stream }
+    init(_ stream: any ByteStream, _ account: MemoryAccount) {
+        self.stream = stream
+        self.account = account
+    }
+
+    /// Whether a payload of `length` bytes is gathered; larger ones are sent by themselves.
+    func gathers(_ length: Int) -> Bool {
+        if length > capacity / Self.gatheredPart, length <= Self.largest / Self.gatheredPart { grow() }
+        return length <= capacity / Self.gatheredPart
+    }
+
+    private func grow() {
+        guard capacity < Self.largest, account.charge(2 * (Self.largest - capacity)) else { return }
+        capacity = Self.largest
+        var wider = AlignedBuffer(byteCount: capacity)
+        var target = wider.mutableBytes
+        target.copy(gathered.bytes.extracting(0..<count))
+        gathered = consume wider
+    }
 
     /// Sends what gathers until `finish`.
     func run() async {
@@ -42,6 +68,7 @@ final class NBDOutput {
 
     private func sendGathered() async {
         guard count > 0, var other = spare.take() else { return }
+        if other.byteCount < capacity { other = AlignedBuffer(byteCount: capacity) }
         swap(&gathered, &other)
         let length = count
         count = 0
@@ -59,9 +86,10 @@ final class NBDOutput {
         while !hasEnded { await ended.wait() }
     }
 
-    /// Adds `length` bytes that `fill` writes, at most `gatherLimit` and a head.
+    /// Adds `length` bytes that `fill` writes: a payload that is gathered, and a head.
     func gather(_ length: Int, _ fill: (inout MutableRawSpan, Int) -> Void) async {
-        while count + length > Self.capacity { await space.wait() }
+        if count + length > capacity { grow() }
+        while count + length > capacity { await space.wait() }
         var whole = gathered.mutableBytes
         fill(&whole, count)
         count += length
@@ -70,7 +98,7 @@ final class NBDOutput {
 
     /// Adds whole chunks, of any length.
     func add(_ bytes: [UInt8]) async {
-        if bytes.count <= Self.gatherLimit {
+        if gathers(bytes.count) {
             await gather(bytes.count) { $0.copy(bytes.byteSpan, at: $1) }
         } else {
             await sendNow([], bytes.byteSpan)
@@ -79,14 +107,28 @@ final class NBDOutput {
 
     /// Sends a head and a payload from where it lies.
     func sendNow(_ head: [UInt8], _ payload: RawSpan) async {
+        await begin()
+        await sendPart(head, payload)
+        end()
+    }
+
+    // MARK: A reply in parts
+
+    /// Begins a reply that goes out in several parts; no other byte is sent until `end`.
+    func begin() async {
         await sending.lock()
         // What gathered before goes first: the last chunk of a reply may not overtake the others.
         await sendGathered()
-        if !isBroken {
-            do { try await stream.send(head.byteSpan, payload) } catch { isBroken = true }
-        }
-        sending.unlock()
     }
+
+    func sendPart(_ head: [UInt8], _ payload: RawSpan) async {
+        guard !isBroken else { return }
+        do { try await stream.send(head.byteSpan, payload) } catch { isBroken = true }
+    }
+
+    func end() { sending.unlock() }
+
+    // MARK: Small replies
 
     /// Answers a request with an error, in the form the client negotiated.
     func fail(_ request: NBDRequest, _ error: NBDError, _ session: NBDSession) async {

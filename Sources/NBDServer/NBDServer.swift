@@ -5,7 +5,7 @@ import Logging
 /// caller's business.
 public final class NBDServer {
     public struct Limits: Sendable {
-        /// Connections at once; the oldest that has not chosen an export makes room.
+        /// Connections at once, no more than the budget has clients; the oldest that has not chosen an export makes room.
         public var connections = 1024
         /// How long a client may take to choose an export; 0: for ever.
         public var handshakeMs: UInt64 = 5000
@@ -19,14 +19,19 @@ public final class NBDServer {
 
     let context: any IOContext
     public let limits: Limits
+    /// What the sessions' memory is charged to.
+    public let budget: MemoryBudget
     public private(set) var exports: [NBDExport] = []
     private(set) var sessions: [NBDSession] = []
     private let ended = WaitQueue()
     private var isStopping = false
     let log = Logger(label: "nacre.nbd")
 
-    public init(context: any IOContext, limits: Limits = Limits()) {
+    public init(context: any IOContext, limits: Limits = Limits(), budget: MemoryBudget = MemoryBudget()) {
         self.context = context
+        self.budget = budget
+        var limits = limits
+        limits.connections = min(limits.connections, budget.clients)
         self.limits = limits
     }
 
@@ -59,7 +64,7 @@ public final class NBDServer {
 
     /// Serves one connection to its end.
     public func serve(_ stream: any ByteStream) async {
-        guard !isStopping, makeRoom() else { return stream.close() }
+        guard !isStopping, sessions.count < limits.connections || evict() else { return stream.close() }
         let session = NBDSession(self, stream)
         sessions.append(session)
         await session.run()
@@ -68,9 +73,12 @@ public final class NBDServer {
         ended.wakeAll()
     }
 
-    /// Whether one more connection fits. Those who wait without having chosen an export give way first.
-    private func makeRoom() -> Bool {
-        if sessions.count < limits.connections { return true }
+    /// Lets a client go, for another connection's sake, of those that have not chosen an export; false where there is
+    /// none. One that is going already is enough.
+    public func makeRoom() -> Bool { sessions.contains { $0.export == nil && $0.isClosing } || evict() }
+
+    /// Ends the oldest session that has not chosen an export.
+    private func evict() -> Bool {
         guard let idle = sessions.first(where: { $0.export == nil && !$0.isClosing }) else { return false }
         idle.close()
         return true

@@ -3,32 +3,37 @@ import Bytes
 import NBDWire
 
 extension NBDSession {
-    /// Carries one request out and answers it.
-    func handle(_ request: NBDRequest, _ memory: inout AlignedBuffer) async {
+    /// Carries one request out and answers it. `replyRoom`: how many bytes a reply may hold that is not in `memory`.
+    func handle(_ request: NBDRequest, _ memory: inout AlignedBuffer, replyRoom: Int) async {
         guard let export else { return }
         do {
             try check(request, export)
             switch request.command {
             case .read: try await read(request, export, &memory)
-            case .blockStatus: try await blockStatus(request, export)
+            case .blockStatus: try await blockStatus(request, export, room: replyRoom)
             default:
                 try await change(request, export, memory.bytes)
                 await output.simple(request)
             }
         } catch {
-            let isWrite = request.command != .read && request.command != .blockStatus
-            // What the client asked wrongly is its own affair, and not to be fast is no failure.
-            if error != .outOfRange && error != .invalid && error != .readOnly && error != .unsupported {
-                export.onFailure?(isWrite, error)
-            }
-            // Past the end of the disk a write lacks room, as the specification asks.
-            let grows = request.command == .write || request.command == .writeZeroes
-            await output.fail(request, error == .outOfRange && grows ? .noSpace : NBDError(error), self)
+            await refuse(request, error, export)
         }
     }
 
+    /// Answers a request with its error.
+    func refuse(_ request: NBDRequest, _ error: BlockError, _ export: NBDExport) async {
+        let isWrite = request.command != .read && request.command != .blockStatus
+        // What the client asked wrongly is its own affair, and not to be fast is no failure.
+        if error != .outOfRange && error != .invalid && error != .readOnly && error != .unsupported {
+            export.onFailure?(isWrite, error)
+        }
+        // Past the end of the disk a write lacks room, as the specification asks.
+        let grows = request.command == .write || request.command == .writeZeroes
+        await output.fail(request, error == .outOfRange && grows ? .noSpace : NBDError(error), self)
+    }
+
     /// What is wrong with a request is known before anything is done.
-    private func check(_ request: NBDRequest, _ export: NBDExport) throws(BlockError) {
+    func check(_ request: NBDRequest, _ export: NBDExport) throws(BlockError) {
         let allowed: NBDCommandFlags
         switch request.command {
         case .read: allowed = hasStructuredReplies ? [.fua, .dontFragment] : .fua
@@ -59,7 +64,7 @@ extension NBDSession {
             return
         }
         let range = ByteRange(at: request.offset, count: UInt64(request.length))
-        let isForced = request.flags.contains(.fua) || (export.isWritethrough && export.isWritable)
+        let isForced = isForced(request, export)
         switch request.command {
         case .write:
             try await storage.write(
@@ -78,6 +83,11 @@ extension NBDSession {
         }
     }
 
+    /// Whether the request is durable before it is answered.
+    func isForced(_ request: NBDRequest, _ export: NBDExport) -> Bool {
+        request.flags.contains(.fua) || (export.isWritethrough && export.isWritable)
+    }
+
     // MARK: Reads
 
     private func read(_ request: NBDRequest, _ export: NBDExport, _ memory: inout AlignedBuffer)
@@ -94,6 +104,7 @@ extension NBDSession {
         if hasStructuredReplies, length >= Self.sparseLimit, !request.flags.contains(.dontFragment) {
             return try await readSparse(request, export, &memory)
         }
+        if length > memory.byteCount { return try await readInPieces(request, export, &memory) }
         var whole = memory.mutableBytes
         var target = whole._mutatingExtracting(0..<length)
         try await export.storage.read(at: request.offset, into: &target)
@@ -116,12 +127,14 @@ extension NBDSession {
                 await sendHole(request, part, isLast: rest.isEmpty)
                 continue
             }
-            // Neighbouring runs of data go out as one.
-            while part.count < rest.count {
+            // Neighbouring runs of data go out as one, as far as there is memory.
+            let most = min(rest.count, UInt64(memory.byteCount))
+            while part.count < most {
                 let next = try await export.storage.status(of: rest.dropping(part.count))
                 if next.flags.contains(.zero) { break }
                 part = rest.prefix(part.count + next.count)
             }
+            part = part.prefix(most)
             var whole = memory.mutableBytes
             var target = whole._mutatingExtracting(0..<Int(part.count))
             try await export.storage.read(at: part.start, into: &target)
@@ -132,16 +145,21 @@ extension NBDSession {
 
     private func send(_ request: NBDRequest, _ payload: RawSpan, at offset: UInt64, isLast: Bool) async {
         let headCount = hasStructuredReplies ? NBDReply.chunkByteCount + 8 : NBDReply.simpleByteCount
-        guard payload.byteCount > NBDOutput.gatherLimit else {
-            await output.gather(headCount + payload.byteCount) {
-                storeHead(&$0, $1, request, payload.byteCount, at: offset, isLast: isLast)
-                $0.copy(payload, at: $1 + headCount)
-            }
-            return
+        guard output.gathers(payload.byteCount) else {
+            return await output.sendNow(head(request, payload.byteCount, at: offset, isLast: isLast), payload)
         }
+        await output.gather(headCount + payload.byteCount) {
+            storeHead(&$0, $1, request, payload.byteCount, at: offset, isLast: isLast)
+            $0.copy(payload, at: $1 + headCount)
+        }
+    }
+
+    /// What stands in front of `count` bytes of data.
+    func head(_ request: NBDRequest, _ count: Int, at offset: UInt64, isLast: Bool) -> [UInt8] {
+        let headCount = hasStructuredReplies ? NBDReply.chunkByteCount + 8 : NBDReply.simpleByteCount
         var head = [UInt8](repeating: 0, count: headCount)
-        head.withMutableBytes { storeHead(&$0, 0, request, payload.byteCount, at: offset, isLast: isLast) }
-        await output.sendNow(head, payload)
+        head.withMutableBytes { storeHead(&$0, 0, request, count, at: offset, isLast: isLast) }
+        return head
     }
 
     private func storeHead(
@@ -168,11 +186,13 @@ extension NBDSession {
 
     // MARK: Block status
 
-    private func blockStatus(_ request: NBDRequest, _ export: NBDExport) async throws(BlockError) {
+    private func blockStatus(_ request: NBDRequest, _ export: NBDExport, room: Int) async throws(BlockError) {
         let names = export.info.contexts
         var lists = [[(length: UInt32, flags: UInt32)]](repeating: [], count: contexts.count)
         var rest = ByteRange(at: request.offset, count: UInt64(request.length))
-        let isSingle = request.flags.contains(.reqOne)
+        let most =
+            request.flags.contains(.reqOne)
+            ? 1 : min(NBDLimits.extents, room / Self.extentWeight / max(1, contexts.count))
         gather: while !rest.isEmpty {
             let status = try await export.storage.status(of: rest)
             let part = rest.prefix(status.count)
@@ -181,7 +201,7 @@ extension NBDSession {
                 let last = lists[index].count - 1
                 if last >= 0, lists[index][last].flags == flags {
                     lists[index][last].length += UInt32(part.count)
-                } else if lists[index].count == (isSingle ? 1 : NBDLimits.extents) {
+                } else if lists[index].count == most {
                     break gather
                 } else {
                     lists[index].append((UInt32(part.count), flags))

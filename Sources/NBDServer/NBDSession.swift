@@ -14,9 +14,11 @@ final class NBDSession {
     private(set) var contexts: [Int] = []
     private(set) var isClosing = false
 
-    /// Made when the first reply to a request is due, for its buffers are large and idle clients may be many.
-    private(set) lazy var output = NBDOutput(stream)
-    private var input = NBDInput()
+    /// Pays for all buffers below.
+    let account: MemoryAccount
+    /// Made when the first reply to a request is due: idle clients may be many.
+    private(set) lazy var output = NBDOutput(stream, account)
+    private var input: NBDInput
     private var idle: [NBDSlot] = []
     private(set) var slots: [NBDSlot] = []
     /// Requests under way and their bytes.
@@ -27,7 +29,14 @@ final class NBDSession {
     init(_ server: NBDServer, _ stream: any ByteStream) {
         self.server = server
         self.stream = stream
+        account = MemoryAccount(server.budget)
+        input = NBDInput(account)
+        // Within the share, and nothing was charged before: this cannot fail.
+        _ = account.charge(Self.least)
     }
+
+    /// What is needed to serve a client at all: the smallest buffers, and one slot with its reply.
+    private static let least = NBDInput.least + NBDOutput.least + 2 * NBDSlot.least
 
     /// Ends the session: what is under way still ends, nothing is answered any more.
     func close() {
@@ -37,7 +46,6 @@ final class NBDSession {
 
     func run() async {
         guard await negotiate() else { return }
-        input.widen()
         context.spawn { [output] in await output.run() }
         await receiveRequests()
         // Every request ends before the session does, so that a removed export is not in use.
@@ -118,38 +126,69 @@ final class NBDSession {
             await output.fail(request, .invalid, self)
             return true
         }
+        guard let slot = await slot(for: request, hasBuffer) else { return false }
         let weight = hasBuffer ? length : weight(of: request)
-        while requests >= server.limits.requests || (requests > 0 && bytes + weight > server.limits.bytes) {
-            await room.wait()
-            if isClosing { return false }
-        }
         requests += 1
         bytes += weight
-        let slot = takeSlot()
-        if hasBuffer { slot.reserve(length) }
-        if hasPayload {
-            var payload = slot.takeBuffer()
-            var failure: BlockError?
-            do { try await input.fill(&payload, length, from: stream) } catch { failure = error }
-            slot.giveBack(payload)
-            if let failure {
-                finished(slot, weight)
-                throw failure
-            }
+        guard hasPayload else {
+            slot.start(request, weight)
+            return true
         }
-        slot.start(request, weight)
+        var payload = slot.takeBuffer()
+        var failure: BlockError?
+        do {
+            if payload.byteCount < length {
+                try await writeInPieces(request, &payload, from: &input)
+            } else {
+                try await input.fill(&payload, length, from: stream)
+            }
+        } catch { failure = error }
+        let isDone = payload.byteCount < length
+        slot.giveBack(payload)
+        if failure != nil || isDone {
+            finished(slot, weight)
+            if let failure { throw failure }
+        } else {
+            slot.start(request, weight)
+        }
         return true
+    }
+
+    /// A slot with the memory that the request takes, once the client's limits allow it. Where the budget does not, the
+    /// client's own requests are waited for, and then the request is done with the memory that the slot has. Nil once
+    /// the session closes.
+    private func slot(for request: NBDRequest, _ hasBuffer: Bool) async -> NBDSlot? {
+        let length = Int(request.length)
+        let weight = hasBuffer ? length : weight(of: request)
+        while requests > 0 {
+            if requests < server.limits.requests, bytes + weight <= server.limits.bytes, let slot = takeSlot() {
+                if hasBuffer ? slot.reserve(length) : slot.reserve(extra: weight) { return slot }
+                idle.append(slot)
+            }
+            await room.wait()
+            if isClosing { return nil }
+        }
+        guard let slot = takeSlot() else { return nil }
+        if hasBuffer ? slot.reserve(length) : slot.reserve(extra: weight) { return slot }
+        for other in idle { other.shrink() }
+        _ = hasBuffer ? slot.reserve(length) : slot.reserve(extra: weight)
+        return slot
     }
 
     /// What the reply to a request without a buffer may hold in memory: block status collects extents, seldom shorter
     /// than a sector, and encodes them.
     private func weight(of request: NBDRequest) -> Int {
         guard request.command == .blockStatus, !request.flags.contains(.reqOne) else { return 0 }
-        return min(Int(request.length) / 512 + 1, NBDLimits.extents) * contexts.count * 16
+        return min(Int(request.length) / 512 + 1, NBDLimits.extents) * contexts.count * Self.extentWeight
     }
 
-    private func takeSlot() -> NBDSlot {
+    /// Bytes that one extent takes in a list, and encoded.
+    static let extentWeight = 16
+
+    /// An idle slot, or a new one. The first is paid for with the session; nil where another cannot be.
+    private func takeSlot() -> NBDSlot? {
         if let slot = idle.popLast() { return slot }
+        guard slots.isEmpty || account.charge(NBDSlot.least) else { return nil }
         let slot = NBDSlot(self)
         slots.append(slot)
         context.spawn { await slot.run() }

@@ -7,25 +7,52 @@ import NBDWire
 final class NBDSlot {
     private unowned let session: NBDSession
     /// Nil while the task works with it.
-    private var buffer: AlignedBuffer? = AlignedBuffer(byteCount: NBDSlot.kept)
-    private var capacity = NBDSlot.kept
+    private var buffer: AlignedBuffer? = AlignedBuffer(byteCount: NBDSlot.least)
+    /// How long the buffer is; the client's account has paid for it.
+    private(set) var capacity = NBDSlot.least
+    /// What a reply may hold besides, paid for the request under way only.
+    private var extra = 0
     private var request: NBDRequest?
     private var weight = 0
     private var parked: Suspension<Void>?
     private var isEnding = false
 
-    /// A buffer up to this size is kept between requests.
-    private static let kept = 16 << 10
+    /// The smallest buffer, and so the smallest piece that a request is done in.
+    static let least = 16 << 10
+    /// A buffer up to this size is kept between requests, unless memory is short.
     private static let keptAtMost = 256 << 10
 
     init(_ session: NBDSession) { self.session = session }
 
-    /// Makes the buffer at least `length` bytes long. Precondition: the slot is idle.
-    func reserve(_ length: Int) {
-        guard capacity < length else { return }
+    /// Makes the buffer at least `length` bytes long; false where that cannot be paid, and the request is done in
+    /// pieces. Precondition, here and for the next two: the slot is idle.
+    func reserve(_ length: Int) -> Bool {
+        guard capacity < length else { return true }
+        guard session.account.charge(length - capacity) else { return false }
         capacity = length
+        buffer = nil
         buffer = AlignedBuffer(byteCount: length)
+        return true
     }
+
+    /// Pays for what a reply without a buffer will hold; false where that is too much.
+    func reserve(extra bytes: Int) -> Bool {
+        guard session.account.charge(bytes) else { return false }
+        extra = bytes
+        return true
+    }
+
+    /// Gives back what is not needed between requests.
+    func shrink() {
+        guard capacity > Self.least else { return }
+        buffer = nil
+        buffer = AlignedBuffer(byteCount: Self.least)
+        session.account.refund(capacity - Self.least)
+        capacity = Self.least
+    }
+
+    /// How many bytes of the reply may be held besides the buffer.
+    var room: Int { max(extra, Self.least) }
 
     /// Lends the buffer to the receiver of a payload.
     func takeBuffer() -> AlignedBuffer { buffer.take()! }
@@ -58,14 +85,12 @@ final class NBDSlot {
             guard let request else { continue }
             self.request = nil
             if var memory = buffer.take() {
-                await session.handle(request, &memory)
-                if capacity > Self.keptAtMost {
-                    capacity = Self.kept
-                    buffer = AlignedBuffer(byteCount: Self.kept)
-                } else {
-                    buffer = consume memory
-                }
+                await session.handle(request, &memory, replyRoom: room)
+                buffer = consume memory
             }
+            session.account.refund(extra)
+            extra = 0
+            if capacity > Self.keptAtMost || !session.account.budget.isRoomy { shrink() }
             session.finished(self, weight)
         }
     }

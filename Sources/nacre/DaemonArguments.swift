@@ -1,4 +1,5 @@
 import Daemon
+import Image
 
 /// The command line of `nacre daemon` and of `qemu-storage-daemon`, read.
 struct DaemonArguments {
@@ -13,6 +14,8 @@ struct DaemonArguments {
     var daemonizes = false
     var isSealed = false
     var allowedPaths: [String] = []
+    /// Bytes that all clients together may make the daemon hold.
+    var memory = DaemonConfiguration.standardMemory
     /// Said before anything is carried out.
     var warnings: [String] = []
 
@@ -33,7 +36,7 @@ struct DaemonArguments {
         for item in items {
             switch item {
             case .operand(let word): throw Mistake(message: "\(word): Unexpected argument")
-            case .option(let name, let value, let words): take(name, value ?? "", words)
+            case .option(let name, let value, let words): try take(name, value ?? "", words)
             }
         }
         if isSealed, !allowedPaths.isEmpty {
@@ -41,12 +44,13 @@ struct DaemonArguments {
         }
     }
 
-    private mutating func take(_ name: String, _ value: String, _ words: String) {
+    private mutating func take(_ name: String, _ value: String, _ words: String) throws(Mistake) {
         switch name {
         case "daemonize": daemonizes = true
         case "pidfile": pidFile = value
         case "sealed": isSealed = true
         case "allow-path": allowedPaths.append(value)
+        case "memory": memory = try Self.memory(value)
         case "trace": warnings.append("\(words): warning: trace event '\(value)' does not exist")
         default:
             guard let kind = DaemonOption.Kind(rawValue: name) else {
@@ -57,13 +61,25 @@ struct DaemonArguments {
         }
     }
 
+    private static func memory(_ text: String) throws(Mistake) -> Int {
+        guard let bytes = try? SizeText.parse(text) else {
+            throw Mistake(message: "--memory: '\(text)' is not a size, such as 512M")
+        }
+        guard bytes >= DaemonConfiguration.leastMemory, let result = Int(exactly: bytes) else {
+            throw Mistake(message: "--memory: at least \(DaemonConfiguration.leastMemory >> 20)M")
+        }
+        return result
+    }
+
     private static func known(asQEMU: Bool) -> [OptionScanner.Option] {
         var result: [OptionScanner.Option] = [
             .init("help", short: "h"), .init("version", short: "V"), .init("trace", short: "T", takesValue: true),
             .init("daemonize"), .init("pidfile", takesValue: true),
         ]
         result += DaemonOption.Kind.allCases.map { .init($0.rawValue, takesValue: true) }
-        if !asQEMU { result += [.init("sealed"), .init("allow-path", takesValue: true)] }
+        if !asQEMU {
+            result += [.init("sealed"), .init("allow-path", takesValue: true), .init("memory", takesValue: true)]
+        }
         return result
     }
 

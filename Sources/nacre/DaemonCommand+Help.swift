@@ -38,6 +38,7 @@ extension DaemonCommand {
           --allow-path <folder>  backing files that images name may be opened in this folder and below; repeatable
           --sealed               nothing is opened that is not named here or over QMP (so it is without --allow-path,
                                  too; --sealed also says so)
+          --memory <size>        what all clients together may make the daemon hold; 512M if not given
 
         """
 }

@@ -16,7 +16,7 @@ extension ImgCommand {
           -u       do not look at the backing file
           -o       options of the format, key=value,…; -o help lists them
           -q       say nothing but errors
-          -r       repair leaked clusters, or all that can be repaired
+          -r       repair leaked clusters, or all that can be repaired\(program == "qemu-img" ? "" : "; the format must be stated")
           -s, -l   where to begin, and how far to go
           -U       also where another program has the image open for writing
 

@@ -64,6 +64,62 @@ struct ProcessTests {
         }
     }
 
+    @Test("the limit of descriptors is raised as far as the host allows")
+    func descriptorLimit() async {
+        await #expect(processExitsWith: .success) {
+            let resource = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
+            var limit = rlimit(rlim_cur: 100, rlim_max: 300)
+            // Proof: one local structure, here and below.
+            #expect(unsafe setrlimit(resource, &limit) == 0)
+            #expect(DescriptorLimit.raise() == 300)
+            #expect(unsafe getrlimit(resource, &limit) == 0)
+            #expect(limit.rlim_cur == 300)
+            #expect(DescriptorLimit.raise() == 300)
+        }
+    }
+
+    @Test("where descriptors run out a listener asks for room, and takes the next connection as soon as there is some")
+    func exhaustion() async {
+        await #expect(processExitsWith: .success) {
+            for engine in engines {
+                let folder = Folder()
+                try await onThread(engine) { thread in
+                    let listener = try SocketListener(.unix(path: folder.file("s")), on: thread)
+                    // Two clients, and then no descriptor more.
+                    let clients = try (0..<2).map { _ in try Socket.connect(to: listener.address, on: thread) }
+                    let first = try await listener.accept()
+                    var fillers: [Int32] = []
+                    let resource = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
+                    var limit = rlimit()
+                    // Proof: one local structure, here and below.
+                    #expect(unsafe getrlimit(resource, &limit) == 0)
+                    limit.rlim_cur = 200
+                    #expect(unsafe setrlimit(resource, &limit) == 0)
+                    while true {
+                        let filler = dup(0)
+                        if filler < 0 { break }
+                        fillers.append(filler)
+                    }
+                    let waits = Shared(0)
+                    thread.spawn { _ = await failure { _ = try await receive(1, from: first) } }
+                    listener.makeRoom = {
+                        waits.value += 1
+                        first.close()
+                        return true
+                    }
+                    let began = thread.nowNs
+                    let second = try await listener.accept()
+                    #expect(thread.nowNs - began < 90_000_000, "it slept")
+                    #expect(waits.value >= 1)
+                    for filler in fillers { Glibc.close(filler) }
+                    try await send([7], to: clients[1])
+                    #expect(try await receive(1, from: second) == [7])
+                    #expect(try await receive(1, from: clients[0]) == [])
+                }
+            }
+        }
+    }
+
     @Test("threads, files, connections and refused opens leave no descriptor behind")
     func descriptors() async {
         await #expect(processExitsWith: .success) {

@@ -3,9 +3,11 @@ import Testing
 
 @Suite("check")
 struct CheckTests {
-    private func check(_ bench: Bench, _ path: String, repair: ImageTool.Repair = .none) throws -> Int32 {
+    private func check(
+        _ bench: Bench, _ path: String, format: String? = nil, repair: ImageTool.Repair = .none
+    ) throws -> Int32 {
         try bench.run {
-            try await $0.check(path, format: nil, form: .human, repair: repair, quiet: false, forceShare: false)
+            try await $0.check(path, format: format, form: .human, repair: repair, quiet: false, forceShare: false)
         }
     }
 
@@ -46,7 +48,7 @@ struct CheckTests {
                 This means waste of disk space, but no harm to data.
 
                 """))
-        #expect(try check(bench, "a.qcow2", repair: .leaks) == 0)
+        #expect(try check(bench, "a.qcow2", format: "qcow2", repair: .leaks) == 0)
         #expect(
             bench.said.contains(
                 "    1 leaked clusters\n    0 corruptions\n\nDouble checking the fixed image now...\nNo errors"))
@@ -64,6 +66,33 @@ struct CheckTests {
         bench.files["a.qcow2"] = bytes
         #expect(try check(bench, "a.qcow2") == 2)
         #expect(bench.said.contains("errors were found on the image.\nData may be corrupted"))
+    }
+
+    @Test(
+        "R20, R25: a repair does not guess the format, and so opens nothing", arguments: [ImageTool.Repair.leaks, .all])
+    func guessedRepair(repair: ImageTool.Repair) throws {
+        let bench = Bench()
+        try bench.create("disk.raw", size: "1M")
+        // What a guest wrote to its raw disk: a qcow2 header, with an error that a repair would mend.
+        var bytes = bench.files["disk.raw"]
+        bytes[refcountBlock(bytes) + (bytes.count / 65536 - 1) * 2 + 1] = 0
+        bench.files["disk.raw"] = bytes
+        let opened = bench.files.opened.count
+        let refusal = #expect(throws: ImageError.self) { try check(bench, "disk.raw", repair: repair) }
+        #expect(refusal?.message.contains("say -f qcow2") == true)
+        #expect(refusal?.exitCode == 1)
+        #expect(bench.files.opened.count == opened)
+        #expect(bench.files["disk.raw"] == bytes)
+        #expect(throws: ImageError("This image format does not support checks", exitCode: 63)) {
+            try check(bench, "disk.raw", format: "raw", repair: repair)
+        }
+        #expect(bench.files["disk.raw"] == bytes)
+        // To look is no harm, and as QEMU's program it goes by the magic.
+        #expect(try check(bench, "disk.raw") == 2)
+        #expect(bench.files["disk.raw"] == bytes)
+        bench.rule = .any
+        _ = try check(bench, "disk.raw", repair: repair)
+        #expect((bench.files["disk.raw"] != bytes) == (repair == .all))
     }
 
     @Test("raw has no check: 63; what cannot be opened: 1")

@@ -92,7 +92,7 @@ struct FaultTests {
 
     private static func check(_ bench: Bench, _ path: String, _ repair: ImageTool.Repair) throws -> Int32 {
         try bench.run {
-            try await $0.check(path, format: nil, form: .human, repair: repair, quiet: false, forceShare: false)
+            try await $0.check(path, format: "qcow2", form: .human, repair: repair, quiet: false, forceShare: false)
         }
     }
 

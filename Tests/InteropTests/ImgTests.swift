@@ -160,7 +160,7 @@ struct ImgTests {
             try await scratch.io(["write -P 4 0 192k"], "disk.qcow2", format: "qcow2")
             try await harm(damage, scratch)
             try await scratch.ok("cp", "disk.qcow2", "theirs.qcow2")
-            let words = ["check", "-r", mode, "--output=json"]
+            let words = ["check", "-f", "qcow2", "-r", mode, "--output=json"]
             let theirs = try await scratch.run(["qemu-img"] + words + ["theirs.qcow2"])
             let ours = try await scratch.run(Subject.img + words + ["disk.qcow2"])
             #expect(ours.status == theirs.status, "\(ours.err)")
@@ -168,6 +168,30 @@ struct ImgTests {
             #expect(try JSONValue(parsing: ours.out).without(["filename", "image-end-offset"]) == expected)
             if theirs.status == 0 { try await scratch.expectClean("disk.qcow2") }
             if damage != "leak" { try await scratch.io(["read -P 4 0 192k"], "disk.qcow2", format: "qcow2") }
+        }
+    }
+
+    @Test("R20, R25: a repair does not guess the format", .onlyNacre, arguments: ["leaks", "all"])
+    func guessedRepair(mode: String) async throws {
+        try await Scratch.use { scratch in
+            // What a guest may have written to its raw disk: a qcow2 image that wants mending.
+            try await scratch.ok("qemu-img", "create", "-q", "-f", "qcow2", "disk.qcow2", "4M")
+            try await scratch.io(["write -P 4 0 192k"], "disk.qcow2", format: "qcow2")
+            try await harm(mode == "all" ? "broken" : "leak", scratch)
+            try await scratch.ok("mv", "disk.qcow2", "disk.raw")
+            try await scratch.ok("cp", "disk.raw", "before")
+            let refused = try await scratch.run(Subject.img + ["check", "-r", mode, "disk.raw"])
+            #expect(refused.status == 1)
+            #expect(refused.err.contains("say -f qcow2"), "\(refused.err)")
+            let raw = try await scratch.run(Subject.img + ["check", "-f", "raw", "-r", mode, "disk.raw"])
+            #expect(raw.status == 63)
+            try await scratch.ok("cmp", "disk.raw", "before")
+            // By QEMU's name it does what that does.
+            try await scratch.ok("ln", "-s", Subject.nacre, "qemu-img")
+            let theirs = try await scratch.run(["qemu-img", "check", "-r", mode, "disk.raw"])
+            try await scratch.ok("cp", "before", "disk.raw")
+            let ours = try await scratch.run([scratch.file("qemu-img"), "check", "-r", mode, "disk.raw"])
+            #expect(ours.status == theirs.status, "\(ours.err)")
         }
     }
 

@@ -162,4 +162,16 @@ struct SessionTests {
         try conversation.send(bytes + [0xFF, 0x0A] + Array(Self.negotiate.utf8), from: client)
         #expect(client.takeLines().last == #"{"return": {}}"#)
     }
+
+    @Test("clients that do not read hold up the end for a second at most, all together")
+    func stopDeaf() throws {
+        let conversation = Conversation()
+        let deaf = (0..<5).map { _ in conversation.connect(isReading: false) }
+        for client in deaf { try conversation.send(Self.negotiate + command("large", 1), from: client) }
+        let began = conversation.context.nowNs
+        try conversation.context.complete { [monitor = conversation.monitor] in await monitor.stop() }
+        #expect(conversation.context.nowNs - began < 1_100_000_000)
+        try conversation.settle()
+        for client in deaf { #expect(client.isServed) }
+    }
 }

@@ -13,10 +13,13 @@ final class Bench {
     /// Connections whose session has ended.
     private(set) var ended = 0
 
-    init(seed: UInt64 = 0, order: SimulatedContext.Order = .seeded, _ limits: NBDServer.Limits = NBDServer.Limits()) {
+    init(
+        seed: UInt64 = 0, order: SimulatedContext.Order = .seeded, _ limits: NBDServer.Limits = NBDServer.Limits(),
+        budget: MemoryBudget = MemoryBudget()
+    ) {
         self.seed = seed
         context = SimulatedContext(seed: seed, order: order)
-        server = NBDServer(context: context, limits: limits)
+        server = NBDServer(context: context, limits: limits, budget: budget)
     }
 
     /// Exports a storage under a name.

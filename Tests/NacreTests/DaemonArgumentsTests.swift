@@ -62,4 +62,15 @@ struct DaemonArgumentsTests {
             try DaemonArguments(["--sealed", "--allow-path", "/a"], asQEMU: false)
         }
     }
+
+    @Test("the memory for clients is a size, of 16 MiB at least, and no option of QEMU's program")
+    func memory() throws {
+        #expect(try DaemonArguments([], asQEMU: false).memory == 512 << 20)
+        #expect(try DaemonArguments(["--memory", "1G"], asQEMU: false).memory == 1 << 30)
+        #expect(try DaemonArguments(["--memory=16M"], asQEMU: false).memory == 16 << 20)
+        for text in ["15M", "0", "much", "-1", "9E9", "8E"] {
+            #expect(throws: DaemonArguments.Mistake.self) { try DaemonArguments(["--memory", text], asQEMU: false) }
+        }
+        #expect(throws: DaemonArguments.Mistake.self) { try DaemonArguments(["--memory", "1G"], asQEMU: true) }
+    }
 }

@@ -1,0 +1,70 @@
+/// The memory that all clients of a daemon together may make it hold: buffers of requests, what was received and not yet
+/// understood, what was answered and not yet sent. A hard limit: bytes are charged before they are allocated, and what is
+/// refused is not attempted.
+///
+/// Half of it belongs to the clients, an equal share each. The other half is common: whoever has used its share up may
+/// take of it, but never more than it leaves to the others. So whoever comes next finds some, however greedy those before
+/// it were. What is refused is done in smaller pieces, within the share, or waits for the client's own requests: nobody
+/// waits for memory that another client holds.
+///
+/// Belongs to one IOContext. Images' caches are not in it; they have bounds of their own.
+public final class MemoryBudget {
+    /// Bytes in all.
+    public let limit: Int
+    /// How many clients there may be at once; a server turns away those beyond it.
+    public let clients: Int
+    /// Bytes that are one client's own.
+    public let share: Int
+    /// What is left of the common half.
+    public fileprivate(set) var common: Int
+
+    public static let standard = 512 << 20
+    /// What serving one client takes at least, whatever it asks for.
+    public static let leastShare = 128 << 10
+    /// The smallest budget: room for 64 clients.
+    public static let least = 2 * 64 * leastShare
+
+    /// `clients` is made fewer where their shares would be too small.
+    public init(limit: Int = standard, clients: Int = 1024) {
+        self.limit = limit
+        self.clients = max(1, min(clients, limit / 2 / Self.leastShare))
+        share = limit / 2 / self.clients
+        common = limit / 2
+    }
+
+    /// Whether buffers may be kept for the next request rather than given back: not where half of the common part is gone.
+    public var isRoomy: Bool { common >= limit / 4 }
+}
+
+/// What one client holds of a budget. All of it returns when the account goes.
+public final class MemoryAccount {
+    public let budget: MemoryBudget
+    public private(set) var used = 0
+
+    public init(_ budget: MemoryBudget) { self.budget = budget }
+
+    deinit { refund(used) }
+
+    private var borrowed: Int { max(0, used - budget.share) }
+
+    /// Takes so many bytes, all or none; false where they do not fit.
+    public func charge(_ bytes: Int) -> Bool {
+        let wanted = used + bytes
+        if wanted > budget.share {
+            let beyond = wanted - budget.share
+            let more = beyond - borrowed
+            guard beyond <= budget.common - more else { return false }
+            budget.common -= more
+        }
+        used = wanted
+        return true
+    }
+
+    /// Gives so many bytes back. Precondition: they were charged.
+    public func refund(_ bytes: Int) {
+        precondition(bytes <= used, "more memory is given back than was taken")
+        let before = borrowed
+        used -= bytes
+        budget.common += before - borrowed
+    }
+}
