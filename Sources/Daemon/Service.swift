@@ -85,6 +85,7 @@ final class Service: QMPCommands {
 
     /// Closes in order: exports, nodes from the top with their caches flushed, then the monitors.
     func close() async {
+        graph.giveUp()
         for listener in listeners { listener.close() }
         await stopNBD()
         await graph.close()

@@ -159,7 +159,7 @@ extension Graph {
             case .qcow2(let options):
                 let image = try await Qcow2Image.open(
                     file: file, options: options.imageOptions(isReadOnly: flags.isReadOnly),
-                    observer: imageObserver(for: node.name))
+                    observer: imageObserver(for: node.name), pace: pace)
                 swap.undo.append { try? await image.close() }
                 driver = .qcow2(image)
             case .file, .hostDevice, .nullCo, .nullAio, .blkdebug: break

@@ -145,7 +145,7 @@ extension Change {
         guard let walker = live(file.id)?.walker else { throw OpenError("Node '\(value.name(of: file.id))' is closed") }
         let image = try await Qcow2Image.open(
             file: walker, options: own.imageOptions(isReadOnly: flags.isReadOnly),
-            observer: graph.imageObserver(for: value.name(of: id)))
+            observer: graph.imageObserver(for: value.name(of: id)), pace: graph.pace)
         register(id, .qcow2(image), flags)
         if own.lazyRefcounts == true, image.header.version < 3 {
             throw OpenError("Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level")

@@ -49,6 +49,12 @@ public final class Graph {
 
     var observer: GraphObserver { configuration.observer }
 
+    /// Whether long work that can be done again, such as a repair, is given up.
+    private var isGivingUp = false
+
+    /// What long work of this graph keeps to.
+    var pace: Pace { Pace(context) { [weak self] in self.map { !$0.isGivingUp } ?? false } }
+
     // MARK: Commands
 
     /// `blockdev-add`: makes a node, with all its children, that the monitor owns. On failure nothing remains.
@@ -150,6 +156,9 @@ public final class Graph {
     }
 
     // MARK: Whole graph
+
+    /// The end has come: an image whose repair is under way is not waited for, and its open fails.
+    public func giveUp() { isGivingUp = true }
 
     /// Makes everything durable, from the top. Answers the first failure with its node's name; the others are flushed
     /// all the same.

@@ -2,6 +2,9 @@ import Block
 import Bytes
 
 extension Qcow2Check {
+    /// So many clusters are compared or counted between two looks at the pace.
+    static var clustersPerStep: UInt64 { 4096 }
+
     /// Compares refcounts and references in the window just walked, and repairs refcounts in place where it may.
     func compare(canRepair: Bool) async throws(BlockError) {
         let entries = geometry.refcountBlockEntries
@@ -34,38 +37,54 @@ extension Qcow2Check {
             }
         }
         var bytes = buffer.take() ?? AlignedBuffer(byteCount: Int(geometry.clusterSize))
-        let (isWrong, isChanged) = compare(&bytes, first: first, end: end, exists: offset != nil, fixes: fixes)
-        if let offset, isChanged { try await file.write(at: offset, from: bytes.bytes, flags: []) }
-        return isWrong
+        var part = BlockPart(first: first, exists: offset != nil, isEmpty: bytes.bytes.isZero, fixes: fixes)
+        var cluster = first
+        while cluster < end {
+            let next = min(cluster + Self.clustersPerStep, end)
+            compare(&bytes, cluster..<next, &part)
+            cluster = next
+            try await step(Int(Self.clustersPerStep))
+        }
+        if let offset, part.isChanged { try await file.write(at: offset, from: bytes.bytes, flags: []) }
+        return part.isWrong
     }
 
-    private func compare(_ bytes: inout AlignedBuffer, first: UInt64, end: UInt64, exists: Bool, fixes: Bool) -> (
-        isWrong: Bool, isChanged: Bool
-    ) {
+    /// A refcount block under comparison.
+    private struct BlockPart {
+        /// The cluster that its first refcount counts.
+        let first: UInt64
+        let exists: Bool
+        /// Whether all its refcounts were 0.
+        let isEmpty: Bool
+        let fixes: Bool
+        var isWrong = false
+        var isChanged = false
+    }
+
+    private func compare(_ bytes: inout AlignedBuffer, _ clusters: Range<UInt64>, _ part: inout BlockPart) {
         var block = bytes.mutableBytes
-        let isEmpty = block.bytes.isZero
-        var (isWrong, isChanged) = (false, false)
-        var cluster = first
+        let (isEmpty, fixes) = (part.isEmpty, part.fixes)
+        var cluster = clusters.lowerBound
+        let end = clusters.upperBound
         while cluster < end {
             if isEmpty, !references.hasPage(of: cluster) {
                 cluster = (cluster / CheckReferences.pageClusters + 1) * CheckReferences.pageClusters
                 continue
             }
-            let refcount = isEmpty && !isChanged ? 0 : packing.value(block.bytes, at: Int(cluster - first))
+            let refcount = isEmpty && !part.isChanged ? 0 : packing.value(block.bytes, at: Int(cluster - part.first))
             let count = references.count(cluster)
             if refcount != 0 || count != 0 { highestCluster = max(highestCluster, cluster) }
             if refcount != count {
-                isWrong = true
+                part.isWrong = true
                 if !fixes {
-                    found(cluster, refcount, count, exists: exists)
-                } else if exists, fix(cluster, refcount, count) {
-                    packing.store(min(count, geometry.refcountMax), &block, at: Int(cluster - first))
-                    isChanged = true
+                    found(cluster, refcount, count, exists: part.exists)
+                } else if part.exists, fix(cluster, refcount, count) {
+                    packing.store(min(count, geometry.refcountMax), &block, at: Int(cluster - part.first))
+                    part.isChanged = true
                 }
             }
             cluster += 1
         }
-        return (isWrong, isChanged)
     }
 
     private func found(_ cluster: UInt64, _ refcount: UInt64, _ count: UInt64, exists: Bool) {

@@ -11,21 +11,41 @@ extension Qcow2Check {
         let fixes = repair == .all && result.checkErrors == 0
         let counts = RefcountReader(self)
         do throws(BlockError) {
-            try await forEachEntry(at: header.l1TableOffset, count: UInt64(header.l1Size)) {
-                (index, entry) async throws(BlockError) in
-                let table = entry & 0x00FF_FFFF_FFFF_FE00
-                guard table != 0, table & self.geometry.clusterMask == 0 else { return }
-                let refcount = try await counts.refcount(table >> UInt64(self.geometry.clusterBits))
-                if self.isWrong(entry, refcount) {
-                    let what = "L2 cluster: l1_index=\(index) l1_entry=\(self.hex(entry)) refcount=\(refcount)"
-                    try await self.flip(entry, at: self.header.l1TableOffset + index * 8, what, fixes: fixes)
+            var tables = CheckReferences(clusters: clusters, blockEntries: 1, pageLimit: 1 << 14)
+            repeat {
+                try await checkCopiedL1(&tables, counts, fixes: fixes)
+                for start in tables.pageStarts {
+                    for cluster in start..<start + CheckReferences.pageClusters where tables.count(cluster) > 0 {
+                        let table = cluster << UInt64(geometry.clusterBits)
+                        try await checkCopied(inL2At: table, counts, fixes: fixes)
+                    }
                 }
-                try await self.checkCopied(inL2At: table, counts, fixes: fixes)
-            }
+                tables.begin(at: tables.window.upperBound, clusters: clusters)
+            } while !tables.window.isEmpty
         } catch {
+            if let ending { throw ending }
             // What cannot be read was told by the walk; what cannot be written is the caller's.
             if fixes { throw error }
             if result.checkErrors == 0 { throw error }
+        }
+    }
+
+    /// The entries of the active L1 table, in its first window; notes the L2 tables, each to be looked at once.
+    private func checkCopiedL1(_ tables: inout CheckReferences, _ counts: RefcountReader, fixes: Bool)
+        async throws(BlockError)
+    {
+        let isFirst = tables.window.lowerBound == 0
+        try await forEachEntry(at: header.l1TableOffset, count: UInt64(header.l1Size)) {
+            (index, entry) async throws(BlockError) in
+            let table = entry & 0x00FF_FFFF_FFFF_FE00
+            guard table != 0, table & self.geometry.clusterMask == 0 else { return }
+            let cluster = table >> UInt64(self.geometry.clusterBits)
+            tables.add(cluster)
+            guard isFirst else { return }
+            let refcount = try await counts.refcount(cluster)
+            guard self.isWrong(entry, refcount) else { return }
+            let what = "L2 cluster: l1_index=\(index) l1_entry=\(self.hex(entry)) refcount=\(refcount)"
+            try await self.flip(entry, at: self.header.l1TableOffset + index * 8, what, fixes: fixes)
         }
     }
 
@@ -55,30 +75,35 @@ extension Qcow2Check {
         result.corruptionsFixed += 1
     }
 
-    /// Reads single refcounts through a few blocks kept in memory.
+    /// Reads single refcounts through pieces of blocks kept in memory: a lookup that finds none costs one short read.
     private final class RefcountReader {
         private let check: Qcow2Check
-        private var blocks: [UInt64: [UInt8]] = [:]
-        private let limit: Int
+        /// By where they lie; nil where all is zero.
+        private var pieces: [UInt64: [UInt8]?] = [:]
+        private let pieceBytes: UInt64
+
+        /// 16 MiB of pieces.
+        private static let limit = 4096
 
         init(_ check: Qcow2Check) {
             self.check = check
-            // 16 MiB of blocks.
-            limit = max(4, (16 << 20) >> Int(check.geometry.clusterBits))
+            pieceBytes = min(4096, check.geometry.clusterSize)
         }
 
         func refcount(_ cluster: UInt64) async throws(BlockError) -> UInt64 {
-            let bits = UInt64(check.geometry.refcountBlockBits)
-            let (block, index) = (cluster >> bits, Int(cluster & ((1 << bits) - 1)))
+            let block = cluster / check.geometry.refcountBlockEntries
             guard let offset = check.blockOffsets[block] else { return 0 }
-            if blocks[block] == nil {
-                if blocks.count >= limit { blocks.removeAll() }
-                let range = ByteRange(at: offset, count: check.geometry.clusterSize)
-                var bytes = [UInt8](repeating: 0, count: Int(range.count))
-                if let buffer = try await check.read(range) { bytes.withMutableBytes { $0.copy(buffer.bytes) } }
-                blocks[block] = bytes
+            let perPiece = pieceBytes * 8 / UInt64(check.geometry.refcountBits)
+            let number = cluster % check.geometry.refcountBlockEntries
+            let start = offset + number / perPiece * pieceBytes
+            if pieces[start] == nil {
+                if pieces.count >= Self.limit { pieces.removeAll() }
+                let bytes = try await check.read(ByteRange(at: start, count: pieceBytes))
+                if let bytes { pieces[start] = bytes.bytes.array } else { pieces[start] = .some(nil) }
+                try await check.step(Qcow2Check.stepsPerRead)
             }
-            return blocks[block]?.withMutableBytes { check.packing.value($0.bytes, at: index) } ?? 0
+            guard let piece = pieces[start] ?? nil else { return 0 }
+            return check.packing.value(piece.byteSpan, at: Int(number % perPiece))
         }
     }
 }

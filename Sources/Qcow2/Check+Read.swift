@@ -39,42 +39,47 @@ extension Qcow2Check {
                 for index in 0..<part {
                     let entry = table.bytes.bigEndian(UInt64.self, at: Int(index) * 8)
                     if entry != 0 { try await body(first + index, entry) }
+                    if index % 1024 == 1023 { try await step(1024) }
                 }
             }
+            try await step(Self.stepsPerRead)
             first += part
         }
     }
 
     // MARK: what a walk finds
 
-    /// Reports damage; `rebuilds`: damage of the refcounts' own structure, which a rebuild ends.
-    func corruption(_ message: @autoclosure () -> String, rebuilds: Bool = false) {
+    /// Reports damage, once however often it is met; `rebuilds`: damage of the refcounts' own structure, which a rebuild
+    /// ends.
+    func corruption(_ message: @autoclosure () -> String, rebuilds: Bool = false, times: UInt32 = 1) {
         guard isFirstWalk else { return }
-        result.corruptions += 1
-        if rebuilds { needsRebuild = true } else { unrepairable += 1 }
+        result.corruptions += UInt64(times)
+        if rebuilds { needsRebuild = true } else { unrepairable += UInt64(times) }
         report(message())
     }
 
-    /// Notes that a part could not be read; then nothing is repaired, for what it references is unknown.
-    func unreadable(_ what: String) {
+    /// Notes that a part could not be read, or would cost too much; then nothing is repaired, for what it references is
+    /// unknown. Throws where the check is to end: that was no failure of the part.
+    func unreadable(_ what: String) throws(BlockError) {
+        if let ending { throw ending }
         guard isFirstWalk else { return }
         result.checkErrors += 1
         report(what)
     }
 
-    /// Counts one more reference to each cluster that the bytes touch.
-    func reference(_ offset: UInt64, _ size: UInt64) {
+    /// Counts one more reference, or several, to each cluster that the bytes touch.
+    func reference(_ offset: UInt64, _ size: UInt64, times: UInt32 = 1) {
         guard size > 0 else { return }
         let end = offset.addingReportingOverflow(size)
         guard !end.overflow, end.partialValue < file.length || end.partialValue - file.length < geometry.clusterSize
         else {
             return corruption(
                 "ERROR: counting reference for region exceeding the end of the file by one cluster or more: "
-                    + "offset 0x\(hex(offset)) size 0x\(hex(size))")
+                    + "offset 0x\(hex(offset)) size 0x\(hex(size))", times: times)
         }
         let bits = UInt64(geometry.clusterBits)
         for cluster in offset >> bits...(end.partialValue - 1) >> bits {
-            references.add(cluster)
+            references.add(cluster, times: times)
             if isFirstWalk { touch(cluster >> UInt64(geometry.refcountBlockBits)) }
         }
     }

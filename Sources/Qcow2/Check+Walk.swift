@@ -7,122 +7,199 @@ extension Qcow2Check {
     private static var compressedFlag: UInt64 { 1 << 62 }
 
     /// Counts all references of the image; the refcount table's own are left out while it is rebuilt.
-    func walk(refcountStructures: Bool) async {
+    func walk(refcountStructures: Bool) async throws(BlockError) {
         reference(0, geometry.clusterSize)
-        await walkL1(at: header.l1TableOffset, entries: UInt64(header.l1Size), isActive: true)
-        await walkSnapshots()
-        await walkBitmaps()
-        walkEncryption()
-        if refcountStructures { await walkRefcountTable() }
+        try await walkL1s([L1Table(offset: header.l1TableOffset, entries: UInt64(header.l1Size)): 1], isActive: true)
+        try await walkSnapshots()
+        try await walkBitmaps()
+        if refcountStructures { try await walkRefcountTable() }
     }
 
     // MARK: guest data
 
-    func walkL1(at offset: UInt64, entries: UInt64, isActive: Bool) async {
-        reference(offset, entries * 8)
-        do throws(BlockError) {
-            try await forEachEntry(at: offset, count: entries) { (_, entry) async throws(BlockError) in
-                if entry & 0x7F00_0000_0000_01FF != 0 {
-                    self.corruption("ERROR found L1 entry with reserved bits set: \(self.hex(entry))")
+    /// The L1 table of the disk or of a snapshot.
+    private struct L1Table: Hashable {
+        let offset: UInt64
+        let entries: UInt64
+    }
+
+    /// The L2 tables that L1 tables name, and how often.
+    private struct NamedTables {
+        /// Where a cluster of the file begins; counted in windows as clusters are, so that memory stays bounded.
+        var inFile: CheckReferences
+        /// Where none does: a few, by offset.
+        var stray: [UInt64: UInt32] = [:]
+        var isFirstWindow = true
+
+        /// So many pages of 1 KiB.
+        static let pages = 1 << 14
+    }
+
+    /// Counts what L1 tables reference, each as often as it is used itself. However many entries name one L2 table, it
+    /// is read once and counts that often: what a walk costs follows what the file holds, not what it claims.
+    private func walkL1s(_ list: [L1Table: UInt32], isActive: Bool) async throws(BlockError) {
+        let inOrder = list.sorted { $0.key.offset < $1.key.offset }
+        for (l1, times) in inOrder { reference(l1.offset, l1.entries * 8, times: times) }
+        var named = NamedTables(
+            inFile: CheckReferences(clusters: clusters, blockEntries: 1, pageLimit: NamedTables.pages))
+        while true {
+            for (l1, times) in inOrder { try await collect(l1, times, &named) }
+            for start in named.inFile.pageStarts {
+                for cluster in start..<start + CheckReferences.pageClusters where named.inFile.count(cluster) > 0 {
+                    let times = UInt32(clamping: named.inFile.count(cluster))
+                    try await walkL2(at: cluster << UInt64(geometry.clusterBits), isActive: isActive, times: times)
                 }
-                let table = entry & Self.offsetMask
-                guard table != 0 else { return }
-                self.reference(table, self.geometry.clusterSize)
-                if table & self.geometry.clusterMask != 0 {
-                    self.corruption(
-                        "ERROR l2_offset=\(self.hex(table)): Table is not cluster aligned; L1 entry corrupted")
-                }
-                await self.walkL2(at: table, isActive: isActive)
+                try await step(Int(CheckReferences.pageClusters))
             }
-        } catch {
-            unreadable("ERROR: I/O error in check_refcounts_l1")
+            named.isFirstWindow = false
+            guard named.inFile.window.upperBound < clusters else { break }
+            named.inFile.begin(at: named.inFile.window.upperBound, clusters: clusters)
+        }
+        for (table, times) in named.stray.sorted(by: { $0.key < $1.key }) {
+            try await walkL2(at: table, isActive: isActive, times: times)
         }
     }
 
-    private func walkL2(at table: UInt64, isActive: Bool) async {
+    /// Notes the tables that one L1 table names, and reports what is wrong with its entries.
+    private func collect(_ l1: L1Table, _ times: UInt32, _ named: inout NamedTables) async throws(BlockError) {
+        do throws(BlockError) {
+            try await forEachEntry(at: l1.offset, count: l1.entries) { (_, entry) async throws(BlockError) in
+                let table = entry & Self.offsetMask
+                let isAligned = table & self.geometry.clusterMask == 0
+                let cluster = table >> UInt64(self.geometry.clusterBits)
+                if isAligned, table != 0, cluster < self.clusters { named.inFile.add(cluster, times: times) }
+                guard named.isFirstWindow else { return }
+                if entry & 0x7F00_0000_0000_01FF != 0 {
+                    self.corruption("ERROR found L1 entry with reserved bits set: \(self.hex(entry))", times: times)
+                }
+                if !isAligned {
+                    self.corruption(
+                        "ERROR l2_offset=\(self.hex(table)): Table is not cluster aligned; L1 entry corrupted",
+                        times: times)
+                    guard named.stray[table] != nil || named.stray.count < Limits.strayTables else {
+                        return try self.unreadable("ERROR too many L1 entries are not cluster aligned")
+                    }
+                    let sum = named.stray[table, default: 0].addingReportingOverflow(times)
+                    named.stray[table] = sum.overflow ? .max : sum.partialValue
+                } else if cluster >= self.clusters {
+                    self.reference(table, self.geometry.clusterSize, times: times)
+                }
+            }
+        } catch {
+            try unreadable("ERROR: I/O error in check_refcounts_l1")
+        }
+    }
+
+    private func walkL2(at table: UInt64, isActive: Bool, times: UInt32) async throws(BlockError) {
+        reference(table, geometry.clusterSize, times: times)
         var unaligned: [Int] = []
         do throws(BlockError) {
+            try await step(Self.stepsPerRead)
             guard let bytes = try await read(ByteRange(at: table, count: geometry.clusterSize)) else { return }
-            unaligned = countL2(bytes.bytes, isActive: isActive)
+            var count = L2Count(times: times, isActive: isActive)
+            while count.index < geometry.l2Entries {
+                countL2(bytes.bytes, &count)
+                try await step(Self.entriesPerStep)
+            }
+            unaligned = count.unaligned
         } catch {
-            return unreadable("ERROR: I/O error in check_refcounts_l2")
+            return try unreadable("ERROR: I/O error in check_refcounts_l2")
         }
         // A zero cluster whose reserved place is impossible loses the place; it reads as before.
         for index in unaligned {
             do throws(BlockError) {
                 try await write(1, at: table + UInt64(index) * 8)
                 result.corruptionsFixed += 1
-            } catch { unreadable("ERROR: Failed to overwrite L2 table entry: \(error.sentence)") }
+            } catch { try unreadable("ERROR: Failed to overwrite L2 table entry: \(error.sentence)") }
         }
     }
 
-    /// Counts what one L2 table references. Answers the entries to be replaced by plain zero clusters.
-    private func countL2(_ bytes: RawSpan, isActive: Bool) -> [Int] {
-        var unaligned: [Int] = []
+    /// An L2 table under the count.
+    private struct L2Count {
+        let times: UInt32
+        let isActive: Bool
+        /// The entry that comes next.
+        var index = 0
+        /// Where the guest's next cluster would lie, were it in order.
         var next: UInt64 = 0
-        for index in 0..<geometry.l2Entries {
+        /// The entries to be replaced by plain zero clusters.
+        var unaligned: [Int] = []
+    }
+
+    /// So many entries are counted between two looks at the pace.
+    private static var entriesPerStep: Int { 2048 }
+
+    /// Counts what the next entries of an L2 table reference.
+    private func countL2(_ bytes: RawSpan, _ count: inout L2Count) {
+        let end = min(count.index + Self.entriesPerStep, geometry.l2Entries)
+        defer { count.index = end }
+        for index in count.index..<end {
             let entry = bytes.bigEndian(UInt64.self, at: index * 8)
             if entry == 0 { continue }
             if entry & Self.compressedFlag != 0 {
-                countCompressed(entry, isActive: isActive)
+                countCompressed(entry, count)
                 continue
             }
             let reserved: UInt64 = header.version >= 3 ? 0x3F00_0000_0000_01FE : 0x3F00_0000_0000_01FF
             if entry & reserved != 0 {
-                corruption("ERROR found l2 entry with reserved bits set: \(hex(entry))")
+                corruption("ERROR found l2 entry with reserved bits set: \(hex(entry))", times: count.times)
             }
             let place = entry & Self.offsetMask
             guard place != 0 else { continue }
             let isZero = header.version >= 3 && entry & 1 != 0
-            if place & geometry.clusterMask != 0, replacesUnaligned(place, isZero: isZero) {
-                unaligned.append(index)
+            if place & geometry.clusterMask != 0, replacesUnaligned(place, isZero: isZero, times: count.times) {
+                count.unaligned.append(index)
                 continue
             }
-            reference(place, geometry.clusterSize)
-            if isActive, isFirstWalk {
-                result.allocatedClusters += 1
-                if next != 0, place != next { result.fragmentedClusters += 1 }
-                next = place + geometry.clusterSize
+            reference(place, geometry.clusterSize, times: count.times)
+            if count.isActive, isFirstWalk {
+                result.allocatedClusters += UInt64(count.times)
+                if count.next != 0, place != count.next { result.fragmentedClusters += UInt64(count.times) }
+                count.next = place + geometry.clusterSize
             }
         }
-        return unaligned
     }
 
     /// Reports a place that is not a cluster's; true where the entry is to be repaired.
-    private func replacesUnaligned(_ place: UInt64, isZero: Bool) -> Bool {
+    private func replacesUnaligned(_ place: UInt64, isZero: Bool, times: UInt32) -> Bool {
         guard isZero else {
-            corruption("ERROR offset=\(hex(place)): Data cluster is not properly aligned; L2 entry corrupted.")
+            corruption(
+                "ERROR offset=\(hex(place)): Data cluster is not properly aligned; L2 entry corrupted.", times: times)
             return false
         }
         let text = "offset=\(hex(place)): Preallocated cluster is not properly aligned; L2 entry corrupted."
         guard repair == .all, isFirstWalk, result.checkErrors == 0 else {
-            corruption("ERROR \(text)")
+            corruption("ERROR \(text)", times: times)
             return false
         }
         report("Repairing \(text)")
         return true
     }
 
-    private func countCompressed(_ entry: UInt64, isActive: Bool) {
+    private func countCompressed(_ entry: UInt64, _ count: L2Count) {
         let shift = UInt64(62 - (geometry.clusterBits - 8))
         let place = entry & ((1 << shift) - 1)
         if entry & Self.copiedFlag != 0 {
-            corruption("ERROR: coffset=0x\(hex(place)): copied flag must never be set for compressed clusters")
+            corruption(
+                "ERROR: coffset=0x\(hex(place)): copied flag must never be set for compressed clusters",
+                times: count.times)
         }
         let sectors = (entry & ~(Self.copiedFlag | Self.compressedFlag)) >> shift + 1
-        reference(place, sectors * 512 - (place & 511))
-        if isActive, isFirstWalk {
-            result.allocatedClusters += 1
-            result.compressedClusters += 1
-            result.fragmentedClusters += 1
+        reference(place, sectors * 512 - (place & 511), times: count.times)
+        if count.isActive, isFirstWalk {
+            result.allocatedClusters += UInt64(count.times)
+            result.compressedClusters += UInt64(count.times)
+            result.fragmentedClusters += UInt64(count.times)
         }
     }
 
     // MARK: the rest
 
     /// Every snapshot's L1 table, and the snapshot table itself.
-    private func walkSnapshots() async {
+    private func walkSnapshots() async throws(BlockError) {
         var offset = header.snapshotsOffset
+        var tables: [L1Table: UInt32] = [:]
+        var bytes: UInt64 = 0
         for _ in 0..<header.snapshotCount {
             guard offset - header.snapshotsOffset <= Limits.snapshotTableBytes,
                 let range = ByteRange(checked: offset, count: 40)
@@ -147,13 +224,20 @@ extension Qcow2Check {
                         "ERROR snapshot l1_size=0x\(hex(count)): L1 table is too large; snapshot table entry corrupted")
                     continue
                 }
-                await walkL1(at: l1, entries: count, isActive: false)
-            } catch { return unreadable("ERROR: I/O error in the snapshot table") }
+                let table = L1Table(offset: l1, entries: count)
+                if tables[table] == nil { bytes += count * 8 }
+                guard bytes <= Limits.checkedL1Bytes else {
+                    return try unreadable("ERROR snapshots' L1 tables are too large to be checked")
+                }
+                tables[table, default: 0] += 1
+                try await step(Self.stepsPerRead)
+            } catch { return try unreadable("ERROR: I/O error in the snapshot table") }
         }
+        try await walkL1s(tables, isActive: false)
         reference(header.snapshotsOffset, offset - header.snapshotsOffset)
     }
 
-    private func walkBitmaps() async {
+    private func walkBitmaps() async throws(BlockError) {
         guard header.autoclear.contains(.bitmaps),
             let part = header.extensions.first(where: { $0.type == HeaderExtension.bitmapsType })
         else { return }
@@ -165,6 +249,8 @@ extension Qcow2Check {
         else { return corruption("ERROR bitmaps extension names an impossible directory") }
         reference(start, bytes)
         do throws(BlockError) {
+            var tables: [BitmapTable: UInt32] = [:]
+            var tableBytes: UInt64 = 0
             var offset: UInt64 = 0
             while offset + 24 <= bytes {
                 guard let entry = try await read(ByteRange(at: start + offset, count: 24)) else {
@@ -174,6 +260,7 @@ extension Qcow2Check {
                 let count = UInt64(entry.bytes.bigEndian(UInt32.self, at: 8))
                 let names = UInt64(entry.bytes.bigEndian(UInt16.self, at: 18))
                 offset = (offset + 24 + names + UInt64(entry.bytes.bigEndian(UInt32.self, at: 20)) + 7) & ~7
+                try await step(Self.stepsPerRead)
                 guard table & geometry.clusterMask == 0, table < Limits.hostOffset else {
                     corruption("ERROR bitmap table offset=\(hex(table)) is not cluster aligned")
                     continue
@@ -183,24 +270,33 @@ extension Qcow2Check {
                     corruption("ERROR bitmap table offset=\(hex(table)) ends past the end of the file")
                     continue
                 }
-                reference(table, count * 8)
-                try await forEachEntry(at: table, count: count) { (_, value) in
-                    let place = value & Self.offsetMask
-                    if place != 0 { self.reference(place, self.geometry.clusterSize) }
+                let place = BitmapTable(offset: table, entries: count)
+                if tables[place] == nil { tableBytes += count * 8 }
+                guard tableBytes <= Limits.checkedBitmapTableBytes else {
+                    return try unreadable("ERROR bitmap tables are too large to be checked")
                 }
+                tables[place, default: 0] += 1
             }
-        } catch { unreadable("ERROR: I/O error in the bitmap directory") }
+            for (table, times) in tables.sorted(by: { $0.key.offset < $1.key.offset }) {
+                try await walkBitmap(table, times)
+            }
+        } catch { try unreadable("ERROR: I/O error in the bitmap directory") }
     }
 
-    /// The header of an encryption format, which lies in clusters of its own.
-    private func walkEncryption() {
-        guard let part = header.extensions.first(where: { $0.type == HeaderExtension.encryptionType }),
-            part.data.count >= 16
-        else { return }
-        reference(Self.number(part.data, at: 0), Self.number(part.data, at: 8))
+    private struct BitmapTable: Hashable {
+        let offset: UInt64
+        let entries: UInt64
     }
 
-    private func walkRefcountTable() async {
+    private func walkBitmap(_ table: BitmapTable, _ times: UInt32) async throws(BlockError) {
+        reference(table.offset, table.entries * 8, times: times)
+        try await forEachEntry(at: table.offset, count: table.entries) { (_, value) in
+            let place = value & Self.offsetMask
+            if place != 0 { self.reference(place, self.geometry.clusterSize, times: times) }
+        }
+    }
+
+    private func walkRefcountTable() async throws(BlockError) {
         let bytes = UInt64(header.refcountTableClusters) << UInt64(header.clusterBits)
         reference(header.refcountTableOffset, bytes)
         do throws(BlockError) {
@@ -223,7 +319,7 @@ extension Qcow2Check {
                     self.corruption("ERROR refcount block \(index) refcount=2", rebuilds: true)
                 }
             }
-        } catch { unreadable("ERROR: I/O error in the refcount table") }
+        } catch { try unreadable("ERROR: I/O error in the refcount table") }
     }
 
     private static func number(_ bytes: [UInt8], at offset: Int) -> UInt64 {

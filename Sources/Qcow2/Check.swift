@@ -35,6 +35,11 @@ public final class Qcow2Check {
     let file: any Storage
     let report: (String) -> Void
     let repair: Repair
+    let pace: Pace
+    /// Steps since the last rest.
+    var steps = 0
+    /// Why the check ends early: nobody wants it any more.
+    var ending: BlockError?
     let geometry: Geometry
     let packing: CheckRefcounts
     /// As it stands in the file, repairs included.
@@ -70,11 +75,13 @@ public final class Qcow2Check {
     }
 
     /// Makes an image that was not closed cleanly (the dirty bit) consistent again, for its opening. Answers what was
-    /// found and the header as it now stands: the refcount table may have moved.
+    /// found and the header as it now stands: the refcount table may have moved. Throws `closed` where the pace ends it:
+    /// what was repaired until then is repaired, and the image still dirty.
     public static func repair(
-        _ file: any Storage, _ header: Header, _ repair: Repair = .all, report: @escaping (String) -> Void = { _ in }
+        _ file: any Storage, _ header: Header, _ repair: Repair = .all, pace: Pace = .none,
+        report: @escaping (String) -> Void = { _ in }
     ) async throws(BlockError) -> (result: Result, header: Header) {
-        let check = Qcow2Check(file, header, repair, report: report)
+        let check = Qcow2Check(file, header, repair, pace: pace, report: report)
         try await check.run()
         return (check.result, check.header)
     }
@@ -82,8 +89,9 @@ public final class Qcow2Check {
     /// `pageLimit` bounds the memory of the counts; tests make it small.
     init(
         _ file: any Storage, _ header: Header, _ repair: Repair, pageLimit: Int = CheckReferences.pageLimit,
-        report: @escaping (String) -> Void
+        pace: Pace = .none, report: @escaping (String) -> Void
     ) {
+        self.pace = pace
         self.file = file
         self.header = header
         self.repair = repair
@@ -116,11 +124,27 @@ public final class Qcow2Check {
         }
     }
 
+    /// How many steps, of some ten nanoseconds each, are made between two rests.
+    private static let stepsPerTurn = 1 << 14
+    /// What a read of a table counts for.
+    static let stepsPerRead = 256
+
+    /// Counts steps, and rests where it is time.
+    func step(_ count: Int) async throws(BlockError) {
+        steps += count
+        guard steps >= Self.stepsPerTurn else { return }
+        steps = 0
+        do throws(BlockError) { try await pace.rest() } catch {
+            ending = error
+            throw error
+        }
+    }
+
     func run() async throws(BlockError) {
         result.totalClusters = geometry.clusters(for: header.size)
         try await file.flush()
         while true {
-            await walk(refcountStructures: true)
+            try await walk(refcountStructures: true)
             isFirstWalk = false
             let canRepair = repair != .none && result.checkErrors == 0
             try await compare(canRepair: canRepair)

@@ -26,7 +26,8 @@ struct CheckReferences {
         window = start..<max(start, clusters)
     }
 
-    mutating func add(_ cluster: UInt64) {
+    /// Counts `times` more references, up to the largest number that is kept.
+    mutating func add(_ cluster: UInt64, times: UInt32 = 1) {
         guard window.contains(cluster) else { return }
         let (page, index) = (cluster / Self.pageClusters, Int(cluster % Self.pageClusters))
         if pages[page] == nil {
@@ -34,7 +35,8 @@ struct CheckReferences {
             guard window.contains(cluster) else { return }
             pages[page] = [UInt32](repeating: 0, count: Int(Self.pageClusters))
         }
-        if let count = pages[page]?[index], count < .max { pages[page]?[index] = count + 1 }
+        guard let sum = pages[page]?[index].addingReportingOverflow(times) else { return }
+        pages[page]?[index] = sum.overflow ? .max : sum.partialValue
     }
 
     func count(_ cluster: UInt64) -> UInt64 {
@@ -43,6 +45,9 @@ struct CheckReferences {
 
     /// Whether any cluster of the page that holds `cluster` may have been counted.
     func hasPage(of cluster: UInt64) -> Bool { pages[cluster / Self.pageClusters] != nil }
+
+    /// The first clusters of the pages that hold what was counted, in order.
+    var pageStarts: [UInt64] { pages.keys.sorted().map { $0 * Self.pageClusters } }
 
     /// The refcount blocks that describe what was counted.
     func blocks(of entries: UInt64) -> Set<UInt64> {

@@ -49,6 +49,10 @@ extension Header {
         guard cryptMethod <= 2 else { throw OpenError("Unsupported encryption method \(cryptMethod)") }
         guard size <= UInt64(Int64.max) else { throw refused("Image is too big", "size", size) }
         try validateTables()
+        if cryptMethod != 2, extensions.contains(where: { $0.type == HeaderExtension.encryptionType }) {
+            throw refused(
+                "CRYPTO header extension only expected with LUKS encryption method", "crypt_method", cryptMethod)
+        }
     }
 
     private func validateTables() throws(OpenError) {

@@ -16,6 +16,13 @@ public enum Limits {
     public static let snapshotExtraBytes: UInt32 = 1024
     /// Bytes of memory that the list of snapshots may take.
     public static let snapshotListBytes = 16 << 20
+    /// Bytes of the L1 tables of all snapshots that a check walks, each counted once: 65 536 snapshots of a disk of 1 TiB
+    /// with 64 KiB clusters have as many.
+    public static let checkedL1Bytes: UInt64 = 1 << 30
+    /// Bytes of all bitmap tables that a check walks; one bitmap of QEMU's largest has 8 MiB at most.
+    public static let checkedBitmapTableBytes: UInt64 = 1 << 30
+    /// L1 entries that name a table where no cluster begins and that a check follows all the same.
+    public static let strayTables = 4096
     /// Header extensions; each costs a little, and a 2 MiB header could hold 130 000 empty ones.
     public static let headerExtensions = 256
     /// Bytes of the fixed header with fields we do not know.

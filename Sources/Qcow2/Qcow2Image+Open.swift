@@ -3,10 +3,10 @@ import Bytes
 
 extension Qcow2Image {
     /// Opens the image in `file`. Nothing is written where `options.isReadOnly`; a writable open repairs a dirty image and
-    /// clears the autoclear features that this program does not keep up to date.
-    public static func open(file: any Storage, options: Options, observer: Observer = Observer())
-        async throws(OpenError) -> Qcow2Image
-    {
+    /// clears the autoclear features that this program does not keep up to date. A repair keeps to `pace`.
+    public static func open(
+        file: any Storage, options: Options, observer: Observer = Observer(), pace: Pace = .none
+    ) async throws(OpenError) -> Qcow2Image {
         let image = try await load(file: file, options: options, observer: observer)
         guard !options.isReadOnly else { return image }
         if image.header.incompatible.contains(.corrupt) {
@@ -17,7 +17,7 @@ extension Qcow2Image {
             return image
         }
         // Repairing changes tables anywhere: what was read before is read again.
-        try await repairDirtyImage(file: file, header: image.header)
+        try await repairDirtyImage(file: file, header: image.header, pace: pace)
         let repaired = try await load(file: file, options: options, observer: observer)
         guard !repaired.header.incompatible.contains(.dirty) else {
             throw OpenError("Could not repair dirty image")

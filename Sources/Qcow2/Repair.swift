@@ -14,8 +14,11 @@ extension Qcow2Check {
         }
         references.begin(at: 0, clusters: plan.end)
         while true {
-            await walk(refcountStructures: false)
-            for cluster in plan.start..<plan.end { references.add(cluster) }
+            try await walk(refcountStructures: false)
+            for cluster in plan.start..<plan.end {
+                references.add(cluster)
+                try await step(1)
+            }
             try await writeBlocks(plan)
             guard references.window.upperBound < plan.end else { break }
             references.begin(at: references.window.upperBound, clusters: plan.end)
@@ -31,16 +34,24 @@ extension Qcow2Check {
         let entries = geometry.refcountBlockEntries
         for (number, block) in plan.blocks.enumerated() where references.window.contains(block * entries) {
             var bytes = AlignedBuffer(byteCount: Int(geometry.clusterSize))
-            fill(&bytes, first: block * entries, end: min((block + 1) * entries, plan.end))
+            var first = block * entries
+            let end = min(first + entries, plan.end)
+            while first < end {
+                let next = min(first + Self.clustersPerStep, end)
+                fill(&bytes, block: block * entries, first: first, end: next)
+                first = next
+                try await step(Int(Self.clustersPerStep))
+            }
             try await file.write(at: plan.offset(of: number), from: bytes.bytes, flags: [])
         }
     }
 
-    private func fill(_ bytes: inout AlignedBuffer, first: UInt64, end: UInt64) {
+    /// `start`: the block's first cluster.
+    private func fill(_ bytes: inout AlignedBuffer, block start: UInt64, first: UInt64, end: UInt64) {
         var block = bytes.mutableBytes
         for cluster in first..<end {
             let count = references.count(cluster)
-            if count > 0 { packing.store(min(count, geometry.refcountMax), &block, at: Int(cluster - first)) }
+            if count > 0 { packing.store(min(count, geometry.refcountMax), &block, at: Int(cluster - start)) }
         }
     }
 

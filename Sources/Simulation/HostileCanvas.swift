@@ -67,6 +67,12 @@ struct HostileCanvas: Sendable {
     mutating func grow(to length: UInt64) { bytes.resize(to: max(length, bytes.length)) }
     mutating func truncate(to length: UInt64) { bytes.resize(to: length) }
 
+    /// A table of `count` equal entries.
+    mutating func fill(_ entry: UInt64, count: UInt64, at offset: UInt64) {
+        let one = (0..<8).map { UInt8(truncatingIfNeeded: entry >> UInt64((7 - $0) * 8)) }
+        put([UInt8](repeatElement(one, count: Int(count)).joined()), at: offset)
+    }
+
     /// The L2 entry of compressed data.
     func entry(compressedAt offset: UInt64, sectors: UInt64) -> UInt64 {
         Self.compressedFlag | (sectors - 1) << (62 - (style.clusterBits - 8)) | offset

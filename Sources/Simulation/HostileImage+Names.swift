@@ -176,6 +176,18 @@ extension HostileImage {
                 }
             }
         }
+        // What no encryption method asks for: a header of another's that claims a whole terabyte.
+        for (name, isDirty) in [("", false), (", dirty", true)] {
+            var style = HostileCanvas.Style()
+            style.clusterBits = 9
+            style.extensions.append((type: 0x0537_BE77, data: [UInt8](repeating: 0, count: 10) + [1, 0, 0, 0, 0, 0]))
+            let image = HostileCanvas.changed(style) {
+                if isDirty { $0.set(1, at: 72) }
+                $0.grow(to: 1 << 40)
+            }
+            images.append(
+                HostileImage(.r26, "method 0, length=2^40\(name)", image, .refused("only expected with LUKS encryption")))
+        }
         return images
     }
 

@@ -164,6 +164,46 @@ extension HostileImage {
         return images
     }
 
+    /// Dirty images whose tables name the same places again and again: a repair costs what is there once.
+    static func dirtyRepetitions() -> [HostileImage] {
+        let l1 = HostileCanvas.changed(.init(clusterBits: 16)) {
+            let (entries, place) = (UInt64(1 << 16), $0.bytes.length)
+            $0.set(1, at: 72)
+            $0.set(entries, at: 36, width: 4)
+            $0.set(place, at: 40)
+            $0.fill($0.at(.l2), count: entries, at: place)
+            $0.fill($0.at(.data), count: $0.cluster / 8, at: $0.at(.l2))
+        }
+        let snapshots = HostileCanvas.changed(.init(clusterBits: 16)) {
+            let (count, place) = (UInt64(1 << 12), $0.bytes.length)
+            $0.set(1, at: 72)
+            $0.set(count, at: 60, width: 4)
+            $0.set(place, at: 64)
+            $0.fill($0.at(.l2), count: $0.cluster / 8, at: $0.at(.snapshotL1))
+            for index in 0..<count {
+                $0.set($0.at(.snapshotL1), at: place + index * 40)
+                $0.set($0.cluster / 8, at: place + index * 40 + 8, width: 4)
+            }
+            $0.grow(to: place + count * 40)
+        }
+        let bitmaps = HostileCanvas.changed(.init(hasBitmaps: true)) {
+            let (count, place) = (UInt64(1 << 12), $0.bytes.length)
+            $0.set(1, at: 72)
+            $0.set(count * 24, at: 128)
+            $0.set(place, at: 136)
+            for index in 0..<count {
+                $0.set($0.at(.bitmapTable), at: place + index * 24)
+                $0.set($0.cluster / 8, at: place + index * 24 + 8, width: 4)
+            }
+            $0.grow(to: place + count * 24)
+        }
+        return [
+            HostileImage(.r12, "dirty, 2^16 L1 entries name one L2 table", l1, .opens),
+            HostileImage(.r12, "dirty, 2^12 snapshots of one L1 table", snapshots, .opens),
+            HostileImage(.r12, "dirty, 2^12 bitmaps of one table", bitmaps, .opens),
+        ]
+    }
+
     static func manyExtensions() -> [HostileImage] {
         var images: [HostileImage] = []
         for count in [255, 256, 257, 1000, 130_000] {

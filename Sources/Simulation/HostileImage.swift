@@ -82,7 +82,7 @@ public struct HostileImage: Sendable, CustomStringConvertible {
         case .r09: lengthsAndCounts()
         case .r10: headerLayouts()
         case .r11: strayEntries()
-        case .r12: dirtyClaims()
+        case .r12: dirtyClaims() + dirtyRepetitions()
         case .r13: manyExtensions()
         case .r14: chainLoops()
         case .r15: greedyImages()
