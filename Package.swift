@@ -73,8 +73,11 @@ let package = Package(
         room("Filters", ["Bytes", "Block"]),
         // Layer 3: nodes and what uses them.
         room("Graph", ["Bytes", "Block", "Filters", "Qcow2", log]),
+        room("Devices", ["Bytes", "Block", "Graph", log]),
         room("NBDServer", ["Bytes", "Block", "NBDWire", log]),
-        // Layer 4: the monitor and the image tool, as libraries.
+        room("SCSI", ["Bytes", "Block", "Devices", log]),
+        // Layer 4: the monitor, the image tool and iSCSI, as libraries.
+        room("ISCSI", ["Bytes", "Block", "SCSI", log]),
         room("Monitor", ["Bytes", "JSON", "Block", "QMPTypes", log]),
         room("Image", ["Bytes", "JSON", "Block", "Qcow2", "Graph"]),
         // Layer 5: the only place where all parts meet.
@@ -82,7 +85,7 @@ let package = Package(
             "Daemon",
             [
                 "Bytes", "JSON", "Block", "HostIO", "HostStorage", "QMPTypes", "Qcow2", "Filters", "Graph", "NBDWire",
-                "NBDServer", "Monitor", "Image", log,
+                "NBDServer", "Monitor", "Image", "Devices", "SCSI", "ISCSI", log,
             ]),
         // Layer 6: the program.
         .executableTarget(
@@ -125,6 +128,9 @@ let package = Package(
         tests("Qcow2Tests", ["Qcow2", "Block", "Bytes", "BlockTestKit"]),
         tests("GraphTests", ["Graph", "Filters", "Qcow2", "Block", "Bytes", "BlockTestKit"]),
         tests("NBDServerTests", ["NBDServer", "NBDWire", "Block", "Bytes", "BlockTestKit"]),
+        tests("DevicesTests", ["Devices", "Graph", "Filters", "Qcow2", "Block", "Bytes", "BlockTestKit"]),
+        tests("SCSITests", ["SCSI", "Devices", "Block", "Bytes", "BlockTestKit"]),
+        tests("ISCSITests", ["ISCSI", "SCSI", "Devices", "Block", "Bytes", "BlockTestKit"]),
         tests("MonitorTests", ["Monitor", "QMPTypes", "JSON", "Block", "Bytes", "BlockTestKit"]),
         tests("ImageTests", ["Image", "JSON", "Qcow2", "Block", "Bytes", "BlockTestKit"]),
         tests("NacreTests", ["nacre", "Daemon", "Image", "JSON"]),
