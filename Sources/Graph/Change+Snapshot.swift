@@ -46,7 +46,7 @@ extension Graph {
     }
 
     /// Plans `blockdev-snapshot-sync`: checks, makes the overlay's file, opens it without backing, and puts it on.
-    func plan(_ request: SnapshotSyncRequest, in change: Change) async throws(OpenError) {
+    func planSnapshot(_ request: SnapshotSyncRequest, in change: Change) async throws(OpenError) {
         let base = try lookUpForSnapshot(request)
         try value.checkNotBlocked(base)
         try await flushForSnapshot(base)

@@ -90,18 +90,21 @@ public final class Graph {
     /// `blockdev-snapshot`: puts the node `overlay`, which is open without a backing file, on `node`.
     public func snapshot(node: String, overlay: String) async throws(OpenError) {
         try await change { (change: Change) async throws(OpenError) in
-            let base = try change.value.lookUp(device: node, nodeName: node)
-            try change.value.checkNotBlocked(base)
-            try await self.flushForSnapshot(base)
-            let top = try change.value.lookUp(device: overlay, nodeName: overlay)
-            try change.planSnapshot(of: base, overlay: top)
+            try await self.plan(GraphAction.snapshot(node: node, overlay: overlay), in: change)
         }
     }
 
     /// `blockdev-snapshot-sync`: makes or opens an overlay file, and puts it on a node.
     public func snapshotSync(_ request: SnapshotSyncRequest) async throws(OpenError) {
         try await change { (change: Change) async throws(OpenError) in
-            try await self.plan(request, in: change)
+            try await self.planSnapshot(request, in: change)
+        }
+    }
+
+    /// `transaction`: all of the list, in its order, or nothing. An empty list is success.
+    public func transaction(_ actions: [GraphAction]) async throws(OpenError) {
+        try await change { (change: Change) async throws(OpenError) in
+            for action in actions { try await self.plan(action, in: change) }
         }
     }
 
