@@ -1,5 +1,5 @@
-public import Block
-public import Bytes
+import Block
+public import Filters
 import Graph
 
 /// A named backend with a medium or none: what `device` and `id` name, what an initiator sees as a drive, and what an
@@ -11,7 +11,7 @@ import Graph
 public final class Device: Drive {
     /// Who made it, and thereby who may delete it.
     public enum Origin: Sendable {
-        /// `--device` and `device_add`: it goes with the guest device.
+        /// `--device` and `device_add`: goes with the guest device.
         case device
         /// `blockdev-add` with `id`: goes with `x-blockdev-del`.
         case blockdevAdd
@@ -25,50 +25,120 @@ public final class Device: Drive {
     public internal(set) var kind: DriveKind
     /// The guest device on it (`id`, `qdev`); nil for a bare backend.
     public internal(set) var guestID: String?
+    /// What the guest device is; nil for a bare backend.
+    public internal(set) var model: DeviceModel?
     public internal(set) var isTrayOpen = false
     public internal(set) var isLocked = false
-    /// How the next medium is opened.
-    public internal(set) var rootState: RootState
+    /// How the next medium is opened where there is none now.
+    var rememberedState: RootState
     public internal(set) var statistics = DeviceStatistics()
-    /// The throttle group's name and its limits; nil where nothing is limited.
-    public internal(set) var throttle: (group: String, limits: ThrottleLimits)?
-    /// Who uses it from outside: exports and LUNs, by name.
-    public var users: [String] { [] }
+    /// The group whose limits hold its requests back; nil where nothing is limited.
+    public internal(set) var throttle: ThrottleGroup?
 
     let context: any IOContext
-    var medium: BlockRoot?
+    let observer: DeviceObserver
+    private(set) var medium: BlockRoot?
+    /// The medium, while requests reach it: the tray is closed.
+    private(set) var reach: BlockRoot?
+    /// What the medium's users may do beside it.
+    var shared: Permissions = .all
+    var outsiders: [DeviceUser] = []
+    private var observers: [Watching] = []
 
-    init(_ name: String, origin: Origin, kind: DriveKind, context: any IOContext) {
+    private struct Watching {
+        weak var observer: (any DriveObserver)?
+    }
+
+    init(
+        _ name: String, origin: Origin, kind: DriveKind, rootState: RootState, context: any IOContext,
+        observer: DeviceObserver
+    ) {
         self.name = name
         self.origin = origin
         self.kind = kind
         self.context = context
-        rootState = RootState(isReadOnly: kind == .tray)
+        self.observer = observer
+        rememberedState = rootState
     }
 
     public var hasMedium: Bool { medium != nil }
-    public var isReady: Bool { medium != nil && !isTrayOpen }
+    public var isReady: Bool { reach != nil }
     public var hasTray: Bool { kind == .tray }
     /// `removable` of `query-block`.
     public var isRemovable: Bool { kind != .fixed }
     public var isReadOnly: Bool { medium?.used.contains(.write) != true }
     /// The node that is the medium, behind an open tray or a closed one.
     public var nodeName: String? { medium?.nodeName }
+    /// Who uses it from outside: exports and LUNs, by name.
+    public var users: [String] { outsiders.map(\.name) }
 
-    public func setLocked(_ isLocked: Bool) {}
-    public func moveTray(open: Bool) -> Bool { false }
-    public func addObserver(_ observer: any DriveObserver) {}
-    public func removeObserver(_ observer: any DriveObserver) {}
+    // MARK: What happens to it
 
-    public var length: UInt64 { 0 }
-    public var limits: StorageLimits { StorageLimits() }
-    public func read(at offset: UInt64, into buffer: inout MutableRawSpan) async throws(BlockError) { throw .noMedium }
-    public func write(at offset: UInt64, from bytes: RawSpan, flags: WriteFlags) async throws(BlockError) {
-        throw .noMedium
+    /// Another medium is in, or none: at once in reach unless the tray is open.
+    func setMedium(_ root: BlockRoot?) {
+        medium?.onLengthChange = nil
+        medium = root
+        root?.onLengthChange = { [weak self] in
+            guard let self, reach != nil else { return }
+            tell { $0.driveChangedLength(self) }
+        }
+        updateReach()
     }
-    public func zero(_ range: ByteRange, flags: ZeroFlags) async throws(BlockError) { throw .noMedium }
-    public func discard(_ range: ByteRange) async throws(BlockError) { throw .noMedium }
-    public func flush() async throws(BlockError) { throw .noMedium }
-    public func status(of range: ByteRange) async throws(BlockError) -> BlockStatus { throw .noMedium }
-    public func resize(to length: UInt64) async throws(BlockError) { throw .noMedium }
+
+    /// Moves the tray, if there is one and it is elsewhere.
+    func setTray(open: Bool) {
+        guard hasTray, isTrayOpen != open else { return }
+        isTrayOpen = open
+        observer.onTrayMoved(name, guestID ?? "", open)
+        updateReach()
+    }
+
+    /// Becomes another kind of drive, its tray closed and without a lock.
+    func become(_ kind: DriveKind, _ model: DeviceModel?, guestID: String?) {
+        self.kind = kind
+        self.model = model
+        self.guestID = guestID
+        isLocked = false
+        isTrayOpen = false
+        updateReach()
+    }
+
+    private func updateReach() {
+        let now = isTrayOpen ? nil : medium
+        guard now !== reach else { return }
+        reach = now
+        // What the limits hold back was meant for another medium.
+        throttle?.release(self)
+        tell { $0.driveChangedMedium(self) }
+    }
+
+    // MARK: Drive
+
+    public func setLocked(_ isLocked: Bool) {
+        // A fixed disk stays anyway, and what has no tray nothing can hold.
+        if hasTray { self.isLocked = isLocked }
+    }
+
+    public func moveTray(open: Bool) -> Bool {
+        guard hasTray else { return !open }
+        if open, !isTrayOpen, isLocked { return false }
+        setTray(open: open)
+        return true
+    }
+
+    /// The initiator is asked to let the medium go.
+    func requestEject() { tell { $0.driveWantsEject(self) } }
+
+    public func addObserver(_ observer: any DriveObserver) {
+        observers.removeAll { $0.observer == nil || $0.observer === observer }
+        observers.append(Watching(observer: observer))
+    }
+
+    public func removeObserver(_ observer: any DriveObserver) {
+        observers.removeAll { $0.observer == nil || $0.observer === observer }
+    }
+
+    private func tell(_ event: (any DriveObserver) -> Void) {
+        for watching in observers { if let observer = watching.observer { event(observer) } }
+    }
 }

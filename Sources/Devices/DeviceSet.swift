@@ -1,11 +1,13 @@
 public import Block
+public import Filters
 public import Graph
 
-/// All devices of a graph, and the commands on them (qmp-semantics §9.4, §9.5, §10.5, §10.6).
+/// All devices of a graph, and the commands on them (qmp-semantics §9.4, §9.5, §10.1, §10.5, §10.6).
 ///
-/// A command that names a device does so by `device` or by `id`, of which exactly one is given; both find a backend's
-/// name as well as a guest device's id. Every command happens as a whole or not at all; its events come before it
-/// returns.
+/// A command that names a device does so by `device` or by `id`, of which exactly one is given; both find a backend by
+/// its name and by its guest device's id, which are one name space. Every command happens as a whole or not at all: what
+/// it needs is opened first, then all of it changes in one instant, its events in their order, before it returns. What
+/// was checked before something was waited for is checked again in that instant.
 public final class DeviceSet {
     let context: any IOContext
     let graph: Graph
@@ -20,126 +22,83 @@ public final class DeviceSet {
     }
 
     /// The device whose backend or guest device has this name.
-    public func device(_ name: String) -> Device? {
-        devices.first { $0.name == name } ?? devices.first { $0.guestID == name }
-    }
+    public func device(_ name: String) -> Device? { devices.first { $0.name == name || $0.guestID == name } }
 
     /// The device that a command names.
-    public func find(device: String?, id: String?) throws(DeviceError) -> Device {
+    public func find(device: String?, id: String?) throws(DeviceError) -> Device { try named(device, id).device }
+
+    /// How the device's medium is open, or the next one will be.
+    public func rootState(of device: Device) -> RootState {
+        rootState(of: device, device.nodeName.flatMap { graph.options(of: $0) })
+    }
+
+    /// `block_set_io_throttle`. The members of a group share its limits; without a group the device is one for itself.
+    public func setThrottle(device: String? = nil, id: String? = nil, _ limits: ThrottleLimits, group: String? = nil)
+        throws(DeviceError)
+    {
+        let (device, name) = try named(device, id)
+        guard device.hasMedium else { throw DeviceError("Device has no medium", cause: .noMedium) }
+        do { try limits.check() } catch { throw DeviceError(error) }
+        let old = device.throttle
+        guard limits.isEnabled else {
+            device.throttle = nil
+            old?.release(device)
+            return
+        }
+        let groupName = group ?? old?.name ?? name
+        if old?.name != groupName {
+            let others = devices.lazy.compactMap(\.throttle).first { $0.name == groupName }
+            device.throttle = others ?? ThrottleGroup(groupName, limits, on: context)
+            old?.release(device)
+        }
+        device.throttle?.setLimits(limits)
+    }
+
+    // MARK: For the commands
+
+    /// The device that a command names, and the name that it used, which its errors repeat.
+    func named(_ device: String?, _ id: String?) throws(DeviceError) -> (device: Device, name: String) {
         guard (device == nil) != (id == nil), let name = device ?? id else {
             throw DeviceError("Need exactly one of 'device' and 'id'")
         }
         guard let found = self.device(name) else { throw .notFound(name) }
-        return found
+        return (found, name)
     }
-}
 
-/// `device_add` and `--device`: a guest device. Its backend has its id as a name, unless `drive` names a bare backend,
-/// which then is the device's and keeps its name.
-public struct DeviceRequest: Equatable, Sendable {
-    public var model: DeviceModel
-    public var id: String
-    /// A node, or a bare backend; nil: an empty drive, which a fixed disk cannot be.
-    public var drive: String?
-    /// Lets others write to the medium (`share-rw`).
-    public var sharesWrites = false
-
-    public init(_ model: DeviceModel, id: String, drive: String? = nil) {
-        self.model = model
-        self.id = id
-        self.drive = drive
+    /// Carries out a change of a device, unless that goes while its turn is waited for.
+    func change(
+        _ device: Device, _ name: String, _ plan: (BackendPlan) async throws(OpenError) -> Void
+    ) async throws(DeviceError) {
+        do throws(OpenError) {
+            try await graph.changeBackends { (change: BackendPlan) async throws(OpenError) in
+                guard self.has(device) else { throw OpenError("") }
+                try await plan(change)
+            }
+        } catch {
+            throw has(device) ? DeviceError(error) : .notFound(name)
+        }
     }
-}
 
-/// A bare backend: `blockdev-add` with `id`, and `drive_add`.
-public struct BackendRequest: Equatable, Sendable {
-    public var name: String
-    public var origin: Device.Origin
-    /// The medium, which only the backend holds; nil: none.
-    public var medium: NodeOptions?
-    /// What the first medium is opened like, where there is none yet.
-    public var rootState = RootState()
-    /// `stats-account-invalid` and `stats-account-failed`.
-    public var accountsInvalid = true
-    public var accountsFailed = true
+    func has(_ device: Device) -> Bool { devices.contains { $0 === device } }
 
-    public init(_ name: String, origin: Device.Origin = .blockdevAdd, medium: NodeOptions? = nil) {
-        self.name = name
-        self.origin = origin
-        self.medium = medium
+    /// `options` are those of the medium that is in.
+    func rootState(of device: Device, _ options: CommonOptions?) -> RootState {
+        guard let options else { return device.rememberedState }
+        var state = RootState(options)
+        // A drive that only reads goes on to do so, whatever is put in.
+        if device.hasTray, device.rememberedState.isReadOnly { state.isReadOnly = true }
+        return state
     }
-}
 
-/// `read-only-mode` of `blockdev-change-medium`.
-public enum ReadOnlyMode: String, CaseIterable, Sendable {
-    case retain
-    case readOnly = "read-only"
-    case readWrite = "read-write"
-}
+    func rootState(of device: Device, in plan: BackendPlan) -> RootState {
+        rootState(of: device, plan.medium(of: device.name).flatMap { plan.options(of: $0) })
+    }
 
-extension DeviceSet {
-    // MARK: Devices
-
-    /// `device_add`.
-    @discardableResult
-    public func add(_ request: DeviceRequest) async throws(DeviceError) -> Device { throw DeviceError("") }
-
-    /// `blockdev-add` with `id`, `drive_add`.
-    @discardableResult
-    public func add(_ request: BackendRequest) async throws(DeviceError) -> Device { throw DeviceError("") }
-
-    /// `device_del`: the guest device goes, with its backend unless that was there before. Tells `DEVICE_DELETED`.
-    public func remove(_ id: String) async throws(DeviceError) {}
-
-    /// `x-blockdev-del`, by backend or by node.
-    public func delete(id: String?, nodeName: String?) async throws(DeviceError) {}
-
-    /// `drive_del`: the backend loses its medium, and goes unless a guest device is on it.
-    public func deleteDrive(_ name: String) async throws(DeviceError) {}
-
-    // MARK: Tray and medium
-
-    /// `blockdev-open-tray`. A locked drive that is not forced asks its initiator and stays closed: that is success.
-    public func openTray(device: String? = nil, id: String? = nil, force: Bool = false) throws(DeviceError) {}
-    /// `blockdev-close-tray`.
-    public func closeTray(device: String? = nil, id: String? = nil) throws(DeviceError) {}
-    /// `blockdev-remove-medium`.
-    public func removeMedium(device: String? = nil, id: String? = nil) async throws(DeviceError) {}
-    /// `blockdev-insert-medium`.
-    public func insertMedium(device: String? = nil, id: String? = nil, nodeName: String) async throws(DeviceError) {}
-    /// `eject`.
-    public func eject(device: String? = nil, id: String? = nil, force: Bool = false) async throws(DeviceError) {}
-    /// `blockdev-change-medium`, and `change` of a block device. Without a format it is told by the content.
-    public func changeMedium(
-        device: String? = nil, id: String? = nil, filename: String, format: String? = nil,
-        readOnlyMode: ReadOnlyMode = .retain, force: Bool = false
-    ) async throws(DeviceError) {}
-
-    // MARK: Limits
-
-    /// `block_set_io_throttle`. A group's members share its limits; without a group the device is one for itself.
-    public func setThrottle(device: String? = nil, id: String? = nil, _ limits: ThrottleLimits, group: String? = nil)
-        throws(DeviceError)
-    {}
-
-    // MARK: Users from outside
-
-    /// Makes `user` (an export's or a target's name) a user of a device: it sends its requests to `DeviceUser.device`,
-    /// and the device is neither deleted nor removed until it is detached. `onChange` tells that another medium is in
-    /// reach, none is, or its length has changed: an NBD export then closes its connections.
-    public func attach(
-        _ user: String, toDevice name: String, isWritable: Bool, onChange: @escaping () -> Void = {}
-    ) throws(DeviceError) -> DeviceUser { throw DeviceError("") }
-
-    public func detach(_ user: DeviceUser) {}
-}
-
-/// A user of a device from outside: an export, or a LUN of a target.
-public final class DeviceUser {
-    public let name: String
-    public let device: Device
-    init(_ name: String, _ device: Device) {
-        self.name = name
-        self.device = device
+    /// Plans that a node is the device's medium. Whoever follows nothing but the tray reads only what is read-only.
+    func insert(_ node: String, into device: Device, _ state: RootState, _ plan: BackendPlan) throws(OpenError)
+        -> BlockRoot
+    {
+        try plan.insert(
+            node, into: device.name, mayWrite: !device.hasTray || !state.isReadOnly, shared: device.shared)
     }
 }

@@ -17,7 +17,7 @@ extension Graph {
         case .snapshot(let node, let overlay):
             let base = try change.value.lookUp(device: node, nodeName: node)
             try change.value.checkNotBlocked(base)
-            try await flushForSnapshot(base)
+            try await flushForSnapshot(base, in: change)
             let top = try change.value.lookUp(device: overlay, nodeName: overlay)
             try change.planSnapshot(of: base, overlay: top)
         case .snapshotSync(let request): try await planSnapshot(request, in: change)

@@ -126,16 +126,7 @@ public final class Graph {
         var made: BlockRoot?
         try await change { (change: Change) async throws(OpenError) in
             let node = try change.value.lookUp(device: nil, nodeName: nodeName)
-            let id = change.value.addRoot(on: node, used: used, shared: .all)
-            // In two steps, so that a conflict over what is used is told before one over what is not shared.
-            _ = try change.value.permissions(before: change.before)
-            change.value.roots[id]?.shared = shared
-            guard let walker = self.live[node]?.walker else { throw OpenError("Node '\(nodeName)' is not open") }
-            let root = BlockRoot(
-                id, name: name, nodeName: nodeName, target: walker, used: used, shared: shared,
-                observer: self.observer)
-            change.newRoots[id] = root
-            made = root
+            made = try change.addRoot(name, on: node, used: used, shared: shared)
         }
         guard let made else { throw OpenError("Node '\(nodeName)' is not open") }
         return made
@@ -146,7 +137,7 @@ public final class Graph {
         root.close()
         await root.settle()
         do throws(OpenError) {
-            try await change { (change: Change) throws(OpenError) in change.value.roots[root.id] = nil }
+            try await change { (change: Change) throws(OpenError) in change.value.removeRoot(root.id) }
         } catch {
             observer.onWarning("\(root.name): \(error.message)")
         }
@@ -174,6 +165,7 @@ public final class Graph {
         for root in Array(roots.values).sorted(by: { $0.id < $1.id }) { await detach(root) }
         do throws(OpenError) {
             try await change { (change: Change) throws(OpenError) in
+                change.value.backends = [:]
                 for id in change.value.nodes.keys { change.value.nodes[id]?.isMonitorOwned = false }
             }
         } catch {
