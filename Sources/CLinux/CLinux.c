@@ -156,6 +156,13 @@ int nacre_set_direct(int fd, int on) {
     int flags = fcntl(fd, F_GETFL);
     return flags < 0 ? -1 : fcntl(fd, F_SETFL, on ? flags | O_DIRECT : flags & ~O_DIRECT);
 }
+int nacre_access_mode(int fd) {
+    int flags = fcntl(fd, F_GETFL);
+    return flags < 0 || flags & O_PATH ? -1 : flags & O_ACCMODE;
+}
+
+int nacre_duplicate(int fd) { return fcntl(fd, F_DUPFD_CLOEXEC, 0); }
+
 int nacre_set_nonblocking(int fd) { return fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK); }
 
 int nacre_device_size(int fd, uint64_t *bytes) { return ioctl(fd, BLKGETSIZE64, bytes); }

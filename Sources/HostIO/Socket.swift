@@ -50,7 +50,6 @@ public final class Socket: ByteStream {
         for descriptor in passed { Glibc.close(descriptor) }
     }
 
-    /// The descriptors that the peer passed and nobody took yet, in order. The caller owns them.
     public func takeDescriptors() -> [Int32] {
         defer { passed = [] }
         return passed

@@ -66,6 +66,12 @@ int nacre_set_direct(int fd, int on);
 
 int nacre_set_nonblocking(int fd);
 
+// O_RDONLY, O_WRONLY or O_RDWR, as the open file was opened; -1 for what is no open file.
+int nacre_access_mode(int fd);
+
+// A second descriptor of the same open file, closed on exec.
+int nacre_duplicate(int fd);
+
 int nacre_device_size(int fd, uint64_t *bytes);
 
 int nacre_device_sector(int fd, int *bytes);
