@@ -70,6 +70,14 @@ public final class StreamOutput {
         work.wakeOne()
     }
 
+    /// Adds what `fill` writes when its turn comes: it answers how many bytes, at most `length`, or 0.
+    public func gather(upTo length: Int, _ fill: (inout MutableRawSpan, Int) -> Int) async {
+        while count + length > Self.capacity { await space.wait() }
+        var whole = gathered.mutableBytes
+        count += fill(&whole, count)
+        if count > 0 { work.wakeOne() }
+    }
+
     /// Adds whole messages, of any length.
     public func add(_ bytes: [UInt8]) async {
         if bytes.count <= Self.gatherLimit {
