@@ -76,7 +76,7 @@ let package = Package(
         room("Filters", ["Bytes", "Block"]),
         // Layer 3: nodes and what uses them.
         room("Graph", ["Bytes", "Block", "Filters", "Qcow2", log]),
-        room("Devices", ["Bytes", "Block", "Graph", log]),
+        room("Devices", ["Bytes", "Block", "Filters", "Graph", log]),
         room("NBDServer", ["Bytes", "Block", "NBDWire", "Streams", log]),
         room("SCSI", ["Bytes", "Block", "Devices", log]),
         // Layer 4: the monitor, the image tool and iSCSI, as libraries.
