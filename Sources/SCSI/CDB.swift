@@ -11,7 +11,7 @@ public struct CDB: Equatable, Sendable {
     private(set) var head: UInt64
     private(set) var tail: UInt64
 
-    init(head: UInt64, tail: UInt64) {
+    public init(head: UInt64, tail: UInt64) {
         self.head = head
         self.tail = tail
     }
