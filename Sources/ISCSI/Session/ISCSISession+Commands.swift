@@ -14,32 +14,24 @@ extension ISCSISession {
         guard !pdu.isImmediate || immediateCommands < ISCSILimits.immediateCommands else {
             return await reject(pdu.header, .tooManyImmediate)
         }
-        guard let extended = pdu.ahsCount == 0 ? [] : show(body, { ahs, _ in Self.extendedCDB(ahs) }) else {
+        guard pdu.ahsCount == 0 || show(body, { ahs, _ in Self.isWellFormed(ahs) }) else {
             return await reject(pdu.header, .invalidField)
         }
         let task = takeSlot()
-        task.begin(pdu, extendedCDB: extended, nexus, target.scsi)
+        task.begin(pdu, nexus, target.scsi)
         tasks[pdu.tag] = task
         if pdu.isImmediate { immediateCommands += 1 } else { commands += 1 }
         begin(task, pdu, body)
         await advance(task)
     }
 
-    /// The rest of a long command descriptor block (RFC 7143 11.2.2.3). Nil where a segment's length or kind is wrong.
-    static func extendedCDB(_ ahs: RawSpan) -> [UInt8]? {
-        var position = 0
-        var result: [UInt8] = []
-        while position < ahs.byteCount {
-            guard ahs.byteCount - position >= 4 else { return nil }
-            // The length counts from behind the kind; the first byte of it is reserved.
-            let length = Int(ahs.bigEndian(UInt16.self, at: position))
-            guard ahs.byte(at: position + 2) == 1, length > 1, length <= ahs.byteCount - position - 3, result.isEmpty
-            else { return nil }
-            result = ahs.extracting(position + 4..<position + 3 + length).array
-            position += 3 + length
-            position += padding(position)
-        }
-        return position == ahs.byteCount ? result : nil
+    /// Whether additional header segments (RFC 7143 11.2.2) have the lengths they say, and are extended CDBs, of which
+    /// there may be one. No command that is longer than 16 bytes is carried out; it is refused by its operation code.
+    static func isWellFormed(_ ahs: RawSpan) -> Bool {
+        guard ahs.byteCount >= 4 else { return false }
+        // The length counts from behind the kind; the first byte that it counts is reserved.
+        let length = Int(ahs.bigEndian(UInt16.self, at: 0))
+        return ahs.byte(at: 2) == 1 && length > 1 && 3 + length + padding(3 + length) == ahs.byteCount
     }
 
     private func takeSlot() -> ISCSITask {

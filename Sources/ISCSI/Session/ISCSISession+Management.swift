@@ -18,7 +18,7 @@ extension ISCSISession {
         let sessions = server.sessions(at: target)
         var response = TaskManagementResponsePDU.Response.complete
         var aborted: [Aborted] = []
-        var isCold = false
+        var reset: Reset?
         switch TaskManagementPDU.Function(rawValue: pdu.function) {
         case .abortTask:
             if let task = tasks[pdu.referencedTag], task.lun == pdu.lun {
@@ -29,29 +29,39 @@ extension ISCSISession {
         case .abortTaskSet: aborted = abort([self]) { $0.lun == pdu.lun }
         case .clearTaskSet: aborted = abort(sessions) { $0.lun == pdu.lun }
         case .logicalUnitReset:
-            if target.scsi.reset(lun: pdu.lun, by: nexus) {
-                aborted = abort(sessions) { $0.lun == pdu.lun }
-            } else {
-                response = .noSuchUnit
-            }
+            reset = .unit
+            aborted = abort(sessions) { $0.lun == pdu.lun }
         case .targetWarmReset, .targetColdReset:
-            target.scsi.resetAll(by: nexus)
+            reset = pdu.function == TaskManagementPDU.Function.targetColdReset.rawValue ? .cold : .warm
             aborted = abort(sessions) { _ in true }
-            isCold = pdu.function == TaskManagementPDU.Function.targetColdReset.rawValue
         case .taskReassign: response = .reassignUnsupported
         case .clearACA, nil: response = .unsupported
         }
-        guard !aborted.isEmpty || isCold else {
+        guard !aborted.isEmpty || reset != nil else {
             return await send(TaskManagementResponsePDU(response, tag: pdu.tag))
         }
         // This task goes on receiving: what is waited for may need that.
         managing += 1
         context.spawn { [self] in
+            if await !carryOut(reset, lun: pdu.lun, target, nexus) { response = .noSuchUnit }
             for one in aborted { while one.isUnderWay { await one.session.ended.wait() } }
             await send(TaskManagementResponsePDU(response, tag: pdu.tag))
             managing -= 1
             ended.wakeAll()
-            if isCold { server.drop(target, last: self) }
+            if reset == .cold { server.drop(target, last: self) }
+        }
+    }
+
+    private enum Reset { case unit, warm, cold }
+
+    /// False where there is no such unit.
+    private func carryOut(_ reset: Reset?, lun: UInt64, _ target: ISCSITarget, _ nexus: SCSINexus) async -> Bool {
+        switch reset {
+        case nil: return true
+        case .unit: return await target.scsi.reset(lun: lun, by: nexus)
+        case .warm, .cold:
+            await target.scsi.resetAll(by: nexus)
+            return true
         }
     }
 

@@ -40,9 +40,6 @@ final class ISCSITask {
     private(set) var writes = false
     private(set) var expectedLength: UInt32 = 0
     private(set) var plan = SCSIDataPlan.none
-    private var cdb = [UInt8](repeating: 0, count: ISCSITask.cdbCount)
-    /// Bytes of the command descriptor block in a header.
-    private static let cdbCount = 16
 
     var buffer = RequestBuffer()
     /// Whether the session's budget has room for it.
@@ -69,17 +66,14 @@ final class ISCSITask {
     // MARK: Its life
 
     /// Takes a command over. Precondition: the slot is idle.
-    func begin(_ pdu: SCSICommandPDU, extendedCDB: [UInt8], _ nexus: SCSINexus, _ target: SCSITarget) {
+    func begin(_ pdu: SCSICommandPDU, _ nexus: SCSINexus, _ target: SCSITarget) {
         generation += 1
         state = .collecting
         (abortion, failure) = (nil, nil)
         (tag, lun, isImmediate) = (pdu.tag, pdu.lun, pdu.isImmediate)
         (reads, writes, expectedLength) = (pdu.reads, pdu.writes, pdu.expectedLength)
-        // The last command lets go of the array first, so that it is filled where it is.
-        command = nil
-        fillCDB(pdu, extendedCDB)
         let command = SCSICommand(
-            nexus: nexus, lun: pdu.lun, cdb: cdb, attribute: SCSICommand.Attribute(rawValue: pdu.attribute) ?? .simple,
+            nexus: nexus, lun: pdu.lun, cdb: pdu.cdb, attribute: SCSICommand.Attribute(rawValue: pdu.attribute) ?? .simple,
             expectedLength: UInt64(pdu.expectedLength))
         plan = target.plan(command)
         self.command = command
@@ -89,17 +83,6 @@ final class ISCSITask {
         (received, awaitsUnsolicited, unsolicited, unsolicitedSN) = (0, false, 0, 0)
         bursts.removeAll(keepingCapacity: true)
         (requested, requests) = (0, 0)
-    }
-
-    private func fillCDB(_ pdu: SCSICommandPDU, _ extended: [UInt8]) {
-        if cdb.count != Self.cdbCount { cdb = [UInt8](repeating: 0, count: Self.cdbCount) }
-        cdb.withMutableBytes {
-            $0.storeBigEndian(pdu.cdb.0, at: 0)
-            $0.storeBigEndian(pdu.cdb.1, at: 4)
-            $0.storeBigEndian(pdu.cdb.2, at: 8)
-            $0.storeBigEndian(pdu.cdb.3, at: 12)
-        }
-        if !extended.isEmpty { cdb += extended }
     }
 
     /// Its data is complete, or will not come: the slot's task takes over.

@@ -1,5 +1,7 @@
 // What the initiator sends: RFC 7143 11.3, 11.5, 11.7, 11.10, 11.12, 11.14 and 11.18.
 
+import SCSI
+
 /// A SCSI command (11.3).
 struct SCSICommandPDU: PDU {
     var isImmediate = false
@@ -16,8 +18,7 @@ struct SCSICommandPDU: PDU {
     var expectedLength: UInt32 = 0
     var cmdSN: UInt32 = 0
     var expStatSN: UInt32 = 0
-    /// The first 16 bytes of the command descriptor block.
-    var cdb: (UInt32, UInt32, UInt32, UInt32) = (0, 0, 0, 0)
+    var cdb: CDB = []
 
     init(tag: UInt32) { self.tag = tag }
 
@@ -34,7 +35,9 @@ struct SCSICommandPDU: PDU {
         expectedLength = header.word20
         cmdSN = header.word24
         expStatSN = header.word28
-        cdb = (header.word32, header.word36, header.word40, header.word44)
+        cdb = CDB(
+            head: UInt64(header.word32) << 32 | UInt64(header.word36),
+            tail: UInt64(header.word40) << 32 | UInt64(header.word44))
     }
 
     var header: PDUHeader {
@@ -48,11 +51,12 @@ struct SCSICommandPDU: PDU {
         header.word20 = expectedLength
         header.word24 = cmdSN
         header.word28 = expStatSN
-        (header.word32, header.word36, header.word40, header.word44) = cdb
+        header.word32 = UInt32(truncatingIfNeeded: cdb.head >> 32)
+        header.word36 = UInt32(truncatingIfNeeded: cdb.head)
+        header.word40 = UInt32(truncatingIfNeeded: cdb.tail >> 32)
+        header.word44 = UInt32(truncatingIfNeeded: cdb.tail)
         return header
     }
-
-    static func == (one: Self, other: Self) -> Bool { one.header == other.header }
 }
 
 /// Data for a command that writes (11.7).
