@@ -1,4 +1,3 @@
-
 /// An initiator port's relation to the target (SAM's I_T nexus), made by the transport and held by it as long as it
 /// lasts. Reservations and unit attentions are kept by it.
 public final class SCSINexus {
@@ -21,13 +20,12 @@ public struct SCSICommand {
     public let nexus: SCSINexus
     /// The eight bytes of the LUN field (SAM-5 4.7).
     public let lun: UInt64
-    /// The command descriptor block; its length follows from the operation code, a transport pads it with zeros.
-    public let cdb: [UInt8]
+    public let cdb: CDB
     public let attribute: Attribute
     /// How many bytes the initiator has room for, or means to send.
     public let expectedLength: UInt64
 
-    public init(nexus: SCSINexus, lun: UInt64, cdb: [UInt8], attribute: Attribute, expectedLength: UInt64) {
+    public init(nexus: SCSINexus, lun: UInt64, cdb: CDB, attribute: Attribute, expectedLength: UInt64) {
         self.nexus = nexus
         self.lun = lun
         self.cdb = cdb

@@ -1,0 +1,3 @@
+extension LogicalUnit {
+    func checkReservation(_ nexus: SCSINexus, _ access: Operation.Access) throws(Refusal) {}
+}
