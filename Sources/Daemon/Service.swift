@@ -1,4 +1,5 @@
 import Block
+import Devices
 import Graph
 import Logging
 import Monitor
@@ -15,6 +16,7 @@ final class Service: QMPCommands {
     let log = Logger(label: "nacre")
     let version: Monitor.Version
     private(set) var graph: Graph!
+    private(set) var devices: DeviceSet!
     private(set) var monitor: Monitor!
     var chardevs: [String: Chardev] = [:]
     /// Monitors listen once all options have been carried out.
@@ -23,7 +25,17 @@ final class Service: QMPCommands {
 
     var nbd: NBDServer?
     var nbdListener: (any StreamListener)?
+    var portals: [ISCSIPortal] = []
     var exports: [Export] = []
+    /// Ids of exports that are being made.
+    var addingExports: Set<String> = []
+
+    /// What initiators are told, by device.
+    var serials: [String: String] = [:]
+    var secrets: [String: Secret] = [:]
+    /// Clients that have negotiated, and the descriptors that each has named.
+    var clients = 0
+    var named: [ObjectIdentifier: NamedDescriptors] = [:]
 
     private(set) var isQuitting = false
     private let quitting = WaitQueue()
@@ -38,7 +50,10 @@ final class Service: QMPCommands {
             Graph.Configuration(
                 opener: host, creator: host, backing: BackingPolicy(configuration.backing),
                 actsAsQEMU: configuration.actsAsQEMU, observer: observer()))
-        monitor = Monitor(context: context, handler: self, version: version)
+        devices = DeviceSet(context: context, graph: graph, observer: deviceObserver())
+        // Whoever asks for QEMU by name gets what QEMU answers to older words.
+        monitor = Monitor(
+            context: context, handler: configuration.actsAsQEMU ? self : OlderDialect(self), version: version)
     }
 
     /// Sends an event to every monitor, with the wall clock's time.
@@ -63,6 +78,17 @@ final class Service: QMPCommands {
             onWarning: { [weak self] text in self?.log.warning("\(text)") })
     }
 
+    private func deviceObserver() -> DeviceObserver {
+        DeviceObserver(
+            onTrayMoved: { [weak self] device, id, isOpen in
+                self?.tell(.deviceTrayMoved(DeviceTrayMovedEvent(device: device, id: id, trayOpen: isOpen)))
+            },
+            onDeleted: { [weak self] id in
+                self?.serials[id] = nil
+                self?.tell(.deviceDeleted(DeviceDeletedEvent(device: id, path: "/machine/peripheral/\(id)")))
+            })
+    }
+
     // MARK: The end
 
     func beginQuit() {
@@ -76,6 +102,7 @@ final class Service: QMPCommands {
     func close() async {
         for listener in listeners { listener.close() }
         await stopNBD()
+        for export in exports { await remove(export) }
         await graph.close()
         await monitor.stop()
     }

@@ -13,7 +13,7 @@ public struct RootState: Equatable, Sendable {
     public init(isReadOnly: Bool = false) { self.isReadOnly = isReadOnly }
 
     /// As a node is open now.
-    init(_ options: CommonOptions) {
+    public init(_ options: CommonOptions) {
         isReadOnly = options.isReadOnly ?? false
         direct = options.direct ?? false
         noFlush = options.noFlush ?? false

@@ -55,6 +55,13 @@ public final class Socket: ByteStream {
         return passed
     }
 
+    public var localAddress: String? {
+        var text = [CChar](repeating: 0, count: 64)
+        // Proof: the array lives through the call, which ends what it stores with a NUL within the count.
+        guard isSocket, unsafe nacre_local_address(input, &text, text.count) == 0 else { return nil }
+        return String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+
     public func receive(into buffer: inout MutableRawSpan) async throws(BlockError) -> Int {
         users += 1
         defer { leave() }

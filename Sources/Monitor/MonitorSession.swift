@@ -1,7 +1,7 @@
 import Block
 import Bytes
 import JSON
-public import QMPTypes
+import QMPTypes
 
 /// One connection: greeting, negotiation, then commands one after the other.
 ///

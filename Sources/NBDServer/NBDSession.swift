@@ -67,19 +67,20 @@ final class NBDSession {
         var negotiation = NBDNegotiation()
         try await stream.send(NBDNegotiation.greeting.byteSpan)
         while true {
-            let exports = server.exports
+            let exports = server.exports.filter { $0.access() != .none }
             let infos = exports.map(\.info)
+            let media = exports.map(\.medium)
             let (consumed, reply) = input.show { negotiation.receive($0, exports: infos) }
             input.consume(consumed)
             if !reply.isEmpty { try await stream.send(reply.byteSpan) }
             switch negotiation.state {
             case .ended: return false
             case .transmission(let name):
-                // The export may have gone while the answer was sent, and another taken its name: that is not the one
-                // whose size and contexts the client was told.
-                guard let export = exports.first(where: { $0.name == name }),
-                    server.export(named: name) === export, !isClosing
-                else { return false }
+                // The export may have gone while the answer was sent, and another taken its name, or another medium its
+                // place: that is not the one whose size and contexts the client was told.
+                guard let index = exports.firstIndex(where: { $0.name == name }), !isClosing else { return false }
+                let export = exports[index]
+                guard server.export(named: name) === export, export.medium == media[index] else { return false }
                 self.export = export
                 hasStructuredReplies = negotiation.hasStructuredReplies
                 contexts = negotiation.contexts

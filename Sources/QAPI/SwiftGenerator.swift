@@ -209,7 +209,8 @@ public struct SwiftGenerator {
 
     private func dispatch() -> String {
         var text = "extension QMPCommands {\n"
-        text += "    public var commandNames: [String] { [\(quoted(allCommands.reversed().map(\.definition.name)))] }\n\n"
+        text +=
+            "    public var commandNames: [String] { [\(quoted(allCommands.reversed().map(\.definition.name)))] }\n\n"
         text +=
             "    public func call(_ command: String, _ arguments: JSONObject, from client: any QMPClient) async throws(QMPError) -> JSONValue {\n"
         text += "        let input = QAPIInput(.object(arguments))\n        switch command {\n"

@@ -102,6 +102,9 @@ int nacre_accept(int fd);
 // The port a socket is bound to, or -1.
 int nacre_local_port(int fd);
 
+// The address it is bound to as "host:port" in numbers, ended by NUL: 0, or -1 where it is no inet socket.
+int nacre_local_address(int fd, char *text, size_t n);
+
 // A socket bound (passive) or connected to a host and port; -1, and in *code an errno, or a negative resolver error.
 int nacre_inet(const char *host, const char *port, int passive, int *code);
 
