@@ -66,6 +66,9 @@ struct Operation: Sendable {
         static let changesMedium = Traits(rawValue: 4)
         /// Only where blocks can be unmapped.
         static let needsProvisioning = Traits(rawValue: 8)
+        /// Carried out with the whole blocks that came, where fewer did than the command names: the transport tells the
+        /// initiator how many are missing.
+        static let takesPart = Traits(rawValue: 128)
     }
 
     /// What a command moves, from its bytes.

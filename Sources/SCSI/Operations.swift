@@ -41,13 +41,13 @@ extension Operation {
         Operation(
             0x08, "READ (6)", "1FFFFF FF 00", .blocksIn, .read, .needsMedium, read),
         Operation(
-            0x0A, "WRITE (6)", "1FFFFF FF 00", .blocksOut, .write, [.needsMedium, .changesMedium], write),
+            0x0A, "WRITE (6)", "1FFFFF FF 00", .blocksOut, .write, [.needsMedium, .changesMedium, .takesPart], write),
         Operation(
             0x2A, "WRITE (10)", "18 FFFFFFFF 1F FFFF 00", .blocksOut, .write,
-            [.needsMedium, .changesMedium], write),
+            [.needsMedium, .changesMedium, .takesPart], write),
         Operation(
             0xAA, "WRITE (12)", "18 FFFFFFFF FFFFFFFF 1F 00", .blocksOut, .write,
-            [.needsMedium, .changesMedium], write),
+            [.needsMedium, .changesMedium, .takesPart], write),
         Operation(
             0x88, "READ (16)",
             "18 FFFFFFFFFFFFFFFF FFFFFFFF 1F 00", .blocksIn, .read,
@@ -55,7 +55,7 @@ extension Operation {
         Operation(
             0x8A, "WRITE (16)",
             "18 FFFFFFFFFFFFFFFF FFFFFFFF 1F 00", .blocksOut,
-            .write, [.needsMedium, .changesMedium], write),
+            .write, [.needsMedium, .changesMedium, .takesPart], write),
         Operation(
             0x9E, action: 0x10, "READ CAPACITY (16)", "10 0000000000000000 FFFFFFFF 00 00",
             .allocation(at: 10, width: 4), .unlessReserved, .needsMedium,
