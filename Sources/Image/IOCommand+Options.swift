@@ -11,11 +11,8 @@ extension IOCommand {
         let usage: String
 
         func miscounted(_ count: Int, _ called: String) -> String {
-            let expected =
-                most == .max
-                ? "at least \(least) arguments"
-                : least == most ? "exactly \(least) arguments" : "between \(least) and \(most) arguments"
-            return "bad argument count \(count) to \(called), expected \(expected)\n"
+            let expected = most == least && least < 2 ? "exactly \(least)" : "at least \(least)"
+            return "bad argument count \(count) to \(called), expected \(expected) arguments\n"
         }
     }
 

@@ -59,9 +59,11 @@ public struct IOCommand: Equatable, Sendable {
         operation = form.operation
         name = form.name
         let operands = try take(words.dropFirst(), form, called)
-        guard operands.count >= form.least, operands.count <= form.most else {
-            throw Mistake(form.miscounted(operands.count, called))
+        // What is too little is told by what was given in all, as the tool counts.
+        guard words.count - 1 >= form.least, form.most > 0 || words.count == 1 else {
+            throw Mistake(form.miscounted(words.count - 1, called))
         }
+        guard operands.count >= form.least, operands.count <= form.most else { throw Mistake(form.usage + "\n") }
         try take(operands)
         try check()
     }

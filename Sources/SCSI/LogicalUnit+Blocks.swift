@@ -37,8 +37,7 @@ extension LogicalUnit {
     }
 
     func write(_ command: SCSICommand, _ data: RawSpan) async throws(Refusal) {
-        // Of what the command names, what came.
-        let range = try range(command.cdb).prefix(UInt64(data.byteCount))
+        let range = try range(command.cdb)
         guard !range.isEmpty else { return }
         let flags = writeFlags(fua: asksForFUA(command.cdb))
         try await hold(range)
