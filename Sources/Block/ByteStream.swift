@@ -10,11 +10,19 @@ public protocol ByteStream: AnyObject {
     func send(_ bytes: RawSpan) async throws(BlockError)
     /// Sends `first`, then `second`, gathered into one call where the stream can.
     func send(_ first: RawSpan, _ second: RawSpan) async throws(BlockError)
+    /// The descriptors that the peer passed and nobody took yet, in order; the caller owns them. None but over a unix
+    /// socket.
+    func takeDescriptors() -> [Int32]
+    /// Where the peer reached us, `host:port` in numbers; nil where that means nothing.
+    var localAddress: String? { get }
     /// Ends the connection: what waits in `receive` or `send` fails with `closed`. Idempotent.
     func close()
 }
 
 extension ByteStream {
+    public func takeDescriptors() -> [Int32] { [] }
+    public var localAddress: String? { nil }
+
     public func send(_ first: RawSpan, _ second: RawSpan) async throws(BlockError) {
         try await send(first)
         try await send(second)

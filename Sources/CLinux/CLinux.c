@@ -13,6 +13,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
@@ -156,6 +157,13 @@ int nacre_set_direct(int fd, int on) {
     int flags = fcntl(fd, F_GETFL);
     return flags < 0 ? -1 : fcntl(fd, F_SETFL, on ? flags | O_DIRECT : flags & ~O_DIRECT);
 }
+int nacre_access_mode(int fd) {
+    int flags = fcntl(fd, F_GETFL);
+    return flags < 0 || flags & O_PATH ? -1 : flags & O_ACCMODE;
+}
+
+int nacre_duplicate(int fd) { return fcntl(fd, F_DUPFD_CLOEXEC, 0); }
+
 int nacre_set_nonblocking(int fd) { return fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK); }
 
 int nacre_device_size(int fd, uint64_t *bytes) { return ioctl(fd, BLKGETSIZE64, bytes); }
@@ -236,6 +244,17 @@ int nacre_local_port(int fd) {
     if (a.ss_family == AF_INET) return ntohs(((struct sockaddr_in *)&a)->sin_port);
     if (a.ss_family == AF_INET6) return ntohs(((struct sockaddr_in6 *)&a)->sin6_port);
     return -1;
+}
+int nacre_local_address(int fd, char *text, size_t n) {
+    struct sockaddr_storage a;
+    socklen_t length = sizeof(a);
+    char host[INET6_ADDRSTRLEN + 1], port[8];
+    if (getsockname(fd, (struct sockaddr *)&a, &length) != 0) return -1;
+    if (a.ss_family != AF_INET && a.ss_family != AF_INET6) return -1;
+    if (getnameinfo((struct sockaddr *)&a, length, host, sizeof(host), port, sizeof(port),
+                    NI_NUMERICHOST | NI_NUMERICSERV) != 0) return -1;
+    int used = snprintf(text, n, a.ss_family == AF_INET ? "%s:%s" : "[%s]:%s", host, port);
+    return used > 0 && (size_t)used < n ? 0 : -1;
 }
 int nacre_inet(const char *host, const char *port, int passive, int *code) {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = passive ? AI_PASSIVE : 0}, *list;

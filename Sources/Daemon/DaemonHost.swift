@@ -1,12 +1,19 @@
 package import Block
 package import Graph
 package import HostIO
+package import HostStorage
 
 /// The host as the daemon reaches it: files, connections and the wall clock. The program's is the real one; a fuzzed
 /// daemon is given one in memory.
 package protocol DaemonHost: StorageOpener, ImageCreator {
     func listen(on address: SocketAddress) throws(OpenError) -> any StreamListener
     func connect(to address: SocketAddress) throws(OpenError) -> any ByteStream
+    /// The descriptors that clients passed, which files are opened from.
+    var descriptorSets: DescriptorSets { get }
+    /// A small file's bytes. The error's text says what is wrong with it.
+    func contents(of path: String, atMost limit: Int) throws(OpenError) -> [UInt8]
+    /// Text for whoever reads the program's standard output.
+    func say(_ text: String)
     /// Standard input and output as one connection.
     var standardStreams: any ByteStream { get }
     /// How many descriptors this process may hold.

@@ -4,7 +4,7 @@ import Block
 /// carried out strictly in their order, as qemu-storage-daemon does.
 public struct DaemonOption: Sendable, Equatable {
     public enum Kind: String, Sendable, CaseIterable {
-        case blockdev, chardev, monitor, export, object
+        case blockdev, chardev, device, monitor, export, object
         case nbdServer = "nbd-server"
     }
 

@@ -11,6 +11,7 @@ final class HostOpener: DaemonHost {
     private let thread: IOThread
     let workingFolder: String
     let descriptorLimit: Int
+    let descriptorSets = DescriptorSets()
 
     init(_ thread: IOThread, descriptorLimit: Int) {
         self.thread = thread
@@ -19,7 +20,7 @@ final class HostOpener: DaemonHost {
     }
 
     func open(_ spec: FileSpec) async throws(OpenError) -> any HostFile {
-        try FileStorage(FileOptions(spec), on: thread)
+        try FileStorage(FileOptions(spec), from: descriptorSets, on: thread)
     }
 
     func contains(_ path: String, in folders: [String]) -> Bool { HostPath.lies(path, in: folders) }
@@ -44,6 +45,13 @@ final class HostOpener: DaemonHost {
         options.backingFormat = request.backingFormat
         try await Qcow2Create.create(on: walker, options)
     }
+
+    func contents(of path: String, atMost limit: Int) throws(OpenError) -> [UInt8] {
+        try HostText.contents(of: path, atMost: limit)
+    }
+
+    func say(_ text: String) { HostText.say(text) }
+
     func listen(on address: HostIO.SocketAddress) throws(OpenError) -> any StreamListener {
         try SocketListener(address, on: thread)
     }

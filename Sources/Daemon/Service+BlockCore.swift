@@ -19,19 +19,22 @@ extension Service {
         do { try await graph.delete(arguments.nodeName) } catch { throw QMPError(error) }
     }
 
-    func blockdevSnapshot(_ arguments: BlockdevSnapshotArguments) async throws(QMPError) {
+    func blockdevSnapshot(_ arguments: BlockdevSnapshot) async throws(QMPError) {
         do { try await graph.snapshot(node: arguments.node, overlay: arguments.overlay) } catch {
             throw QMPError(error)
         }
     }
 
-    func blockdevSnapshotSync(_ arguments: BlockdevSnapshotSyncArguments) async throws(QMPError) {
-        let request = SnapshotSyncRequest(
-            device: arguments.device, nodeName: arguments.nodeName, snapshotFile: arguments.snapshotFile,
-            snapshotNodeName: arguments.snapshotNodeName, format: arguments.format,
-            mode: arguments.mode == .existing ? .existing : .absolutePaths,
-            mayReplace: arguments.force ?? configuration.actsAsQEMU)
-        do { try await graph.snapshotSync(request) } catch { throw QMPError(error) }
+    func blockdevSnapshotSync(_ arguments: BlockdevSnapshotSync) async throws(QMPError) {
+        do { try await graph.snapshotSync(request(arguments)) } catch { throw QMPError(error) }
+    }
+
+    func request(_ snapshot: BlockdevSnapshotSync) -> SnapshotSyncRequest {
+        SnapshotSyncRequest(
+            device: snapshot.device, nodeName: snapshot.nodeName, snapshotFile: snapshot.snapshotFile,
+            snapshotNodeName: snapshot.snapshotNodeName, format: snapshot.format,
+            mode: snapshot.mode == .existing ? .existing : .absolutePaths,
+            mayReplace: snapshot.force ?? configuration.actsAsQEMU)
     }
 
     func blockResize(_ arguments: BlockResizeArguments) async throws(QMPError) {

@@ -1,53 +1,21 @@
 import Block
-import Graph
 import HostIO
+import ISCSI
 import NBDServer
 import QMPTypes
 
-/// An export as the management protocol knows it.
-final class Export {
-    let id: String
-    let root: BlockRoot
-    let nbd: NBDExport
-    var isShuttingDown = false
-
-    init(id: String, root: BlockRoot, nbd: NBDExport) {
-        self.id = id
-        self.root = root
-        self.nbd = nbd
-    }
-}
-
 // The commands of Schema/block-export.json.
 extension Service {
-    func nbdServerStart(_ arguments: NbdServerStartArguments) async throws(QMPError) {
-        try startNBD(
-            SocketAddress(arguments.addr), tlsCreds: arguments.tlsCreds, authz: arguments.tlsAuthz,
-            maxConnections: arguments.maxConnections)
-    }
-
-    func startNBD(
-        _ address: HostIO.SocketAddress, tlsCreds: String?, authz: String?, maxConnections: UInt32?
-    ) throws(QMPError) {
-        guard nbd == nil else { throw QMPError("NBD server already running") }
-        if let tlsCreds { throw QMPError("No TLS credentials with id '\(tlsCreds)'") }
-        if authz != nil { throw QMPError("TLS authorization is not supported without TLS credentials") }
-        var limits = NBDServer.Limits()
-        // A quarter of the descriptors stays for images, monitors and whatever else is opened.
-        limits.connections = min(limits.connections, max(1, host.descriptorLimit / 4 * 3))
-        if let maxConnections, maxConnections > 0 {
-            limits.connections = min(limits.connections, Int(clamping: maxConnections))
-        }
-        let listener: any StreamListener
-        do { listener = try listen(on: address) } catch { throw QMPError(error) }
-        let server = NBDServer(context: context, limits: limits, budget: budget)
-        nbd = server
-        nbdListener = listener
-        context.spawn { [context] in
-            while let connection = try? await listener.next() {
-                context.spawn { await server.serve(connection) }
+    func nbdServerStart(_ arguments: NbdServerStartArguments, from client: any QMPClient) async throws(QMPError) {
+        let named = named[ObjectIdentifier(client)]
+        let address = try HostIO.SocketAddress(arguments.addr) { (name) throws(QMPError) in
+            guard let descriptor = named?.take(name) else {
+                throw QMPError("File descriptor named '\(name)' has not been found")
             }
+            return .descriptor(descriptor.giveAway())
         }
+        try startNBD(
+            address, tlsCreds: arguments.tlsCreds, authz: arguments.tlsAuthz, maxConnections: arguments.maxConnections)
     }
 
     func nbdServerStop() async throws(QMPError) {
@@ -55,54 +23,27 @@ extension Service {
         await stopNBD()
     }
 
-    /// Ends the server with its exports and clients; nothing where there is none.
-    func stopNBD() async {
-        nbdListener?.close()
-        nbdListener = nil
-        for export in exports { await remove(export) }
-        await nbd?.stop()
-        nbd = nil
-    }
-
     func blockExportAdd(_ arguments: BlockExportOptions) async throws(QMPError) {
-        guard case .nbd(let options) = arguments.variant else { throw QMPError("Unsupported export type") }
+        if case .nbd = arguments.variant, arguments.nodeName == nil {
+            throw QMPError("Parameter 'node-name' is missing")
+        }
         if let thread = arguments.iothread { throw QMPError("iothread \"\(thread)\" not found") }
         guard Self.isIdentifier(arguments.id) else { throw QMPError("Invalid block export id") }
-        guard !exports.contains(where: { $0.id == arguments.id }) else {
-            throw QMPError("Block export id '\(arguments.id)' is already in use")
+        try checkFree(arguments.id)
+        // Being added it has its name already, so that nobody else takes it meanwhile.
+        addingExports.insert(arguments.id)
+        defer { addingExports.remove(arguments.id) }
+        switch arguments.variant {
+        case .nbd(let options): exports.append(try await nbdExport(arguments, options))
+        case .iscsi(let options): exports.append(try await iscsiExport(arguments, options))
+        case .nothing: throw QMPError("Unsupported export type")
         }
-        // In QEMU's order: the node first, then the server.
-        guard let node = graph.node(arguments.nodeName) else {
-            throw QMPError("Cannot find device='' nor node-name='\(arguments.nodeName)'")
+    }
+
+    private func checkFree(_ id: String) throws(QMPError) {
+        if addingExports.contains(id) || exports.contains(where: { $0.id == id }) {
+            throw QMPError("Block export id '\(id)' is already in use")
         }
-        let isWritable = arguments.writable ?? false
-        if isWritable, node.isReadOnly { throw QMPError("Cannot export read-only node as writable") }
-        let name = options.name ?? arguments.nodeName
-        guard let server = nbd else { throw QMPError("NBD server not running") }
-        guard name.utf8.count <= 4096 else { throw QMPError("export name '\(name.prefix(64))' too long") }
-        if let description = options.description, description.utf8.count > 4096 {
-            throw QMPError("description '\(description.prefix(64))' too long")
-        }
-        guard server.export(named: name) == nil else {
-            throw QMPError("NBD server already has export named '\(name)'")
-        }
-        let root: BlockRoot
-        do {
-            root = try await graph.attach(
-                arguments.id, to: arguments.nodeName, used: isWritable ? [.consistentRead, .write] : .consistentRead,
-                // NBD cannot tell its clients of another size.
-                shared: [.consistentRead, .write, .writeUnchanged])
-        } catch { throw QMPError(error) }
-        let export = NBDExport(
-            id: arguments.id, name: name, description: options.description, storage: root, isWritable: isWritable,
-            isWritethrough: arguments.writethrough ?? false, offersDepth: options.allocationDepth ?? false)
-        // The server may have gone, or the name been taken, while the node was attached.
-        guard nbd === server, server.export(named: name) == nil else {
-            await graph.detach(root)
-            throw QMPError("NBD server not running")
-        }
-        server.add(export)
-        exports.append(Export(id: arguments.id, root: root, nbd: export))
     }
 
     func blockExportDel(_ arguments: BlockExportDelArguments) async throws(QMPError) {
@@ -110,8 +51,7 @@ extension Service {
             throw QMPError("Export '\(arguments.id)' is not found")
         }
         if export.isShuttingDown { throw QMPError("Export '\(arguments.id)' is already shutting down") }
-        let clients = nbd?.clients(of: export.nbd) ?? 0
-        if (arguments.mode ?? .safe) == .safe, clients > 0 {
+        if (arguments.mode ?? .safe) == .safe, clients(of: export) > 0 {
             throw QMPError("export '\(arguments.id)' still in use")
         }
         await remove(export)
@@ -119,57 +59,35 @@ extension Service {
 
     func queryBlockExports() async throws(QMPError) -> [BlockExportInfo] {
         exports.reversed().map {
-            BlockExportInfo(id: $0.id, type: .nbd, nodeName: $0.root.nodeName, shuttingDown: $0.isShuttingDown)
+            BlockExportInfo(
+                id: $0.id, type: $0.type, nodeName: $0.sources.first?.nodeName ?? "",
+                shuttingDown: $0.isShuttingDown)
         }
     }
 
-    private func remove(_ export: Export) async {
+    private func clients(of export: Export) -> Int {
+        switch export.kind {
+        case .nbd(let nbdExport): nbd?.clients(of: nbdExport) ?? 0
+        case .iscsi(let target, let portal): portal.server.sessions(of: target)
+        }
+    }
+
+    /// Ends an export: its clients first, then what it held.
+    func remove(_ export: Export) async {
+        guard !export.isShuttingDown else { return }
         export.isShuttingDown = true
-        await nbd?.remove(export.nbd)
-        await graph.detach(export.root)
+        switch export.kind {
+        case .nbd(let nbdExport): await nbd?.remove(nbdExport)
+        case .iscsi(let target, let portal): await remove(target, from: portal, units: export.sources.count)
+        }
+        for source in export.sources { await release(source) }
         exports.removeAll { $0 === export }
         tell(.blockExportDeleted(BlockExportDeletedEvent(id: export.id)))
     }
 
-    private static func isIdentifier(_ id: String) -> Bool {
+    /// A letter, then letters, digits and `-._`.
+    static func isIdentifier(_ id: String) -> Bool {
         guard let first = id.first, first.isASCII, first.isLetter else { return false }
         return id.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "-._".contains($0)) }
-    }
-}
-
-extension HostIO.SocketAddress {
-    /// In the form that wraps the address in `data`.
-    init(_ address: SocketAddressLegacy) throws(QMPError) {
-        switch address.variant {
-        case .inet(let inet): self = try Self.inet(inet.data)
-        case .unix(let unix): self = try Self.unix(unix.data)
-        case .fd(let fd): self = try Self.inherited(fd.data.str)
-        case .vsock, .nothing: throw QMPError("socket type '\(address.type.rawValue)' is not supported")
-        }
-    }
-
-    init(_ address: QMPTypes.SocketAddress) throws(QMPError) {
-        switch address.variant {
-        case .inet(let inet): self = try Self.inet(inet)
-        case .unix(let unix): self = try Self.unix(unix)
-        case .fd(let fd): self = try Self.inherited(fd.str)
-        case .vsock, .nothing: throw QMPError("socket type '\(address.type.rawValue)' is not supported")
-        }
-    }
-
-    private static func inet(_ address: InetSocketAddress) throws(QMPError) -> Self {
-        .inet(host: address.host, port: address.port)
-    }
-
-    private static func unix(_ address: UnixSocketAddress) throws(QMPError) -> Self {
-        if address.abstract ?? false { throw QMPError("abstract unix sockets are not supported") }
-        return .unix(path: address.path)
-    }
-
-    static func inherited(_ text: String) throws(QMPError) -> Self {
-        guard let number = Int32(text), number >= 0 else {
-            throw QMPError("File descriptor named '\(text)' has not been found")
-        }
-        return .descriptor(number)
     }
 }

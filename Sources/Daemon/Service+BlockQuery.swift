@@ -1,3 +1,6 @@
+import Block
+import Devices
+import Filters
 import Graph
 import QMPTypes
 import Qcow2
@@ -8,15 +11,37 @@ extension Service {
         graph.nodes.reversed().map { deviceInfo($0, flat: arguments.flat ?? false) }
     }
 
-    /// A daemon without devices has nothing to list.
-    func queryBlock() async throws(QMPError) -> [BlockInfo] { [] }
+    func queryBlock() async throws(QMPError) -> [BlockInfo] { devices.devices.map { info($0) } }
 
-    func queryBlockstats(_ arguments: QueryBlockstatsArguments) async throws(QMPError) -> [BlockStats] {
-        guard arguments.queryNodes ?? false else { return [] }
-        return graph.nodes.reversed().map { stats($0) }
+    func info(_ device: Device) -> BlockInfo {
+        BlockInfo(
+            device: device.name, qdev: device.guestID, type: "unknown", removable: device.isRemovable,
+            locked: device.isLocked, inserted: medium(of: device), trayOpen: device.hasTray ? device.isTrayOpen : nil)
     }
 
-    private func deviceInfo(_ node: NodeInfo, flat: Bool) -> BlockDeviceInfo {
+    private func medium(of device: Device) -> BlockDeviceInfo? {
+        guard let node = device.nodeName.flatMap({ graph.node($0) }) else { return nil }
+        var info = deviceInfo(node, flat: false)
+        if let throttle = device.throttle { info.set(throttle) }
+        return info
+    }
+
+    func queryBlockstats(_ arguments: QueryBlockstatsArguments) async throws(QMPError) -> [BlockStats] {
+        guard arguments.queryNodes ?? false else { return devices.devices.map { stats($0) } }
+        return graph.nodes.reversed().map { stats($0, withBacking: false) }
+    }
+
+    private func stats(_ device: Device) -> BlockStats {
+        let node = device.nodeName.flatMap { graph.node($0) }
+        var result = node.map { stats($0, withBacking: true) } ?? BlockStats(stats: .none(highest: 0))
+        result.device = device.name
+        result.qdev = device.guestID
+        result.stats = BlockDeviceStats(
+            device.statistics, highest: node?.highestWrite ?? 0, idleNs: device.statistics.idleNs(at: context.nowNs))
+        return result
+    }
+
+    func deviceInfo(_ node: NodeInfo, flat: Bool) -> BlockDeviceInfo {
         BlockDeviceInfo(
             file: node.filename, nodeName: node.nodeName, ro: node.isReadOnly, drv: node.driver,
             backingFile: node.backingFile, backingFileDepth: flat ? 0 : Int64(node.backingDepth),
@@ -45,9 +70,14 @@ extension Service {
         return info
     }
 
-    private func stats(_ node: NodeInfo) -> BlockStats {
+    private func stats(_ node: NodeInfo, withBacking: Bool) -> BlockStats {
         var result = BlockStats(nodeName: node.nodeName, stats: .none(highest: node.highestWrite))
-        if let below = node.dataNode.flatMap({ graph.node($0) }) { result.parent = .value(stats(below)) }
+        if let below = node.dataNode.flatMap({ graph.node($0) }) {
+            result.parent = .value(stats(below, withBacking: withBacking))
+        }
+        if withBacking, let below = node.backingNode.flatMap({ graph.node($0) }) {
+            result.backing = .value(stats(below, withBacking: true))
+        }
         return result
     }
 }
@@ -84,5 +114,62 @@ extension BlockDeviceStats {
             failedRdOperations: 0, failedWrOperations: 0, failedFlushOperations: 0, failedUnmapOperations: 0,
             invalidRdOperations: 0, invalidWrOperations: 0, invalidFlushOperations: 0, invalidUnmapOperations: 0,
             accountInvalid: false, accountFailed: false, timedStats: [])
+    }
+}
+
+extension BlockDeviceStats {
+    init(_ statistics: DeviceStatistics, highest: UInt64, idleNs: UInt64?) {
+        self = .none(highest: highest)
+        let (read, write) = (statistics.read, statistics.write)
+        let (flush, unmap) = (statistics.flush, statistics.unmap)
+        rdBytes = Int64(clamping: read.bytes)
+        wrBytes = Int64(clamping: write.bytes)
+        unmapBytes = Int64(clamping: unmap.bytes)
+        rdOperations = Int64(clamping: read.operations)
+        wrOperations = Int64(clamping: write.operations)
+        flushOperations = Int64(clamping: flush.operations)
+        unmapOperations = Int64(clamping: unmap.operations)
+        rdTotalTimeNs = Int64(clamping: read.timeNs)
+        wrTotalTimeNs = Int64(clamping: write.timeNs)
+        flushTotalTimeNs = Int64(clamping: flush.timeNs)
+        unmapTotalTimeNs = Int64(clamping: unmap.timeNs)
+        failedRdOperations = Int64(clamping: read.failed)
+        failedWrOperations = Int64(clamping: write.failed)
+        failedFlushOperations = Int64(clamping: flush.failed)
+        failedUnmapOperations = Int64(clamping: unmap.failed)
+        invalidRdOperations = Int64(clamping: read.invalid)
+        invalidWrOperations = Int64(clamping: write.invalid)
+        invalidFlushOperations = Int64(clamping: flush.invalid)
+        invalidUnmapOperations = Int64(clamping: unmap.invalid)
+        accountInvalid = statistics.accountsInvalid
+        accountFailed = statistics.accountsFailed
+        idleTimeNs = idleNs.map { Int64(clamping: $0) }
+    }
+}
+
+extension BlockDeviceInfo {
+    /// The limits that a device has now; bursts only where there are any.
+    fileprivate mutating func set(_ throttle: ThrottleGroup) {
+        let limits = throttle.limits
+        group = throttle.name
+        bps = Int64(clamping: limits.bps.average)
+        bpsRd = Int64(clamping: limits.bpsRead.average)
+        bpsWr = Int64(clamping: limits.bpsWrite.average)
+        iops = Int64(clamping: limits.iops.average)
+        iopsRd = Int64(clamping: limits.iopsRead.average)
+        iopsWr = Int64(clamping: limits.iopsWrite.average)
+        (bpsMax, bpsMaxLength) = limits.bps.burst
+        (bpsRdMax, bpsRdMaxLength) = limits.bpsRead.burst
+        (bpsWrMax, bpsWrMaxLength) = limits.bpsWrite.burst
+        (iopsMax, iopsMaxLength) = limits.iops.burst
+        (iopsRdMax, iopsRdMaxLength) = limits.iopsRead.burst
+        (iopsWrMax, iopsWrMaxLength) = limits.iopsWrite.burst
+        if limits.iopsSize > 0 { iopsSize = Int64(clamping: limits.iopsSize) }
+    }
+}
+
+extension ThrottleLimits.Rate {
+    fileprivate var burst: (maximum: Int64?, seconds: Int64?) {
+        maximum > 0 ? (Int64(clamping: maximum), Int64(clamping: burstSeconds)) : (nil, nil)
     }
 }

@@ -17,7 +17,8 @@ extension Service {
                 maxConnections: server.maxConnections)
         case .chardev: try addChardev(option.text)
         case .monitor: try addMonitor(option.text)
-        case .object: try addObject(option.text)
+        case .device: try await deviceAdd(try decode(option, implied: "driver"))
+        case .object: try await addObject(try decode(option, implied: "qom-type"), isOnCommandLine: true)
         }
     }
 
@@ -41,13 +42,6 @@ extension Service {
         guard !chardev.isTaken else { throw QMPError("chardev \"\(name)\" is already in use") }
         chardev.isTaken = true
         try start(chardev, pretty: isPretty)
-    }
-
-    /// There are no types of objects yet; each is refused as QEMU refuses one it does not know.
-    private func addObject(_ text: String) throws(QMPError) {
-        let (value, _) = try KeyValue.parse(text, implied: "qom-type")
-        guard let type = value["qom-type"]?.string else { throw QMPError("Parameter 'qom-type' is missing") }
-        throw QMPError("Parameter 'qom-type' does not accept value '\(type)'")
     }
 }
 

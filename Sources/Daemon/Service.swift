@@ -1,4 +1,5 @@
 import Block
+import Devices
 import Graph
 import HostIO
 import Logging
@@ -16,6 +17,7 @@ final class Service: QMPCommands {
     let log = Logger(label: "nacre")
     let version: Monitor.Version
     private(set) var graph: Graph!
+    private(set) var devices: DeviceSet!
     private(set) var monitor: Monitor!
     var chardevs: [String: Chardev] = [:]
     /// Monitors listen once all options have been carried out.
@@ -26,7 +28,17 @@ final class Service: QMPCommands {
     let budget: MemoryBudget
     var nbd: NBDServer?
     var nbdListener: (any StreamListener)?
+    var portals: [ISCSIPortal] = []
     var exports: [Export] = []
+    /// Ids of exports that are being made.
+    var addingExports: Set<String> = []
+
+    /// What initiators are told, by device.
+    var serials: [String: String] = [:]
+    var secrets: [String: Secret] = [:]
+    /// Clients that have negotiated, and the descriptors that each has named.
+    var clients = 0
+    var named: [ObjectIdentifier: NamedDescriptors] = [:]
 
     private(set) var isQuitting = false
     private let quitting = WaitQueue()
@@ -42,7 +54,10 @@ final class Service: QMPCommands {
             Graph.Configuration(
                 opener: host, creator: host, backing: BackingPolicy(configuration.backing),
                 actsAsQEMU: configuration.actsAsQEMU, observer: observer()))
-        monitor = Monitor(context: context, handler: self, version: version)
+        devices = DeviceSet(context: context, graph: graph, observer: deviceObserver())
+        // Whoever asks for QEMU by name gets what QEMU answers to older words.
+        monitor = Monitor(
+            context: context, handler: configuration.actsAsQEMU ? self : OlderDialect(self), version: version)
     }
 
     /// Sends an event to every monitor, with the wall clock's time.
@@ -74,6 +89,17 @@ final class Service: QMPCommands {
         return listener
     }
 
+    private func deviceObserver() -> DeviceObserver {
+        DeviceObserver(
+            onTrayMoved: { [weak self] device, id, isOpen in
+                self?.tell(.deviceTrayMoved(DeviceTrayMovedEvent(device: device, id: id, trayOpen: isOpen)))
+            },
+            onDeleted: { [weak self] id in
+                self?.serials[id] = nil
+                self?.tell(.deviceDeleted(DeviceDeletedEvent(device: id, path: "/machine/peripheral/\(id)")))
+            })
+    }
+
     // MARK: The end
 
     func beginQuit() {
@@ -88,6 +114,7 @@ final class Service: QMPCommands {
         graph.giveUp()
         for listener in listeners { listener.close() }
         await stopNBD()
+        for export in exports { await remove(export) }
         await graph.close()
         await monitor.stop()
     }

@@ -4,6 +4,7 @@ import Bytes
 import Daemon
 import Graph
 import HostIO
+import HostStorage
 import Qcow2
 
 /// A host in memory for a fuzzed daemon: a few files, connections that never come, no way out.
@@ -61,6 +62,13 @@ final class MemoryHost: DaemonHost {
     func connect(to address: SocketAddress) throws(OpenError) -> any ByteStream {
         throw OpenError("Failed to connect to '\(address)': No such file or directory")
     }
+
+    let descriptorSets = DescriptorSets()
+
+    func contents(of path: String, atMost limit: Int) throws(OpenError) -> [UInt8] {
+        Array("a secret of this host".utf8)
+    }
+    func say(_ text: String) {}
 
     var standardStreams: any ByteStream { SimulatedStream.pair(context).0 }
     let descriptorLimit = 1024

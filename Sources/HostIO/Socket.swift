@@ -50,10 +50,16 @@ public final class Socket: ByteStream {
         for descriptor in passed { Glibc.close(descriptor) }
     }
 
-    /// The descriptors that the peer passed and nobody took yet, in order. The caller owns them.
     public func takeDescriptors() -> [Int32] {
         defer { passed = [] }
         return passed
+    }
+
+    public var localAddress: String? {
+        var text = [CChar](repeating: 0, count: 64)
+        // Proof: the array lives through the call, which ends what it stores with a NUL within the count.
+        guard isSocket, unsafe nacre_local_address(input, &text, text.count) == 0 else { return nil }
+        return String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 
     public func receive(into buffer: inout MutableRawSpan) async throws(BlockError) -> Int {

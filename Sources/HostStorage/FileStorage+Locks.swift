@@ -25,7 +25,7 @@ extension FileStorage {
     /// Opens the same file with other options. The filename must be the same. Nothing changes until `commit`; dropping
     /// the result gives up.
     public func prepareReopen(_ options: FileOptions) throws(OpenError) -> Reopened {
-        let opened = try OpenedFile(options)
+        let opened = try OpenedFile(options, from: sets)
         guard opened.identity == fileIdentity else {
             throw OpenError("Could not reopen '\(filename)': it is another file now")
         }

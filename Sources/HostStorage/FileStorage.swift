@@ -21,11 +21,15 @@ public final class FileStorage: Storage {
     private var canZeroRange = true
     private var canPunch = true
     private let log = Logger(label: "nacre.file")
+    /// Where names of descriptors lead.
+    let sets: DescriptorSets?
 
-    /// Opens the file; blocks the thread for the time of the system calls.
-    public init(_ options: FileOptions, on thread: IOThread) throws(OpenError) {
+    /// Opens the file; blocks the thread for the time of the system calls. With `sets`, a name `/dev/fdset/ID` is a
+    /// descriptor of one of them.
+    public init(_ options: FileOptions, from sets: DescriptorSets? = nil, on thread: IOThread) throws(OpenError) {
         self.thread = thread
-        file = try OpenedFile(options)
+        self.sets = sets
+        file = try OpenedFile(options, from: sets)
         current = file.length
         if options.aio == .ioUring, !thread.hasRing {
             log.notice("\(options.filename): io_uring is refused here, requests use the thread pool")

@@ -13,7 +13,7 @@ final class OpenedFile {
     /// Calls under way.
     private var calls = 0
     /// The descriptor that the last call closes.
-    private var closing: Int32?
+    private var closing: (descriptor: Int32, origin: (sets: DescriptorSets, id: Int64)?)?
     let options: FileOptions
     /// Whether it is open for reading only, by wish or by fall-back.
     let isReadOnly: Bool
@@ -26,28 +26,37 @@ final class OpenedFile {
     let memoryAlignment: Int
     var lock: ImageLock
 
-    /// Opens a host file. Errors read as QEMU's.
-    init(_ options: FileOptions) throws(OpenError) {
+    /// The set of descriptors that it was opened from, until it is closed.
+    private var origin: (sets: DescriptorSets, id: Int64)?
+
+    /// Opens a host file. Errors read as QEMU's. With `sets`, a name `/dev/fdset/ID` is a descriptor of one of them.
+    init(_ options: FileOptions, from sets: DescriptorSets? = nil) throws(OpenError) {
         if options.aio == .native, !options.direct {
             throw OpenError("aio=native was specified, but it requires cache.direct=on, which was not specified.")
         }
         // Opening a pipe to read would wait for somebody who writes to it.
         if Self.isPipe(options.filename) { throw Self.wrongKind(options) }
         self.options = options
-        (descriptor, isReadOnly) = try Self.open(options)
+        // What only an image names is a file in the file system.
+        if let sets, options.within == nil, let id = try sets.set(named: options.filename) {
+            (descriptor, isReadOnly) = try sets.open(id, options)
+            origin = (sets, id)
+        } else {
+            (descriptor, isReadOnly) = try Self.open(options)
+        }
         lock = ImageLock(descriptor: descriptor)
         var info = stat()
         // Proof: one local structure.
         guard unsafe fstat(descriptor, &info) == 0 else {
             let code = nacre_errno()
-            Glibc.close(descriptor)
+            Self.close(descriptor, origin)
             throw Self.failure(options, code)
         }
         identity = FileIdentity(device: UInt64(info.st_dev), inode: UInt64(info.st_ino))
         let kind = info.st_mode & S_IFMT
         isDevice = kind == S_IFBLK || kind == S_IFCHR
         guard options.isDevice ? isDevice : kind == S_IFREG else {
-            Glibc.close(descriptor)
+            Self.close(descriptor, origin)
             throw Self.wrongKind(options)
         }
         length = isDevice ? Self.deviceLength(descriptor) : UInt64(clamping: info.st_size)
@@ -64,9 +73,9 @@ final class OpenedFile {
 
     func endCall() {
         calls -= 1
-        guard calls == 0, let descriptor = closing else { return }
-        closing = nil
-        Glibc.close(descriptor)
+        guard calls == 0, let closing else { return }
+        self.closing = nil
+        Self.close(closing.descriptor, closing.origin)
     }
 
     /// Closes the descriptor, and with it its locks; under a call, when that has ended. Idempotent.
@@ -74,8 +83,14 @@ final class OpenedFile {
         guard descriptor >= 0 else { return }
         // The locks go first: while the ring still holds the file, closing the descriptor does not end them.
         lock.release(used: [], shared: .all)
-        if calls > 0 { closing = descriptor } else { Glibc.close(descriptor) }
+        if calls > 0 { closing = (descriptor, origin) } else { Self.close(descriptor, origin) }
         descriptor = -1
+        origin = nil
+    }
+
+    private static func close(_ descriptor: Int32, _ origin: (sets: DescriptorSets, id: Int64)?) {
+        Glibc.close(descriptor)
+        if let origin { origin.sets.closed(origin.id) }
     }
 
     private static func open(_ options: FileOptions) throws(OpenError) -> (Int32, isReadOnly: Bool) {

@@ -7,7 +7,7 @@ import QMPTypes
 ///
 /// Three tasks share it: one receives and cuts the bytes into messages, one carries commands out, one sends. Reading
 /// stops while enough is waiting (qmp-semantics §1), so a client that sends too fast waits.
-final class MonitorSession {
+final class MonitorSession: QMPClient {
     /// Messages that may wait behind the one that is being carried out, once the client has switched `exec-oob` on.
     /// Without it nothing is read while a command runs.
     static let queueLimit = 8
@@ -18,6 +18,8 @@ final class MonitorSession {
     private var isNegotiated = false
     private var hasOOB = false
 
+    /// Descriptors that came and were not taken yet.
+    private var descriptors: [Int32] = []
     private var queue: [Result<JSONValue, JSONError>] = []
     private var isBusy = false
     private var hasInputEnded = false
@@ -36,6 +38,11 @@ final class MonitorSession {
     /// Sends an event, if the client is ready for events.
     func tell(_ event: JSONValue) {
         if isNegotiated { output.add(event, isEvent: true) }
+    }
+
+    func takeDescriptor() -> Int32? {
+        descriptors.append(contentsOf: stream.takeDescriptors())
+        return descriptors.isEmpty ? nil : descriptors.removeFirst()
     }
 
     /// Sends what waits and ends the connection.
@@ -57,6 +64,7 @@ final class MonitorSession {
         queue = []
         work.wakeAll()
         while !hasWorkEnded { await room.wait() }
+        if isNegotiated { monitor.handler?.clientLeft(self) }
         await output.finish()
     }
 
@@ -175,7 +183,7 @@ final class MonitorSession {
                 "Expecting capabilities negotiation with 'qmp_capabilities'", class: .commandNotFound)
         }
         guard let handler = monitor.handler else { throw QMPError("The monitor has been stopped") }
-        return try await handler.call(request.command, request.arguments)
+        return try await handler.call(request.command, request.arguments, from: self)
     }
 
     private func negotiate(_ arguments: JSONObject) throws(QMPError) {
@@ -185,5 +193,6 @@ final class MonitorSession {
         }
         hasOOB = asked.enable?.contains(.oob) ?? false
         isNegotiated = true
+        monitor.handler?.clientCame(self)
     }
 }

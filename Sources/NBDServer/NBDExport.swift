@@ -2,6 +2,11 @@ public import Block
 import Bytes
 public import NBDWire
 
+/// What clients may do with an export. A drive's depends on its medium: without one there is nothing to do.
+public enum NBDAccess: Sendable {
+    case none, read, write
+}
+
 /// A disk under a name that clients connect to.
 public final class NBDExport {
     /// The name in the management protocol.
@@ -10,7 +15,11 @@ public final class NBDExport {
     public let name: String
     public let description: String?
     public let storage: any Storage
-    public let isWritable: Bool
+    /// What clients may do now. While it is `none` nobody can choose the export, and requests of those who had fail as
+    /// its storage lets them.
+    public var access: () -> NBDAccess
+    /// Counts media: a client that was told of an earlier one is not let in.
+    var medium: UInt64 = 0
     /// Every write is durable before it is answered (`writethrough`).
     public let isWritethrough: Bool
     /// Whether several connections see each other's flushed writes.
@@ -27,11 +36,13 @@ public final class NBDExport {
         self.name = name
         self.description = description
         self.storage = storage
-        self.isWritable = isWritable
+        access = { isWritable ? .write : .read }
         self.isWritethrough = isWritethrough
         self.isMultiConn = isMultiConn
         self.offersDepth = offersDepth
     }
+
+    public var isWritable: Bool { access() == .write }
 
     public static let allocationContext = "base:allocation"
     public static let depthContext = "qemu:allocation-depth"

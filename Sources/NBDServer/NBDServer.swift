@@ -55,6 +55,13 @@ public final class NBDServer {
         while clients(of: export) > 0 { await ended.wait() }
     }
 
+    /// Another medium is in reach of the export's drive, or none, or it has another length: NBD has no word for that, so
+    /// the sessions that use the export end. Requests under way still end by themselves.
+    public func mediumChanged(_ export: NBDExport) {
+        export.medium &+= 1
+        for session in sessions where session.export === export { session.close() }
+    }
+
     /// Ends all sessions and waits for their requests; no session begins any more.
     public func stop() async {
         isStopping = true

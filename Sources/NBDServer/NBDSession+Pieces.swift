@@ -1,12 +1,13 @@
 import Block
 import Bytes
 import NBDWire
+import Streams
 
 // Requests for which there is less memory than they are long: what the slot's buffer holds goes at a time. (A read whose
 // reply may come in several chunks is cut by them.)
 extension NBDSession {
     /// Carries out a write while its payload arrives, and answers it. Throws where the connection ends.
-    func writeInPieces(_ request: NBDRequest, _ memory: inout AlignedBuffer, from input: inout NBDInput)
+    func writeInPieces(_ request: NBDRequest, _ memory: inout AlignedBuffer, from input: inout StreamInput)
         async throws(BlockError)
     {
         guard let export else { throw .closed }
@@ -38,9 +39,9 @@ extension NBDSession {
         let length = Int(request.length)
         var count = min(memory.byteCount, length)
         try await read(count, at: request.offset, export, &memory)
-        await output.begin()
+        await output.beginTrain()
         await output.sendPart(
-            head(request, length, at: request.offset, isLast: true), memory.bytes.extracting(0..<count))
+            head(request, length, at: request.offset, isLast: true).byteSpan, memory.bytes.extracting(0..<count))
         var done = count
         while done < length, !isClosing, !output.isBroken {
             count = min(memory.byteCount, length - done)
@@ -49,10 +50,10 @@ extension NBDSession {
                 close()
                 break
             }
-            await output.sendPart([], memory.bytes.extracting(0..<count))
+            await output.sendPart(RawSpan(), memory.bytes.extracting(0..<count))
             done += count
         }
-        output.end()
+        output.endTrain()
     }
 
     private func read(_ count: Int, at offset: UInt64, _ export: NBDExport, _ memory: inout AlignedBuffer)

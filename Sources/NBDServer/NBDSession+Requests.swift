@@ -1,6 +1,7 @@
 import Block
 import Bytes
 import NBDWire
+import Streams
 
 extension NBDSession {
     /// Carries one request out and answers it. `replyRoom`: how many bytes a reply may hold that is not in `memory`.

@@ -1,6 +1,7 @@
 import Block
 import Bytes
 import NBDWire
+import Streams
 
 /// One client: the handshake, then requests. This task receives and starts requests; each runs in a slot, a task of
 /// its own that is parked between requests; one more task sends what the slots have answered.
@@ -17,8 +18,8 @@ final class NBDSession {
     /// Pays for all buffers below.
     let account: MemoryAccount
     /// Made when the first reply to a request is due: idle clients may be many.
-    private(set) lazy var output = NBDOutput(stream, account)
-    private var input: NBDInput
+    private(set) lazy var output = StreamOutput(stream, account)
+    private var input: StreamInput
     private var idle: [NBDSlot] = []
     private(set) var slots: [NBDSlot] = []
     /// Requests under way and their bytes.
@@ -30,13 +31,15 @@ final class NBDSession {
         self.server = server
         self.stream = stream
         account = MemoryAccount(server.budget)
-        input = NBDInput(account)
+        input = StreamInput(account, capacity: Self.window)
         // Within the share, and nothing was charged before: this cannot fail.
         _ = account.charge(Self.least)
     }
 
     /// What is needed to serve a client at all: the smallest buffers, and one slot with its reply.
-    private static let least = NBDInput.least + NBDOutput.least + 2 * NBDSlot.least
+    private static let least = StreamInput.least + StreamOutput.least + 2 * RequestBuffer.least
+    /// In transmission one receive takes up to this much: many requests at a time. Longer than any message of the handshake.
+    private static let window = 256 << 10
 
     /// Ends the session: what is under way still ends, nothing is answered any more.
     func close() {
@@ -73,19 +76,20 @@ final class NBDSession {
         var negotiation = NBDNegotiation()
         try await stream.send(NBDNegotiation.greeting.byteSpan)
         while true {
-            let exports = server.exports
+            let exports = server.exports.filter { $0.access() != .none }
             let infos = exports.map(\.info)
+            let media = exports.map(\.medium)
             let (consumed, reply) = input.show { negotiation.receive($0, exports: infos) }
             input.consume(consumed)
             if !reply.isEmpty { try await stream.send(reply.byteSpan) }
             switch negotiation.state {
             case .ended: return false
             case .transmission(let name):
-                // The export may have gone while the answer was sent, and another taken its name: that is not the one
-                // whose size and contexts the client was told.
-                guard let export = exports.first(where: { $0.name == name }),
-                    server.export(named: name) === export, !isClosing
-                else { return false }
+                // The export may have gone while the answer was sent, and another taken its name, or another medium its
+                // place: that is not the one whose size and contexts the client was told.
+                guard let index = exports.firstIndex(where: { $0.name == name }), !isClosing else { return false }
+                let export = exports[index]
+                guard server.export(named: name) === export, export.medium == media[index] else { return false }
                 self.export = export
                 hasStructuredReplies = negotiation.hasStructuredReplies
                 contexts = negotiation.contexts
@@ -188,7 +192,7 @@ final class NBDSession {
     /// An idle slot, or a new one. The first is paid for with the session; nil where another cannot be.
     private func takeSlot() -> NBDSlot? {
         if let slot = idle.popLast() { return slot }
-        guard slots.isEmpty || account.charge(NBDSlot.least) else { return nil }
+        guard slots.isEmpty || account.charge(RequestBuffer.least) else { return nil }
         let slot = NBDSlot(self)
         slots.append(slot)
         context.spawn { await slot.run() }

@@ -1,39 +1,31 @@
 import Block
 import Bytes
 import NBDWire
+import Streams
 
 /// Room for one request under way: a buffer, and a task that is parked between requests. Slots are made as a client's
 /// depth grows and reused, so that a request starts no task and allocates nothing.
 final class NBDSlot {
     private unowned let session: NBDSession
-    /// Nil while the task works with it.
-    private var buffer: AlignedBuffer? = AlignedBuffer(byteCount: NBDSlot.least)
-    /// How long the buffer is; the client's account has paid for it.
-    private(set) var capacity = NBDSlot.least
+    private var buffer: RequestBuffer
     /// What a reply may hold besides, paid for the request under way only.
     private var extra = 0
     private var request: NBDRequest?
     private var weight = 0
-    private var parked: Suspension<Void>?
+    private let parking = Parking()
     private var isEnding = false
 
-    /// The smallest buffer, and so the smallest piece that a request is done in.
-    static let least = 16 << 10
-    /// A buffer up to this size is kept between requests, unless memory is short.
-    private static let keptAtMost = 256 << 10
+    init(_ session: NBDSession) {
+        self.session = session
+        buffer = RequestBuffer(session.account)
+    }
 
-    init(_ session: NBDSession) { self.session = session }
+    /// How long the buffer is: the longest piece that a request is done in.
+    var capacity: Int { buffer.byteCount }
 
     /// Makes the buffer at least `length` bytes long; false where that cannot be paid, and the request is done in
     /// pieces. Precondition, here and for the next two: the slot is idle.
-    func reserve(_ length: Int) -> Bool {
-        guard capacity < length else { return true }
-        guard session.account.charge(length - capacity) else { return false }
-        capacity = length
-        buffer = nil
-        buffer = AlignedBuffer(byteCount: length)
-        return true
-    }
+    func reserve(_ length: Int) -> Bool { buffer.reserve(length) }
 
     /// Pays for what a reply without a buffer will hold; false where that is too much.
     func reserve(extra bytes: Int) -> Bool {
@@ -43,54 +35,43 @@ final class NBDSlot {
     }
 
     /// Gives back what is not needed between requests.
-    func shrink() {
-        guard capacity > Self.least else { return }
-        buffer = nil
-        buffer = AlignedBuffer(byteCount: Self.least)
-        session.account.refund(capacity - Self.least)
-        capacity = Self.least
-    }
+    func shrink() { buffer.shrink() }
 
     /// How many bytes of the reply may be held besides the buffer.
-    var room: Int { max(extra, Self.least) }
+    var room: Int { max(extra, RequestBuffer.least) }
 
     /// Lends the buffer to the receiver of a payload.
     func takeBuffer() -> AlignedBuffer { buffer.take()! }
 
-    func giveBack(_ lent: consuming AlignedBuffer) { buffer = consume lent }
+    func giveBack(_ lent: consuming AlignedBuffer) { buffer.giveBack(lent) }
 
     func start(_ request: NBDRequest, _ weight: Int) {
         self.request = request
         self.weight = weight
-        wake()
+        parking.wake()
     }
 
     /// Ends the task. Precondition: the slot is idle.
     func end() {
         isEnding = true
-        wake()
-    }
-
-    private func wake() {
-        parked?.resume()
-        parked = nil
+        parking.wake()
     }
 
     func run() async {
         while true {
             while request == nil {
                 if isEnding { return }
-                await suspend { parked = $0 }
+                await parking.park()
             }
             guard let request else { continue }
             self.request = nil
             if var memory = buffer.take() {
                 await session.handle(request, &memory, replyRoom: room)
-                buffer = consume memory
+                buffer.giveBack(memory)
             }
             session.account.refund(extra)
             extra = 0
-            if capacity > Self.keptAtMost || !session.account.budget.isRoomy { shrink() }
+            buffer.trim()
             session.finished(self, weight)
         }
     }

@@ -41,6 +41,8 @@ public struct Schema: Sendable {
         public let members: [Member]
         public let returns: TypeName?
         public let allowsOOB: Bool
+        /// Whether the method is told which client asks (`'client': true`, which QEMU's language does not have).
+        public let needsClient: Bool
     }
 
     public struct Event: Sendable {

@@ -69,7 +69,7 @@ struct SchemaReader {
         return Schema.Command(
             argumentType: data?.string, members: data?.string == nil ? try members(data) : [],
             returns: try object["returns"].map { value throws(SchemaError) in try type(value) },
-            allowsOOB: object["allow-oob"]?.bool ?? false)
+            allowsOOB: object["allow-oob"]?.bool ?? false, needsClient: object["client"]?.bool ?? false)
     }
 
     private func values() throws(SchemaError) -> [Schema.Enumeration.Value] {

@@ -165,7 +165,7 @@ public struct SwiftGenerator {
     // MARK: Commands
 
     /// Answered by the session or from what is made here, not by a method.
-    static let ownAnswers = ["qmp_capabilities", "query-qmp-schema", "query-commands"]
+    static let ownAnswers = ["qmp_capabilities", "query-qmp-schema", "query-commands", "query-events"]
 
     private var allCommands: [(definition: Schema.Definition, command: Schema.Command)] {
         schema.definitions.compactMap {
@@ -201,49 +201,60 @@ public struct SwiftGenerator {
     }
 
     private func signature(_ name: String, _ command: Schema.Command) -> String {
-        let parameter = argument(name, command).map { "_ arguments: \($0)" } ?? ""
+        var parameters = argument(name, command).map { ["_ arguments: \($0)"] } ?? []
+        if command.needsClient { parameters.append("from client: any QMPClient") }
         let result = command.returns.map { " -> \(type($0))" } ?? ""
-        return "func \(Self.member(name))(\(parameter)) async throws(QMPError)\(result)"
+        return "func \(Self.member(name))(\(parameters.joined(separator: ", "))) async throws(QMPError)\(result)"
     }
 
     private func dispatch() -> String {
         var text = "extension QMPCommands {\n"
         text +=
-            "    public var commandNames: [String] { [\(allCommands.reversed().map { "\"\($0.definition.name)\"" }.joined(separator: ", "))] }\n\n"
+            "    public var commandNames: [String] { [\(quoted(allCommands.reversed().map(\.definition.name)))] }\n\n"
         text +=
-            "    public func call(_ command: String, _ arguments: JSONObject) async throws(QMPError) -> JSONValue {\n"
+            "    public func call(_ command: String, _ arguments: JSONObject, from client: any QMPClient) async throws(QMPError) -> JSONValue {\n"
         text += "        let input = QAPIInput(.object(arguments))\n        switch command {\n"
         for (definition, command) in allCommands where definition.name != "qmp_capabilities" {
             text += "        case \"\(definition.name)\":\n"
-            let call = Self.member(definition.name)
-            if definition.name == "query-qmp-schema" || definition.name == "query-commands" {
-                text += "            try QAPIMembers(input).finish()\n"
-                text +=
-                    definition.name == "query-commands"
-                    ? "            return .array(commandNames.map { [\"name\": .string($0)] })\n"
-                    : "            return QMPIntrospection.value\n"
+            if let answer = Self.ownAnswer(definition.name) {
+                text += "            try QAPIMembers(input).finish()\n            return \(answer)\n"
                 continue
             }
-            var parameter = ""
-            if let type = argument(definition.name, command) {
-                text += "            let arguments = try \(type)(input)\n"
-                parameter = "arguments"
-            } else {
-                text += "            try QAPIMembers(input).finish()\n"
-            }
-            if command.returns != nil {
-                text += "            return try await \(call)(\(parameter)).json\n"
-            } else {
-                text += "            try await \(call)(\(parameter))\n            return .object(JSONObject())\n"
-            }
+            text += call(definition.name, command)
         }
         text +=
             "        default:\n            throw QMPError(\"The command \\(command) has not been found\", class: .commandNotFound)\n"
         return text + "        }\n    }\n}\n"
     }
 
+    /// The decoding of one command's arguments, the call, and the answer.
+    private func call(_ name: String, _ command: Schema.Command) -> String {
+        var parameters: [String] = []
+        var text = "            try QAPIMembers(input).finish()\n"
+        if let type = argument(name, command) {
+            text = "            let arguments = try \(type)(input)\n"
+            parameters.append("arguments")
+        }
+        if command.needsClient { parameters.append("from: client") }
+        let call = "try await \(Self.member(name))(\(parameters.joined(separator: ", ")))"
+        guard command.returns == nil else { return text + "            return \(call).json\n" }
+        return text + "            \(call)\n            return .object(JSONObject())\n"
+    }
+
+    private static func ownAnswer(_ command: String) -> String? {
+        switch command {
+        case "query-commands": ".array(commandNames.map { [\"name\": .string($0)] })"
+        case "query-events": ".array(QMPEvent.names.map { [\"name\": .string($0)] })"
+        case "query-qmp-schema": "QMPIntrospection.value"
+        default: nil
+        }
+    }
+
+    private func quoted(_ names: [String]) -> String { names.map { "\"\($0)\"" }.joined(separator: ", ") }
+
     private func events() -> String {
         var text = "/// The events of the schema.\npublic enum QMPEvent: Sendable {\n"
+        var all: [String] = []
         var names = ""
         var values = ""
         for definition in schema.definitions {
@@ -252,9 +263,11 @@ public struct SwiftGenerator {
             let hasData = !event.members.isEmpty
             text += comment(definition.documentation.summary, "    ")
             text += "    case \(name)\(hasData ? "(\(Self.type(definition.name))Event)" : "")\n"
+            all.append(definition.name)
             names += "        case .\(name): \"\(definition.name)\"\n"
             values += hasData ? "        case .\(name)(let data): data.json\n" : "        case .\(name): nil\n"
         }
+        text += "\n    /// All names.\n    public static let names = [\(quoted(all))]\n"
         text +=
             "\n    /// The name on the wire.\n    public var name: String {\n        switch self {\n\(names)        }\n    }\n"
         return text + "\n    public var data: JSONValue? {\n        switch self {\n\(values)        }\n    }\n}\n"

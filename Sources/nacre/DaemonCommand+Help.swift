@@ -24,8 +24,17 @@ extension DaemonCommand {
           --export [type=]nbd,id=<id>,node-name=<node>[,name=<name>][,description=<text>]
                    [,writable=on|off][,allocation-depth=on|off]
                                  export a node over NBD
-          --object <type>,id=<id>[,<property>=<value>...]
-                                 make an object; there are no types of objects yet
+          --export [type=]iscsi,id=<id>,target=<iqn>,lun.0=<device or node>[,lun.1=...][,writable=on|off]
+                   [,portal.host=<host>,portal.port=<port>][,initiators.0=<iqn>...]
+                   [,chap.user=<name>,chap.secret=<object id>][,mutual-chap.user=<name>,mutual-chap.secret=<object id>]
+                                 export devices as an iSCSI target, on 127.0.0.1 port 3260 where no portal is named
+
+          --device [driver=]<model>,id=<id>[,drive=<node or backend>][,share-rw=on|off][,serial=<text>]
+                                 make a device: scsi-hd, ide-hd or virtio-blk (a disk that stays), scsi-cd or ide-cd
+                                 (with a tray), floppy (removable, without one)
+
+          --object secret,id=<id>,file=<path>[,format=raw|base64]
+                                 a password or key that exports refer to by its id
 
           --daemonize            go on in the background once everything is ready
           --pidfile <path>       write the process id to a file once everything is ready

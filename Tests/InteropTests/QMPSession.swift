@@ -60,6 +60,31 @@ final class QMPSession {
         }
     }
 
+    /// Sends a line with a descriptor beside it.
+    func send(_ line: String, passing file: Int32) throws {
+        var bytes = Array((line + "\n").utf8)
+        // A header of 16 bytes, and the descriptor: what CMSG_LEN and CMSG_SPACE come to on 64-bit Linux.
+        var control = [UInt64](repeating: 0, count: 3)
+        control[0] = 20
+        control[1] = UInt64(UInt32(bitPattern: SOL_SOCKET)) | UInt64(SCM_RIGHTS) << 32
+        control[2] = UInt64(UInt32(bitPattern: file))
+        // Proof: every pointer is to a local array or structure that lives through the call, with its own length.
+        let sent = unsafe bytes.withUnsafeMutableBytes { text in
+            unsafe control.withUnsafeMutableBytes { control in
+                var part = unsafe iovec(iov_base: text.baseAddress, iov_len: text.count)
+                return unsafe withUnsafeMutablePointer(to: &part) { part in
+                    var message = unsafe msghdr()
+                    unsafe message.msg_iov = part
+                    unsafe message.msg_iovlen = 1
+                    unsafe message.msg_control = control.baseAddress
+                    unsafe message.msg_controllen = control.count
+                    return unsafe sendmsg(descriptor, &message, Int32(MSG_NOSIGNAL))
+                }
+            }
+        }
+        guard sent == bytes.count else { throw Trouble("the monitor took no descriptor, errno \(errno)") }
+    }
+
     /// The next message, be it an answer or an event.
     func message(seconds: Double = 20) async throws -> JSONValue {
         try JSONValue(parsing: try await line(seconds: seconds))

@@ -19,7 +19,9 @@ final class ScriptedHandler: QMPHandler {
         gate.wakeAll()
     }
 
-    func call(_ command: String, _ arguments: JSONObject) async throws(QMPError) -> JSONValue {
+    func call(
+        _ command: String, _ arguments: JSONObject, from client: any QMPClient
+    ) async throws(QMPError) -> JSONValue {
         begun.append(command)
         switch command {
         case "query-version": return ["package": "p"]

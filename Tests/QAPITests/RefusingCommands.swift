@@ -8,10 +8,12 @@ final class RefusingCommands: QMPCommands {
     func blockdevAdd(_ arguments: BlockdevOptions) async throws(QMPError) { throw Self.reached }
     func blockdevReopen(_ arguments: BlockdevReopenArguments) async throws(QMPError) { throw Self.reached }
     func blockdevDel(_ arguments: BlockdevDelArguments) async throws(QMPError) { throw Self.reached }
-    func blockdevSnapshot(_ arguments: BlockdevSnapshotArguments) async throws(QMPError) { throw Self.reached }
-    func blockdevSnapshotSync(_ arguments: BlockdevSnapshotSyncArguments) async throws(QMPError) { throw Self.reached }
+    func blockdevSnapshot(_ arguments: BlockdevSnapshot) async throws(QMPError) { throw Self.reached }
+    func blockdevSnapshotSync(_ arguments: BlockdevSnapshotSync) async throws(QMPError) { throw Self.reached }
     func blockResize(_ arguments: BlockResizeArguments) async throws(QMPError) { throw Self.reached }
-    func nbdServerStart(_ arguments: NbdServerStartArguments) async throws(QMPError) { throw Self.reached }
+    func nbdServerStart(_ arguments: NbdServerStartArguments, from client: any QMPClient) async throws(QMPError) {
+        throw Self.reached
+    }
     func nbdServerStop() async throws(QMPError) { throw Self.reached }
     func blockExportAdd(_ arguments: BlockExportOptions) async throws(QMPError) { throw Self.reached }
     func blockExportDel(_ arguments: BlockExportDelArguments) async throws(QMPError) { throw Self.reached }
@@ -25,4 +27,48 @@ final class RefusingCommands: QMPCommands {
     }
     func queryVersion() async throws(QMPError) -> VersionInfo { throw Self.reached }
     func quit() async throws(QMPError) { throw Self.reached }
+
+    func deviceAdd(_ arguments: DeviceAddArguments) async throws(QMPError) { throw Self.reached }
+    func deviceDel(_ arguments: DeviceDelArguments) async throws(QMPError) { throw Self.reached }
+    func blockdevOpenTray(_ arguments: BlockdevOpenTrayArguments) async throws(QMPError) { throw Self.reached }
+    func blockdevCloseTray(_ arguments: BlockdevCloseTrayArguments) async throws(QMPError) { throw Self.reached }
+    func blockdevRemoveMedium(_ arguments: BlockdevRemoveMediumArguments) async throws(QMPError) { throw Self.reached }
+    func blockdevInsertMedium(_ arguments: BlockdevInsertMediumArguments) async throws(QMPError) { throw Self.reached }
+    func xBlockdevRemoveMedium(_ arguments: XBlockdevRemoveMediumArguments) async throws(QMPError) {
+        throw Self.reached
+    }
+    func xBlockdevInsertMedium(_ arguments: XBlockdevInsertMediumArguments) async throws(QMPError) {
+        throw Self.reached
+    }
+    func blockdevChangeMedium(_ arguments: BlockdevChangeMediumArguments) async throws(QMPError) { throw Self.reached }
+    func eject(_ arguments: EjectArguments) async throws(QMPError) { throw Self.reached }
+    func change(_ arguments: ChangeArguments) async throws(QMPError) { throw Self.reached }
+    func xBlockdevDel(_ arguments: XBlockdevDelArguments) async throws(QMPError) { throw Self.reached }
+    func blockSetIoThrottle(_ arguments: BlockSetIoThrottleArguments) async throws(QMPError) { throw Self.reached }
+    func transaction(_ arguments: TransactionArguments) async throws(QMPError) { throw Self.reached }
+    func objectAdd(_ arguments: ObjectOptions) async throws(QMPError) { throw Self.reached }
+    func objectDel(_ arguments: ObjectDelArguments) async throws(QMPError) { throw Self.reached }
+    func getfd(_ arguments: GetfdArguments, from client: any QMPClient) async throws(QMPError) { throw Self.reached }
+    func closefd(_ arguments: ClosefdArguments, from client: any QMPClient) async throws(QMPError) {
+        throw Self.reached
+    }
+    func addFd(_ arguments: AddFdArguments, from client: any QMPClient) async throws(QMPError) -> AddfdInfo {
+        throw Self.reached
+    }
+    func removeFd(_ arguments: RemoveFdArguments) async throws(QMPError) { throw Self.reached }
+    func queryFdsets() async throws(QMPError) -> [FdsetInfo] { throw Self.reached }
+    func humanMonitorCommand(_ arguments: HumanMonitorCommandArguments) async throws(QMPError) -> String {
+        throw Self.reached
+    }
+}
+
+/// A client that passes no descriptors.
+final class BareClient: QMPClient {
+    func takeDescriptor() -> Int32? { nil }
+}
+
+extension QMPHandler {
+    func call(_ command: String, _ arguments: JSONObject) async throws(QMPError) -> JSONValue {
+        try await call(command, arguments, from: BareClient())
+    }
 }

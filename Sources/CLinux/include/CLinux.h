@@ -66,6 +66,12 @@ int nacre_set_direct(int fd, int on);
 
 int nacre_set_nonblocking(int fd);
 
+// O_RDONLY, O_WRONLY or O_RDWR, as the open file was opened; -1 for what is no open file.
+int nacre_access_mode(int fd);
+
+// A second descriptor of the same open file, closed on exec.
+int nacre_duplicate(int fd);
+
 int nacre_device_size(int fd, uint64_t *bytes);
 
 int nacre_device_sector(int fd, int *bytes);
@@ -95,6 +101,9 @@ int nacre_accept(int fd);
 
 // The port a socket is bound to, or -1.
 int nacre_local_port(int fd);
+
+// The address it is bound to as "host:port" in numbers, ended by NUL: 0, or -1 where it is no inet socket.
+int nacre_local_address(int fd, char *text, size_t n);
 
 // A socket bound (passive) or connected to a host and port; -1, and in *code an errno, or a negative resolver error.
 int nacre_inet(const char *host, const char *port, int passive, int *code);

@@ -1,22 +1,21 @@
-import Block
+public import Block
 import Bytes
-import NBDWire
 
 /// What a session sends: small replies are gathered while the ready queue runs and sent with one call, large ones go
 /// out by themselves from where they lie. Bounded: a client that does not read its replies makes its requests wait. The
 /// buffers grow with the need, as far as the client's account pays for it.
-final class NBDOutput {
+public final class StreamOutput {
     private let stream: any ByteStream
     private let account: MemoryAccount
     /// Replies that wait.
-    private var gathered = AlignedBuffer(byteCount: NBDOutput.least / 2)
+    private var gathered = AlignedBuffer(byteCount: StreamOutput.least / 2)
     /// Nil while it is sent. It may be of the size before the last growth.
-    private var spare: AlignedBuffer? = AlignedBuffer(byteCount: NBDOutput.least / 2)
+    private var spare: AlignedBuffer? = AlignedBuffer(byteCount: StreamOutput.least / 2)
     /// Of each of the two.
-    private var capacity = NBDOutput.least / 2
+    private var capacity = StreamOutput.least / 2
     private var count = 0
     private var isFinishing = false
-    private(set) var isBroken = false
+    public private(set) var isBroken = false
     private var hasEnded = false
     private let work = WaitQueue()
     private let space = WaitQueue()
@@ -24,19 +23,19 @@ final class NBDOutput {
     private let sending = AsyncLock()
 
     /// What both buffers take from the start, already paid.
-    static let least = 64 << 10
+    public static let least = 64 << 10
     /// What each grows to.
     private static let largest = 256 << 10
     /// Payloads up to this part of a buffer are copied and gathered: cheaper than a call of their own.
     private static let gatheredPart = 4
 
-    init(_ stream: any ByteStream, _ account: MemoryAccount) {
+    public init(_ stream: any ByteStream, _ account: MemoryAccount) {
         self.stream = stream
         self.account = account
     }
 
     /// Whether a payload of `length` bytes is gathered; larger ones are sent by themselves.
-    func gathers(_ length: Int) -> Bool {
+    public func gathers(_ length: Int) -> Bool {
         if length > capacity / Self.gatheredPart, length <= Self.largest / Self.gatheredPart { grow() }
         return length <= capacity / Self.gatheredPart
     }
@@ -51,7 +50,7 @@ final class NBDOutput {
     }
 
     /// Sends what gathers until `finish`.
-    func run() async {
+    public func run() async {
         while true {
             while count == 0 {
                 if isFinishing {
@@ -80,24 +79,34 @@ final class NBDOutput {
     }
 
     /// Sends what remains and ends.
-    func finish() async {
+    public func finish() async {
         isFinishing = true
         work.wakeAll()
         while !hasEnded { await ended.wait() }
     }
 
-    /// Adds `length` bytes that `fill` writes: a payload that is gathered, and a head.
-    func gather(_ length: Int, _ fill: (inout MutableRawSpan, Int) -> Void) async {
+    // MARK: Small replies
+
+    /// Adds `length` bytes that `fill` writes: a payload that is gathered, and a few heads. What `fill` numbers goes out in
+    /// the order of its numbers.
+    public func gather(_ length: Int, _ fill: (inout MutableRawSpan, Int) -> Void) async {
+        await gather(upTo: length) { bytes, position in
+            fill(&bytes, position)
+            return length
+        }
+    }
+
+    /// Adds what `fill` writes when its turn comes: it answers how many bytes, at most `length`, or 0.
+    public func gather(upTo length: Int, _ fill: (inout MutableRawSpan, Int) -> Int) async {
         if count + length > capacity { grow() }
         while count + length > capacity { await space.wait() }
         var whole = gathered.mutableBytes
-        fill(&whole, count)
-        count += length
-        work.wakeOne()
+        count += fill(&whole, count)
+        if count > 0 { work.wakeOne() }
     }
 
-    /// Adds whole chunks, of any length.
-    func add(_ bytes: [UInt8]) async {
+    /// Adds whole messages, of any length.
+    public func add(_ bytes: [UInt8]) async {
         if gathers(bytes.count) {
             await gather(bytes.count) { $0.copy(bytes.byteSpan, at: $1) }
         } else {
@@ -105,44 +114,29 @@ final class NBDOutput {
         }
     }
 
+    // MARK: Large replies
+
     /// Sends a head and a payload from where it lies.
-    func sendNow(_ head: [UInt8], _ payload: RawSpan) async {
-        await begin()
-        await sendPart(head, payload)
-        end()
+    public func sendNow(_ head: [UInt8], _ payload: RawSpan) async {
+        await beginTrain {}
+        await sendPart(head.byteSpan, payload)
+        endTrain()
     }
 
-    // MARK: A reply in parts
-
-    /// Begins a reply that goes out in several parts; no other byte is sent until `end`.
-    func begin() async {
+    /// Takes the wire for parts that belong together: nothing goes between them. `atTurn` runs when all that has
+    /// gathered, and nothing that will, goes before them; what it numbers is in order with what `gather` does.
+    public func beginTrain(_ atTurn: () -> Void = {}) async {
         await sending.lock()
         // What gathered before goes first: the last chunk of a reply may not overtake the others.
+        atTurn()
         await sendGathered()
     }
 
-    func sendPart(_ head: [UInt8], _ payload: RawSpan) async {
+    /// Precondition: within a train.
+    public func sendPart(_ head: RawSpan, _ payload: RawSpan) async {
         guard !isBroken else { return }
-        do { try await stream.send(head.byteSpan, payload) } catch { isBroken = true }
+        do { try await stream.send(head, payload) } catch { isBroken = true }
     }
 
-    func end() { sending.unlock() }
-
-    // MARK: Small replies
-
-    /// Answers a request with an error, in the form the client negotiated.
-    func fail(_ request: NBDRequest, _ error: NBDError, _ session: NBDSession) async {
-        if session.hasStructuredReplies {
-            await add(NBDReply.errorChunk(error, cookie: request.cookie, message: ""))
-        } else {
-            await simple(request, error.rawValue)
-        }
-    }
-
-    /// A simple reply without payload.
-    func simple(_ request: NBDRequest, _ error: UInt32 = 0) async {
-        await gather(NBDReply.simpleByteCount) {
-            NBDReply.storeSimple(&$0, at: $1, error: error, cookie: request.cookie)
-        }
-    }
+    public func endTrain() { sending.unlock() }
 }

@@ -1,0 +1,86 @@
+import Block
+import Devices
+import Graph
+import HostIO
+import NBDServer
+import QMPTypes
+
+// The NBD server and its exports.
+extension Service {
+    func startNBD(
+        _ address: HostIO.SocketAddress, tlsCreds: String?, authz: String?, maxConnections: UInt32?
+    ) throws(QMPError) {
+        guard nbd == nil else { throw QMPError("NBD server already running") }
+        if let tlsCreds { throw QMPError("No TLS credentials with id '\(tlsCreds)'") }
+        if authz != nil { throw QMPError("TLS authorization is not supported without TLS credentials") }
+        var limits = NBDServer.Limits()
+        // A quarter of the descriptors stays for images, monitors and whatever else is opened.
+        limits.connections = min(limits.connections, max(1, host.descriptorLimit / 4 * 3))
+        if let maxConnections, maxConnections > 0 {
+            limits.connections = min(limits.connections, Int(clamping: maxConnections))
+        }
+        let listener: any StreamListener
+        do { listener = try listen(on: address) } catch { throw QMPError(error) }
+        let server = NBDServer(context: context, limits: limits, budget: budget)
+        nbd = server
+        nbdListener = listener
+        context.spawn { [context] in
+            while let connection = try? await listener.next() {
+                context.spawn { await server.serve(connection) }
+            }
+        }
+    }
+
+    /// Ends the server with its exports and clients; nothing where there is none.
+    func stopNBD() async {
+        nbdListener?.close()
+        nbdListener = nil
+        for export in exports {
+            if case .nbd = export.kind { await remove(export) }
+        }
+        await nbd?.stop()
+        nbd = nil
+    }
+
+    func nbdExport(_ arguments: BlockExportOptions, _ options: BlockExportOptionsNbd) async throws(QMPError) -> Export {
+        let place = arguments.nodeName ?? ""
+        // In QEMU's order: the node first, then the server.
+        guard devices.device(place) != nil || graph.node(place) != nil else {
+            throw QMPError("Cannot find device='' nor node-name='\(place)'")
+        }
+        let isWritable = arguments.writable ?? false
+        if isWritable, devices.device(place) == nil, graph.node(place)?.isReadOnly ?? false {
+            throw QMPError("Cannot export read-only node as writable")
+        }
+        let name = options.name ?? place
+        guard let server = nbd else { throw QMPError("NBD server not running") }
+        guard name.utf8.count <= 4096 else { throw QMPError("export name '\(name.prefix(64))' too long") }
+        if let description = options.description, description.utf8.count > 4096 {
+            throw QMPError("description '\(description.prefix(64))' too long")
+        }
+        guard server.export(named: name) == nil else {
+            throw QMPError("NBD server already has export named '\(name)'")
+        }
+        // NBD knows no media: those who saw the last one are disconnected.
+        weak var made: NBDExport?
+        let source = try await source(place, for: arguments.id, isWritable: isWritable) {
+            if let made { server.mediumChanged(made) }
+        }
+        let export = NBDExport(
+            id: arguments.id, name: name, description: options.description, storage: source.storage,
+            isWritable: isWritable, isWritethrough: arguments.writethrough ?? false,
+            offersDepth: options.allocationDepth ?? false)
+        if case .device(let user) = source {
+            let device = user.device
+            export.access = { device.isReady ? isWritable && !device.isReadOnly ? .write : .read : .none }
+        }
+        made = export
+        // The server may have gone, or the name been taken, while the node was attached.
+        guard nbd === server, server.export(named: name) == nil else {
+            await release(source)
+            throw QMPError("NBD server not running")
+        }
+        server.add(export)
+        return Export(id: arguments.id, kind: .nbd(export), sources: [source])
+    }
+}

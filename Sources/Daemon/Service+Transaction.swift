@@ -1,0 +1,24 @@
+import Graph
+import QMPTypes
+
+// The commands of Schema/transaction.json.
+extension Service {
+    func transaction(_ arguments: TransactionArguments) async throws(QMPError) {
+        let isGrouped = arguments.properties?.completionMode == .grouped
+        var actions: [GraphAction] = []
+        for action in arguments.actions {
+            // QEMU finds out action by action, those before being undone; here nothing has been done yet.
+            if isGrouped, action.type != .abort {
+                throw QMPError(
+                    "Action '\(action.type.rawValue)' does not support Transaction property completion-mode = grouped")
+            }
+            switch action.variant {
+            case .abort, .nothing: actions.append(.abort)
+            case .blockdevSnapshot(let snapshot):
+                actions.append(.snapshot(node: snapshot.data.node, overlay: snapshot.data.overlay))
+            case .blockdevSnapshotSync(let snapshot): actions.append(.snapshotSync(request(snapshot.data)))
+            }
+        }
+        do { try await graph.transaction(actions) } catch { throw QMPError(error) }
+    }
+}

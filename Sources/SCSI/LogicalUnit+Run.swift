@@ -1,0 +1,55 @@
+import Bytes
+
+extension LogicalUnit {
+    /// Carries out one command that has entered the task set.
+    func run(_ command: SCSICommand, dataOut: RawSpan, dataIn: inout MutableRawSpan) async -> SCSIOutcome {
+        do throws(Refusal) {
+            let index = try admit(command)
+            let plan = try operations.rows[index].plan(command, blockShift: blockShift)
+            var data = dataOut.extracting(0..<0)
+            if case .fromInitiator(let count) = plan {
+                guard dataOut.byteCount >= count else { return short(of: count) }
+                data = dataOut.extracting(0..<count)
+            }
+            switch operations.rows[index].handler {
+            case .answer(let handler): return .answer(try handler(self, command), plan, &dataIn)
+            case .ask(let handler): return .answer(try await handler(self, command), plan, &dataIn)
+            case .change(let handler):
+                try handler(self, command, data)
+                return SCSIOutcome(wanted: UInt64(data.byteCount))
+            case .write(let handler):
+                try await handler(self, command, data)
+                return SCSIOutcome(wanted: UInt64(data.byteCount))
+            case .read(let handler):
+                var room = dataIn._mutatingExtracting(0..<plan.dataInLimit)
+                let count = try await handler(self, command, &room)
+                return SCSIOutcome(dataInCount: count, wanted: UInt64(count))
+            }
+        } catch {
+            return outcome(of: error)
+        }
+    }
+
+    /// Less came than the command needs: it is not carried out at all.
+    private func short(of count: Int) -> SCSIOutcome {
+        var outcome = outcome(of: .check(.invalidFieldInInformationUnit))
+        outcome.wanted = UInt64(count)
+        return outcome
+    }
+}
+
+extension SCSIDataPlan {
+    var dataInLimit: Int {
+        if case .toInitiator(let count) = self { return count }
+        return 0
+    }
+}
+
+extension SCSIOutcome {
+    /// GOOD, with as much of `bytes` as was asked for.
+    static func answer(_ bytes: [UInt8], _ plan: SCSIDataPlan, _ dataIn: inout MutableRawSpan) -> SCSIOutcome {
+        let count = min(bytes.count, plan.dataInLimit)
+        dataIn.copy(bytes.byteSpan.extracting(0..<count))
+        return SCSIOutcome(dataInCount: count, wanted: UInt64(count))
+    }
+}
