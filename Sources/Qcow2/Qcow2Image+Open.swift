@@ -33,8 +33,10 @@ extension Qcow2Image {
         let (header, sector) = try await readHeader(file)
         if let refusal = header.unsupported { throw refusal }
         _ = try options.cacheSizes(size: header.size, geometry: header.geometry)
-        let l1 = try await readTable(
+        var l1 = try await readTable(
             "L1 table", file, at: header.l1TableOffset, count: Int(header.l1Size))
+        // An entry that names no table has no flag either: as a check sees it, there is nothing here.
+        for index in l1.indices where l1[index] == L2Entry.copied { l1[index] = 0 }
         var reader = SnapshotTableReader(file: file, header: header)
         let snapshots = try await reader.read()
         return try Qcow2Image(

@@ -58,7 +58,7 @@ struct RunTable {
 
     /// Adds to the row of this kind of run and the commit that is checked out, and writes the page.
     mutating func add(_ tally: Tally, name: String, seeds: Range<UInt64>) throws {
-        let commit = try Self.commit()
+        let commit = try commit()
         let index = rows.firstIndex { $0.name == name && $0.commit == commit }
         let old = index.map { rows[$0] }
         let row = Row(
@@ -72,15 +72,24 @@ struct RunTable {
             .write(toFile: path, atomically: true, encoding: .utf8)
     }
 
-    private static func commit() throws -> String {
+    /// The commit that is checked out, marked where anything but the page itself differs from it.
+    private func commit() throws -> String {
+        let (name, _) = try Self.git("rev-parse", "--short=7", "HEAD")
+        let (_, status) = try Self.git("diff", "--quiet", "HEAD", "--", ".", ":!\(path)")
+        return status == 0 ? name : name + "-dirty"
+    }
+
+    private static func git(_ arguments: String...) throws -> (output: String, status: Int32) {
         let git = Process()
         let output = Pipe()
         git.executableURL = URL(filePath: "/usr/bin/env")
-        git.arguments = ["git", "describe", "--always", "--abbrev=7", "--exclude=*", "--dirty"]
+        git.arguments = ["git"] + arguments
         git.standardOutput = output
         try git.run()
         let text = output.fileHandleForReading.readDataToEndOfFile()
         git.waitUntilExit()
-        return String(decoding: text, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
+        return (
+            String(decoding: text, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines), git.terminationStatus
+        )
     }
 }

@@ -89,6 +89,22 @@ import Testing
         try expectCorrupt(sample, "L2 table offset 0x10000000 past the end of the file (L1 index: 0)")
     }
 
+    @Test(
+        "an L1 entry that has only its flag names no table: it reads as zeros, takes writes, and does not stop a resize"
+    )
+    func flagWithoutTable() throws {
+        var sample = try Sample()
+        sample.put(Self.copied, at: sample.l1 + 8)
+        let bench = try Bench(sample.contents)
+        #expect(try bench.read(512 << 20, 512) == [UInt8](repeating: 0, count: 512))
+        try bench.resize(256 << 20)
+        try bench.resize(1 << 30)
+        try bench.write([1, 2, 3], at: 512 << 20)
+        #expect(try bench.read(512 << 20, 4) == [1, 2, 3, 0])
+        #expect(bench.reports.isEmpty)
+        try bench.close()
+    }
+
     @Test("an unaligned cluster offset is reported by value and index")
     func unalignedCluster() throws {
         var sample = try Sample()
