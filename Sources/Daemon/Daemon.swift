@@ -20,7 +20,7 @@ public enum Daemon {
         let thread = IOThread()
         thread.start()
         let outcome = thread.block { () async -> DaemonStartError? in
-            let service = Service(thread, HostOpener(thread), configuration)
+            let service = Service(thread, HostOpener(thread, tellsCreations: configuration.actsAsQEMU), configuration)
             do throws(DaemonStartError) {
                 thread.onTermination { [weak service] in service?.beginQuit() }
                 try await service.begin(options)
@@ -41,7 +41,7 @@ public enum Daemon {
 
 extension Service {
     fileprivate func begin(_ options: [DaemonOption]) async throws(DaemonStartError) {
-        for option in options {
+        for option in options where !isQuitting {
             do { try await carryOut(option) } catch {
                 throw DaemonStartError(option: option, message: error.message)
             }

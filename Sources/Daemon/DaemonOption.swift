@@ -35,11 +35,14 @@ public struct DaemonConfiguration: Sendable {
     public var backing: Backing
     /// Whether QEMU's behaviour holds where ours differs on purpose (called by a `qemu-*` name).
     public var actsAsQEMU: Bool
+    /// Whether the process leaves its terminal, so that nobody is at its standard input.
+    public var daemonizes: Bool
 
-    public init(version: String, backing: Backing, actsAsQEMU: Bool = false) {
+    public init(version: String, backing: Backing, actsAsQEMU: Bool = false, daemonizes: Bool = false) {
         self.version = version
         self.backing = backing
         self.actsAsQEMU = actsAsQEMU
+        self.daemonizes = daemonizes
     }
 }
 

@@ -2,6 +2,7 @@ package import Block
 import Bytes
 import FoundationEssentials
 import Graph
+import Image
 package import HostIO
 import HostStorage
 import Qcow2
@@ -12,8 +13,12 @@ final class HostOpener: DaemonHost {
     let workingFolder: String
     let descriptorSets = DescriptorSets()
 
-    init(_ thread: IOThread) {
+    /// Whether each image that is made is told on standard output, as QEMU's programs do.
+    private let tellsCreations: Bool
+
+    init(_ thread: IOThread, tellsCreations: Bool = false) {
         self.thread = thread
+        self.tellsCreations = tellsCreations
         workingFolder = FileManager.default.currentDirectoryPath
     }
 
@@ -31,6 +36,7 @@ final class HostOpener: DaemonHost {
             throw OpenError(
                 "Could not create '\(request.filename)': it exists and is not empty (\"force\": true overwrites it)")
         }
+        if tellsCreations { say(try Self.formattingLine(request) + "\n") }
         try FileStorage.makeFile(request.filename)
         let storage = try FileStorage(FileOptions(filename: request.filename), on: thread)
         defer { storage.closeFile() }
@@ -42,6 +48,15 @@ final class HostOpener: DaemonHost {
         options.backingFile = request.backingFile
         options.backingFormat = request.backingFormat
         try await Qcow2Create.create(on: walker, options)
+    }
+
+    private static func formattingLine(_ request: CreationRequest) throws(OpenError) -> String {
+        do throws(ImageError) {
+            let create = try CreateRequest(
+                path: request.filename, format: request.format, options: OptionList(),
+                backingFile: request.backingFile, backingFormat: request.backingFormat)
+            return create.formattingLine(size: request.size)
+        } catch { throw OpenError(error.message) }
     }
 
     func contents(of path: String, atMost limit: Int) throws(OpenError) -> [UInt8] {

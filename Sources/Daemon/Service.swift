@@ -22,6 +22,9 @@ final class Service: QMPCommands {
     /// Monitors listen once all options have been carried out.
     var starts: [() -> Void] = []
     var listeners: [any StreamListener] = []
+    /// The one whose first client an option waits for.
+    var waitingListener: (any StreamListener)?
+    var isStandardInputTaken = false
 
     var nbd: NBDServer?
     var nbdListener: (any StreamListener)?
@@ -94,6 +97,7 @@ final class Service: QMPCommands {
     func beginQuit() {
         isQuitting = true
         quitting.wakeAll()
+        waitingListener?.close()
     }
 
     func waitForQuit() async { while !isQuitting { await quitting.wait() } }

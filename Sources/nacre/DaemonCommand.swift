@@ -55,7 +55,9 @@ enum DaemonCommand {
             if asQEMU { .qemu } else if arguments.isSealed || arguments.allowedPaths.isEmpty { .sealed } else {
                 .allowed(arguments.allowedPaths)
             }
-        return DaemonConfiguration(version: Program.version, backing: backing, actsAsQEMU: asQEMU)
+        return DaemonConfiguration(
+            version: Program.version, backing: backing, actsAsQEMU: asQEMU,
+            daemonizes: arguments.daemonizes)
     }
 
     private static func version(asQEMU: Bool) -> String {
