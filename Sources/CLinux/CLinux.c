@@ -256,15 +256,22 @@ int nacre_local_address(int fd, char *text, size_t n) {
     int used = snprintf(text, n, a.ss_family == AF_INET ? "%s:%s" : "[%s]:%s", host, port);
     return used > 0 && (size_t)used < n ? 0 : -1;
 }
-int nacre_inet(const char *host, const char *port, int passive, int *code) {
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = passive ? AI_PASSIVE : 0}, *list;
+int nacre_inet(const char *host, const char *port, int family, int numeric, int passive, int *code) {
+    // Where no host is named, a socket for IPv6 takes IPv4 too.
+    int both = passive && !host[0] && family == 0;
+    struct addrinfo hints = {
+        .ai_socktype = SOCK_STREAM,
+        .ai_family = family == 4 ? AF_INET : family == 6 || both ? AF_INET6 : AF_UNSPEC,
+        .ai_flags = (passive ? AI_PASSIVE : 0) | (numeric ? AI_NUMERICHOST : 0),
+    }, *list;
     *code = getaddrinfo(host[0] ? host : NULL, port, &hints, &list);
     if (*code != 0) return -1;
     int fd = -1;
     for (struct addrinfo *a = list; a; a = a->ai_next) {
         fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC, a->ai_protocol);
         if (fd < 0) { *code = errno; continue; }
-        int one = 1;
+        int one = 1, only = !both;
+        if (passive && a->ai_family == AF_INET6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof(only));
         if (passive) setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
         if ((passive ? bind(fd, a->ai_addr, a->ai_addrlen) : connect(fd, a->ai_addr, a->ai_addrlen)) == 0) break;
         *code = errno;
@@ -272,7 +279,7 @@ int nacre_inet(const char *host, const char *port, int passive, int *code) {
         fd = -1;
     }
     freeaddrinfo(list);
-    return fd;
+    return fd < 0 && both ? nacre_inet(host, port, 4, numeric, passive, code) : fd;
 }
 static void termination_set(sigset_t *set) {
     sigemptyset(set);

@@ -1,90 +1,124 @@
 import Block
 import HostIO
+import Logging
 import Monitor
 import QMPTypes
 
-/// A character device: where a monitor talks to its client.
+/// A character device: where a monitor talks to its client. Open from the moment that its option is carried out.
 final class Chardev {
-    enum Kind {
-        case stdio
-        case null
-        case server(HostIO.SocketAddress)
-        case client(HostIO.SocketAddress)
+    enum End {
+        case nothing
+        case stream(any ByteStream)
+        /// With the client that was waited for, where one was.
+        case listener(any StreamListener, first: (any ByteStream)?)
     }
 
-    let kind: Kind
+    let end: End
     var isTaken = false
 
-    init(_ kind: Kind) { self.kind = kind }
+    init(_ end: End) { self.end = end }
 }
 
 extension Service {
+    /// QEMU's character devices that are not here.
+    private static let otherBackends: Set<String> = [
+        "pty", "udp", "memory", "file", "ringbuf", "parallel", "pipe", "mux", "serial", "vc", "spicevmc",
+    ]
+
     /// `--chardev BACKEND,id=ID,…` in the words of qemu's chardev options.
-    func addChardev(_ text: String) throws(QMPError) {
-        var options = try FlatOptions(text, implied: "backend")
-        guard let backend = options.take("backend") else { throw QMPError("chardev: \"\": missing backend") }
-        guard let id = options.take("id") else { throw QMPError("Parameter 'id' is missing") }
-        guard chardevs[id] == nil else { throw QMPError("Chardev with id '\(id)' already exists") }
-        let kind: Chardev.Kind
+    func addChardev(_ text: String) async throws(QMPError) {
+        var options = FlatOptions(text, implied: "backend")
+        for warning in options.warnings { log.warning("\(warning)") }
+        guard let id = options.take("id") else { throw QMPError("chardev: no id specified") }
+        guard let backend = options.take("backend") else { throw QMPError("chardev: \"\(id)\" missing backend") }
+        guard Self.isIdentifier(id) else { throw QMPError("Parameter 'id' expects an identifier") }
+        let end: Chardev.End
         switch backend {
+        case "null":
+            try options.finish()
+            end = .nothing
         case "stdio":
-            _ = options.take("signal")
-            kind = .stdio
-        case "null": kind = .null
-        case "socket": kind = try socket(&options)
+            _ = try options.takeBool("signal")
+            try options.finish()
+            end = .stream(try takeStandardStreams())
+        case "socket": end = try await openSocket(&options)
+        case _ where Self.otherBackends.contains(backend):
+            throw QMPError("Character devices of type '\(backend)' are not supported")
         default: throw QMPError("'\(backend)' is not a valid char driver name")
         }
-        try options.finish()
-        chardevs[id] = Chardev(kind)
+        guard chardevs[id] == nil else { throw QMPError("Chardev with id '\(id)' already exists") }
+        chardevs[id] = Chardev(end)
     }
 
-    private func socket(_ options: inout FlatOptions) throws(QMPError) -> Chardev.Kind {
+    private func takeStandardStreams() throws(QMPError) -> any ByteStream {
+        if configuration.daemonizes { throw QMPError("cannot use stdio with -daemonize") }
+        if isStandardInputTaken { throw QMPError("cannot use stdio by multiple character devices") }
+        isStandardInputTaken = true
+        return host.standardStreams
+    }
+
+    private func openSocket(_ options: inout FlatOptions) async throws(QMPError) -> Chardev.End {
         let isServer = try options.takeBool("server") ?? false
-        // Nobody is waited for: a monitor's clients come and go.
-        _ = try options.takeBool("wait")
-        for ignored in ["nodelay", "ipv4", "ipv6", "reconnect", "logfile", "logappend"] { _ = options.take(ignored) }
-        let address: HostIO.SocketAddress
-        let (path, host, port, fd) = (
-            options.take("path"), options.take("host"), options.take("port"), options.take("fd")
-        )
-        if let path {
-            address = .unix(path: path)
-        } else if let fd {
-            address = try .inherited(fd)
-        } else if let port {
-            address = .inet(host: host ?? "", port: port)
-        } else {
-            throw QMPError("chardev: socket: no path, host or fd given")
+        let wait = try options.takeBool("wait")
+        // Latency is low in any case, and addresses are tried in the resolver's order.
+        for ignored in ["nodelay", "ipv4", "ipv6"] { _ = try options.takeBool(ignored) }
+        let reconnects = options.take("reconnect").map { $0 != "0" } ?? false
+        let address = try Self.address(&options)
+        try options.finish()
+        if isServer, reconnects {
+            throw QMPError("'reconnect' option is incompatible with socket in server listen mode")
         }
-        return isServer ? .server(address) : .client(address)
-    }
-
-    /// Gives the character device to the monitor. Servers listen at once; clients are answered once all options have
-    /// been carried out.
-    func start(_ chardev: Chardev, pretty: Bool) throws(QMPError) {
+        if !isServer, wait == true {
+            throw QMPError("'wait' option is incompatible with socket in client connect mode")
+        }
+        if reconnects { throw QMPError("'reconnect' is not supported") }
         do throws(OpenError) {
-            switch chardev.kind {
-            case .null: break
-            case .stdio: serveLater(host.standardStreams, pretty)
-            case .client(let address): serveLater(try host.connect(to: address), pretty)
-            case .server(let address): serveLater(try listen(on: address), pretty)
-            }
+            guard isServer else { return .stream(try host.connect(to: address)) }
+            let listener = try listen(on: address)
+            listeners.append(listener)
+            // QEMU's programs wait where nothing else is said. Ours wait where they are told to.
+            let waits = wait ?? configuration.actsAsQEMU
+            return .listener(listener, first: waits ? await firstClient(of: listener, at: address) : nil)
         } catch { throw QMPError(error) }
     }
 
-    private func serveLater(_ socket: any ByteStream, _ pretty: Bool) {
-        starts.append { [context, monitor] in
-            context.spawn { await monitor?.serve(socket, pretty: pretty) }
-        }
+    /// Waits for a client; nil where the daemon was told to end meanwhile.
+    private func firstClient(of listener: any StreamListener, at address: HostIO.SocketAddress) async
+        -> (any ByteStream)?
+    {
+        log.notice("waiting for a connection on \(address)")
+        waitingListener = listener
+        defer { waitingListener = nil }
+        return try? await listener.next()
     }
 
-    /// One client at a time, as a character device has one end.
-    private func serveLater(_ listener: any StreamListener, _ pretty: Bool) {
-        listeners.append(listener)
+    private static func address(_ options: inout FlatOptions) throws(QMPError) -> HostIO.SocketAddress {
+        let path = options.take("path")
+        let host = options.take("host")
+        let port = options.take("port")
+        let fd = options.take("fd")
+        if let path { return .unix(path: path) }
+        if let fd { return try .inherited(fd) }
+        if let port { return .inet(host: host ?? "", port: port) }
+        throw QMPError("chardev: socket: no \(host == nil ? "path" : "port") given")
+    }
+
+    /// Gives the character device to a monitor; its clients are answered once all options have been carried out.
+    func start(_ chardev: Chardev, pretty: Bool) {
+        let end = chardev.end
         starts.append { [context, monitor] in
             context.spawn {
-                while let connection = try? await listener.next() {
-                    await monitor?.serve(connection, pretty: pretty)
+                switch end {
+                case .nothing: break
+                case .stream(let stream): await monitor?.serve(stream, pretty: pretty)
+                case .listener(let listener, let first):
+                    // One client at a time, as a character device has one end.
+                    var next = first
+                    if next == nil { next = try? await listener.next() }
+                    while let client = next {
+                        await monitor?.serve(client, pretty: pretty)
+                        next = try? await listener.next()
+                    }
                 }
             }
         }

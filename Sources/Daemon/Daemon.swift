@@ -21,7 +21,9 @@ public enum Daemon {
         let thread = IOThread()
         thread.start()
         let outcome = thread.block { () async -> DaemonStartError? in
-            let service = Service(thread, HostOpener(thread, descriptorLimit: descriptors), configuration)
+            let opener = HostOpener(
+                thread, descriptorLimit: descriptors, tellsCreations: configuration.actsAsQEMU)
+            let service = Service(thread, opener, configuration)
             do throws(DaemonStartError) {
                 thread.onTermination { [weak service] in service?.beginQuit() }
                 try await service.begin(options)
@@ -42,7 +44,7 @@ public enum Daemon {
 
 extension Service {
     fileprivate func begin(_ options: [DaemonOption]) async throws(DaemonStartError) {
-        for option in options {
+        for option in options where !isQuitting {
             do { try await carryOut(option) } catch {
                 throw DaemonStartError(option: option, message: error.message)
             }

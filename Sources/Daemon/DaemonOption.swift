@@ -39,17 +39,23 @@ public struct DaemonConfiguration: Sendable {
     public var actsAsQEMU: Bool
     /// Bytes that all clients together may make the daemon hold.
     public var memory: Int
+    /// Whether the process leaves its terminal, so that nobody is at its standard input.
+    public var daemonizes: Bool
 
     /// What `memory` is unless said otherwise.
     public static let standardMemory = MemoryBudget.standard
     /// Less than this is too little for even a few clients.
     public static let leastMemory = MemoryBudget.least
 
-    public init(version: String, backing: Backing, actsAsQEMU: Bool = false, memory: Int = standardMemory) {
+    public init(
+        version: String, backing: Backing, actsAsQEMU: Bool = false, memory: Int = standardMemory,
+        daemonizes: Bool = false
+    ) {
         self.memory = memory
         self.version = version
         self.backing = backing
         self.actsAsQEMU = actsAsQEMU
+        self.daemonizes = daemonizes
     }
 }
 

@@ -2,6 +2,7 @@ package import Block
 import Bytes
 import FoundationEssentials
 import Graph
+import Image
 package import HostIO
 import HostStorage
 import Qcow2
@@ -13,9 +14,13 @@ final class HostOpener: DaemonHost {
     let descriptorLimit: Int
     let descriptorSets = DescriptorSets()
 
-    init(_ thread: IOThread, descriptorLimit: Int) {
+    /// Whether each image that is made is told on standard output, as QEMU's programs do.
+    private let tellsCreations: Bool
+
+    init(_ thread: IOThread, descriptorLimit: Int, tellsCreations: Bool = false) {
         self.thread = thread
         self.descriptorLimit = descriptorLimit
+        self.tellsCreations = tellsCreations
         workingFolder = FileManager.default.currentDirectoryPath
     }
 
@@ -33,6 +38,7 @@ final class HostOpener: DaemonHost {
             throw OpenError(
                 "Could not create '\(request.filename)': it exists and is not empty (\"force\": true overwrites it)")
         }
+        if tellsCreations { say(try Self.formattingLine(request) + "\n") }
         try FileStorage.makeFile(request.filename)
         let storage = try FileStorage(FileOptions(filename: request.filename), on: thread)
         defer { storage.closeFile() }
@@ -44,6 +50,15 @@ final class HostOpener: DaemonHost {
         options.backingFile = request.backingFile
         options.backingFormat = request.backingFormat
         try await Qcow2Create.create(on: walker, options)
+    }
+
+    private static func formattingLine(_ request: CreationRequest) throws(OpenError) -> String {
+        do throws(ImageError) {
+            let create = try CreateRequest(
+                path: request.filename, format: request.format, options: OptionList(),
+                backingFile: request.backingFile, backingFormat: request.backingFormat)
+            return create.formattingLine(size: request.size)
+        } catch { throw OpenError(error.message) }
     }
 
     func contents(of path: String, atMost limit: Int) throws(OpenError) -> [UInt8] {

@@ -28,7 +28,7 @@ extension Service {
 
     func queryBlockstats(_ arguments: QueryBlockstatsArguments) async throws(QMPError) -> [BlockStats] {
         guard arguments.queryNodes ?? false else { return devices.devices.map { stats($0) } }
-        return graph.nodes.reversed().map { stats($0, withBacking: false) }
+        return graph.nodes.map { stats($0, withBacking: false) }
     }
 
     private func stats(_ device: Device) -> BlockStats {

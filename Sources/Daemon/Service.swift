@@ -23,6 +23,9 @@ final class Service: QMPCommands {
     /// Monitors listen once all options have been carried out.
     var starts: [() -> Void] = []
     var listeners: [any StreamListener] = []
+    /// The one whose first client an option waits for.
+    var waitingListener: (any StreamListener)?
+    var isStandardInputTaken = false
 
     /// What all clients together may make the daemon hold.
     let budget: MemoryBudget
@@ -105,6 +108,7 @@ final class Service: QMPCommands {
     func beginQuit() {
         isQuitting = true
         quitting.wakeAll()
+        waitingListener?.close()
     }
 
     func waitForQuit() async { while !isQuitting { await quitting.wait() } }

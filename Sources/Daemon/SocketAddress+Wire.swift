@@ -27,7 +27,16 @@ extension HostIO.SocketAddress {
     }
 
     private static func inet(_ address: InetSocketAddress) throws(QMPError) -> Self {
-        .inet(host: address.host, port: address.port)
+        if address.mptcp ?? false { throw QMPError("MPTCP is not supported") }
+        if address.keepAlive ?? false { throw QMPError("keep-alive options are not supported for passive sockets") }
+        var options = InetOptions()
+        options.lastPort = address.to
+        options.isNumeric = address.numeric ?? false
+        // One that is named alone excludes the other.
+        options.allowsIPv4 = address.ipv4 ?? !(address.ipv6 ?? false)
+        options.allowsIPv6 = address.ipv6 ?? !(address.ipv4 ?? false)
+        guard options.allowsIPv4 || options.allowsIPv6 else { throw QMPError("inet: neither IPv4 nor IPv6 is allowed") }
+        return .inet(host: address.host, port: address.port, options)
     }
 
     private static func unix(_ address: UnixSocketAddress) throws(QMPError) -> Self {

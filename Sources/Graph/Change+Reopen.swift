@@ -20,8 +20,10 @@ extension Change {
 
     private func planReopen(_ id: NodeID, _ options: NodeOptions) throws(OpenError) {
         guard let old = value.nodes[id] else { return }
-        if options.driver.name != old.driver.name { throw OpenError("Cannot change the option 'driver'") }
+        // In QEMU's order: what lies below first.
+        if case .qcow2(let after) = options.driver, after.backing == nil { try checkBackingIsNamed(id) }
         if let name = options.nodeName, name != old.name { throw OpenError("Cannot change the option 'node-name'") }
+        if options.driver.name != old.driver.name { throw OpenError("Cannot change the option 'driver'") }
         try compare("force-share", old.common.forceShare, options.common.forceShare)
         switch (old.driver, options.driver) {
         case (.file(let before), .file(let after)), (.hostDevice(let before), .hostDevice(let after)):
@@ -84,11 +86,15 @@ extension Change {
         }
     }
 
+    /// Where there is a backing file, a reopen has to say what becomes of it.
+    private func checkBackingIsNamed(_ id: NodeID) throws(OpenError) {
+        guard let node = value.nodes[id], node.backing != nil || node.recordedBacking != nil else { return }
+        throw OpenError("backing is missing for '\(node.name)'")
+    }
+
     private func planBacking(of id: NodeID, _ reference: BackingReference?) throws(OpenError) {
         switch reference {
-        case nil:
-            guard let node = value.nodes[id], node.backing != nil || node.recordedBacking != nil else { return }
-            throw OpenError("backing is missing for '\(node.name)'")
+        case nil: try checkBackingIsNamed(id)
         case .some(.none): value.detach("backing", from: id)
         case .some(.empty): _ = try value.lookUp(device: nil, nodeName: nil)
         case .some(.child(let child)): try planChild("backing", of: id, child, .backing)

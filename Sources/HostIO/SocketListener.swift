@@ -21,7 +21,7 @@ public final class SocketListener {
         self.thread = thread
         switch address {
         case .unix(let path): descriptor = try Self.listenUnix(path)
-        case .inet(let host, let port): descriptor = try Self.listenInet(host, port)
+        case .inet(let host, let port, let options): descriptor = try Self.listenInet(host, port, options)
         case .descriptor(let number): descriptor = number
         }
         guard listen(descriptor, 128) == 0 else {
@@ -105,13 +105,19 @@ public final class SocketListener {
         return unsafe nacre_connect_unix(trial, path) != 0 && nacre_errno() == ECONNREFUSED
     }
 
-    private static func listenInet(_ host: String, _ port: String) throws(OpenError) -> Int32 {
-        var code: Int32 = 0
-        // Proof: one local integer.
-        let descriptor = unsafe nacre_inet(host, port, 1, &code)
-        if descriptor >= 0 { return descriptor }
-        if code < 0 { throw OpenError("address resolution failed for \(host):\(port): \(resolverText(code))") }
-        throw OpenError("Failed to find an available port: \(errnoText(code))")
+    private static func listenInet(_ host: String, _ port: String, _ options: InetOptions) throws(OpenError) -> Int32 {
+        var port = port
+        while true {
+            var code: Int32 = 0
+            // Proof: one local integer.
+            let descriptor = unsafe nacre_inet(host, port, options.familyNumber, options.isNumeric ? 1 : 0, 1, &code)
+            if descriptor >= 0 { return descriptor }
+            if code < 0 { throw OpenError("address resolution failed for \(host):\(port): \(resolverText(code))") }
+            guard code == EADDRINUSE, let number = UInt16(port), number < options.lastPort ?? 0 else {
+                throw OpenError("Failed to find an available port: \(errnoText(code))")
+            }
+            port = String(number + 1)
+        }
     }
 }
 
@@ -128,15 +134,26 @@ extension Socket {
                 throw OpenError("Failed to connect to '\(path)': \(reason)")
             }
             return Socket(descriptor, on: thread)
-        case .inet(let host, let port):
+        case .inet(let host, let port, let options):
             var code: Int32 = 0
             // Proof: one local integer.
-            let descriptor = unsafe nacre_inet(host, port, 0, &code)
+            let descriptor = unsafe nacre_inet(host, port, options.familyNumber, options.isNumeric ? 1 : 0, 0, &code)
             if descriptor >= 0 { return Socket(descriptor, on: thread) }
             let reason = code < 0 ? resolverText(code) : errnoText(code)
             throw OpenError("Failed to connect to '\(address)': \(reason)")
         case .descriptor(let number):
             return Socket(number, on: thread)
+        }
+    }
+}
+
+extension InetOptions {
+    /// 4 or 6 where only that is allowed, else 0.
+    fileprivate var familyNumber: Int32 {
+        switch (allowsIPv4, allowsIPv6) {
+        case (true, false): 4
+        case (false, true): 6
+        default: 0
         }
     }
 }

@@ -98,7 +98,7 @@ public final class ImageChain {
                 let layer = try await openLayer(here, source, layers)
                 layers.append(layer)
                 next = try backing(of: layer, source.rule)
-                if let next, source.rule == .ownFolder { source.announce(next.path) }
+                if let next { source.announce(next.path) }
             } catch {
                 // The image that was asked for is named by the caller.
                 guard !layers.isEmpty else { throw error }

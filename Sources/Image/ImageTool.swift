@@ -53,6 +53,7 @@ public struct ImageTool {
                 }
                 info = try await read(file, here.path, here.format)
                 if chain { next = try backing(of: info) }
+                if let next { announce(next.path) }
             } catch {
                 throw ImageError.couldNotOpen(here.path, error)
             }
@@ -80,6 +81,9 @@ public struct ImageTool {
         return try BackingName.resolve(name, format: info.backingFormat, of: info.filename, rule)
     }
 
+    /// Says that a backing file is opened because an image names it; by QEMU's rules nobody is surprised.
+    func announce(_ path: String) { if rule == .ownFolder { report("the backing file \(path) is opened") } }
+
     // MARK: map
 
     /// `map`: tells where each run of the virtual disk lies.
@@ -88,7 +92,7 @@ public struct ImageTool {
     ) async throws(ImageError) {
         let chain = try await ImageChain.open(
             path, format: format,
-            ImageChain.Source(files: files, context: context, rule: rule, forceShare: forceShare))
+            ImageChain.Source(files: files, context: context, rule: rule, forceShare: forceShare, announce: announce))
         var failure: ImageError?
         do throws(ImageError) {
             try await map(chain, form, start, count)

@@ -56,7 +56,8 @@ enum DaemonCommand {
                 .allowed(arguments.allowedPaths)
             }
         return DaemonConfiguration(
-            version: Program.version, backing: backing, actsAsQEMU: asQEMU, memory: arguments.memory)
+            version: Program.version, backing: backing, actsAsQEMU: asQEMU, memory: arguments.memory,
+            daemonizes: arguments.daemonizes)
     }
 
     private static func version(asQEMU: Bool) -> String {

@@ -11,7 +11,11 @@ struct PIDFile {
 
     init(_ path: String) throws(Failure) {
         let manager = FileManager.default
-        if !manager.fileExists(atPath: path), !manager.createFile(atPath: path, contents: nil) {
+        // Whole, for the process may leave its folder before it ends.
+        let whole = path.hasPrefix("/") ? path : manager.currentDirectoryPath + "/" + path
+        if !manager.fileExists(atPath: path),
+            !manager.createFile(atPath: path, contents: nil, attributes: [.posixPermissions: 0o600])
+        {
             let folder = URL(filePath: path).deletingLastPathComponent().path
             let reason = manager.fileExists(atPath: folder) ? "Permission denied" : "No such file or directory"
             throw Failure(message: "Could not create '\(path)': \(reason)")
@@ -28,7 +32,7 @@ struct PIDFile {
         } catch {
             throw Failure(message: "Failed to write pid file '\(path)'")
         }
-        self.path = path
+        self.path = whole
         self.file = file
     }
 

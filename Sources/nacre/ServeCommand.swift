@@ -24,6 +24,7 @@ struct ServeCommand: ParsableCommand {
     enum ImageKind: String, ExpressibleByArgument, CaseIterable { case raw, qcow2 }
 
     func validate() throws {
+        if port == 0 { throw ValidationError("--port is from 1 to 65535") }
         if port != nil, socket != nil { throw ValidationError("--port and --socket exclude each other") }
         if name.utf8.count > 255 { throw ValidationError("the export's name is longer than 255 bytes") }
     }

@@ -8,5 +8,7 @@ case ("qemu-storage-daemon", _): DaemonCommand.run(words, asQEMU: true)
 case ("qemu-img", _): ImgCommand.run(words, asQEMU: true)
 case (_, "daemon"): DaemonCommand.run(Array(words.dropFirst()), asQEMU: false)
 case (_, "img"): ImgCommand.run(Array(words.dropFirst()), asQEMU: false)
+case (let name, _) where name.hasPrefix("qemu-"):
+    Program.fail("\(name) is not among the programs that nacre stands in for", as: name)
 default: Nacre.main(words)
 }

@@ -57,8 +57,99 @@ struct LifecycleTests {
         (["--blockdev", "{\"driver\":"], 1, "JSON parse error"),
         (["--blockdev", "driver=null-co,node-name=a,bogus=1"], 1, "Parameter 'bogus' is unexpected"),
         (["--export", "type=nbd,id=e,node-name=a"], 1, "Cannot find device='' nor node-name='a'"),
-        (["--chardev", "socket,id=m"], 1, ""), (["--monitor", "chardev=absent"], 1, "absent"),
+        (["--chardev", "socket,id=m"], 1, "chardev: socket: no path given"),
+        (["--chardev", "socket,id=m,host=127.0.0.1,server=on"], 1, "chardev: socket: no port given"),
+        (["--chardev", "socket,path=s,server=on"], 1, "chardev: no id specified"),
+        (["--chardev", "id=a"], 1, "chardev: \"a\" missing backend"),
+        (["--chardev", "nope,id=a"], 1, "'nope' is not a valid char driver name"),
+        (["--chardev", "null,id=a,foo=1"], 1, "Invalid parameter 'foo'"),
+        (["--chardev", "null,id=0a"], 1, "Parameter 'id' expects an identifier"),
+        (["--chardev", "socket,id=m,path=s,server=maybe"], 1, "Parameter 'server' expects 'on' or 'off'"),
+        (
+            ["--chardev", "socket,id=m,path=absent/s,server=on,wait=off"], 1,
+            "--chardev socket,id=m,path=absent/s,server=on,wait=off: Failed to bind socket to absent/s: No such file"
+        ),
+        (
+            ["--chardev", "socket,id=m,path=absent/s"], 1,
+            "Failed to connect to 'absent/s': No such file or directory"
+        ),
+        (
+            ["--chardev", "socket,id=m,path=s,wait=on"], 1,
+            "'wait' option is incompatible with socket in client connect mode"
+        ),
+        (
+            ["--chardev", "socket,id=m,path=s,server=on,reconnect=5"], 1,
+            "'reconnect' option is incompatible with socket in server listen mode"
+        ),
+        (
+            ["--chardev", "stdio,id=a", "--chardev", "stdio,id=b"], 1,
+            "cannot use stdio by multiple character devices"
+        ),
+        (["--daemonize", "--chardev", "stdio,id=b"], 1, "cannot use stdio with -daemonize"),
+        (["--monitor", "chardev=absent"], 1, "chardev \"absent\" not found"),
+        (["--monitor", "mode=control"], 1, "Parameter 'chardev' is missing"),
+        (["--chardev", "null,id=a", "--monitor", "a", "--monitor", "a"], 1, "Device 'a' is in use"),
+        (["--chardev", "null,id=a", "--monitor", "a,mode=readline"], 1, "Only QMP is supported"),
+        (["--chardev", "null,id=a", "--monitor", "a,mode=x"], 1, "Parameter 'mode' does not accept value 'x'"),
+        (["--chardev", "null,id=a", "--monitor", "a,foo=x"], 1, "Parameter 'foo' is unexpected"),
     ]
+
+    @Test("the pid file is the owner's alone, and goes when a detached daemon ends, wherever it was started")
+    func pidFile() async throws {
+        try await Scratch.use { scratch in
+            try await scratch.ok("mkdir", "place")
+            let start = try await scratch.run(
+                Subject.daemon + ["--daemonize", "--pidfile", "place/pid"], seconds: 20)
+            #expect(start.ending == .exited(0), "\(start.err)")
+            #expect(try await scratch.ok("stat", "-c", "%a", "place/pid") == "600\n")
+            try await scratch.ok("sh", "-c", "kill $(cat place/pid)")
+            #expect(try await eventually(within: 10) { scratch.exists("place/pid") ? nil : true })
+        }
+    }
+
+    @Test("short forms of a character device's options mean what they mean to QEMU, with a warning")
+    func shortForms() async throws {
+        try await Scratch.use { scratch in
+            let daemon = try scratch.start(
+                Subject.daemon + ["--chardev", "socket,id=m,path=\(scratch.file("s")),server,nowait", "--monitor", "m"])
+            _ = try await eventually(within: 10) { scratch.exists("s") ? true : nil }
+            let monitor = try await QMPSession(scratch.file("s"))
+            try await monitor.execute("quit")
+            let outcome = try await daemon.wait()
+            #expect(outcome.ending == .exited(0))
+            #expect(outcome.err.contains("short-form boolean option 'nowait' deprecated"), "\(outcome.err)")
+        }
+    }
+
+    @Test("with wait=on the options that follow wait for a client")
+    func waits() async throws {
+        try await Scratch.use { scratch in
+            let daemon = try scratch.start(
+                Subject.daemon + [
+                    "--chardev", "socket,id=m,path=\(scratch.file("s")),server=on,wait=on", "--monitor", "m",
+                    "--pidfile", scratch.file("pid"),
+                ])
+            _ = try await eventually(within: 10) { scratch.exists("s") ? true : nil }
+            try await Task.sleep(for: .milliseconds(200))
+            #expect(!scratch.exists("pid"))
+            let monitor = try await QMPSession(scratch.file("s"))
+            #expect(scratch.exists("pid"))
+            try await monitor.execute("quit")
+            #expect(try await daemon.wait().ending == .exited(0))
+        }
+    }
+
+    @Test("a daemon that waits for a client ends when it is told to")
+    func endsWaiting() async throws {
+        try await Scratch.use { scratch in
+            let daemon = try scratch.start(
+                Subject.daemon + ["--chardev", "socket,id=m,path=\(scratch.file("s")),server=on,wait=on"])
+            _ = try await eventually(within: 10) { scratch.exists("s") ? true : nil }
+            daemon.signal(SIGTERM)
+            #expect(try await daemon.wait(seconds: 10).ending == .exited(0))
+            #expect(!scratch.exists("s"))
+        }
+    }
 
     @Test(
         "a wrong word on the command line ends the daemon with status 1 and QEMU's words",

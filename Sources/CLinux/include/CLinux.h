@@ -105,8 +105,9 @@ int nacre_local_port(int fd);
 // The address it is bound to as "host:port" in numbers, ended by NUL: 0, or -1 where it is no inet socket.
 int nacre_local_address(int fd, char *text, size_t n);
 
-// A socket bound (passive) or connected to a host and port; -1, and in *code an errno, or a negative resolver error.
-int nacre_inet(const char *host, const char *port, int passive, int *code);
+// A socket bound (passive) or connected to a host and port; -1, and in *code an errno, or a negative resolver error. The
+// family is 4, 6 or 0 (either); without a host a passive socket takes both where the system has both.
+int nacre_inet(const char *host, const char *port, int family, int numeric, int passive, int *code);
 
 // SIGINT, SIGTERM and SIGHUP are blocked in the calling thread and those it starts; SIGPIPE is ignored.
 void nacre_block_signals(void);
