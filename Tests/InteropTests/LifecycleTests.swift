@@ -103,7 +103,7 @@ struct LifecycleTests {
             #expect(start.ending == .exited(0), "\(start.err)")
             #expect(try await scratch.ok("stat", "-c", "%a", "place/pid") == "600\n")
             try await scratch.ok("sh", "-c", "kill $(cat place/pid)")
-            #expect(try await eventually(within: 10) { scratch.exists("place/pid") ? nil : true })
+            #expect(try await eventually(within: 10) { scratch.exists("place/pid") ? nil : true } == true)
         }
     }
 
