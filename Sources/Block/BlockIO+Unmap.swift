@@ -25,7 +25,7 @@ extension BlockIO {
             let inside = range.intersection(ByteRange(at: 0, count: storage.length)).shrunk(
                 to: max(storage.limits.requestAlignment, storage.limits.discardAlignment, 1))
             guard storage.limits.discards, !inside.isEmpty else { return }
-            try await storage.discard(inside)
+            try await apart(inside, storage) { () async throws(BlockError) in try await storage.discard(inside) }
         case .format(let format):
             try await unmap(range, of: format, to: .discard, flags: [])
         }
@@ -95,7 +95,9 @@ extension BlockIO {
             limits.zeroesFast ? range.shrunk(to: limits.requestAlignment) : ByteRange(at: range.start, count: 0)
         if !inside.isEmpty {
             do {
-                try await storage.zero(inside, flags: flags)
+                try await apart(inside, storage) { () async throws(BlockError) in
+                    try await storage.zero(inside, flags: flags)
+                }
             } catch {
                 // A host that refuses to zero in place still takes zeros as data.
                 guard error == .unsupported, !flags.contains(.fastOnly) else { throw error }
@@ -106,6 +108,17 @@ extension BlockIO {
         }
         if flags.contains(.fastOnly) { throw .unsupported }
         try await writeZeros(range, of: storage, flags: flags)
+    }
+
+    /// Changes whole units of the storage apart from writes that are widened to them: what such a write has read before,
+    /// it would bring back.
+    private func apart(_ range: ByteRange, _ storage: any Storage, _ change: () async throws(BlockError) -> Void)
+        async throws(BlockError)
+    {
+        guard storage.limits.requestAlignment > 1 else { return try await change() }
+        await widened.lock(range)
+        defer { widened.unlock(range) }
+        try await change()
     }
 
     private func writeZeros(_ range: ByteRange, of storage: any Storage, flags: ZeroFlags) async throws(BlockError) {
