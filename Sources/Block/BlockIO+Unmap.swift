@@ -36,51 +36,65 @@ extension BlockIO {
         async throws(BlockError)
     {
         if case .now = format.commitUrgency { try await flush() }
-        let token = format.beginRequest()
+        var walk = Walk(token: format.beginRequest())
         defer {
-            format.endRequest(token)
+            format.endRequest(walk.token)
             scheduleCommit(format)
         }
         var rest = range
         while !rest.isEmpty {
             if let refusal = format.writeRefusal { throw refusal }
-            switch format.unmap(rest, to: target) {
-            case .done(let count):
-                rest = rest.dropping(count)
-            case .needs(let need):
-                try await format.resolve(need)
-            case .busy:
-                await format.settle(rest)
-            case .failed(let failure):
-                throw failure
-            case .asData(let count):
-                let part = rest.prefix(count)
-                if target != .discard { try await zeroAsData(part, of: format, flags: flags) }
-                rest = rest.dropping(part.count)
-            case .passDown(let offset, let count):
-                guard let file else { throw .noMedium }
-                let part = rest.prefix(count)
-                let below = ByteRange(at: offset, count: part.count)
-                if target == .discard {
-                    try await file.discard(below)
-                } else {
-                    try await file.zero(below, flags: flags.subtracting(.fua))
-                }
-                rest = rest.dropping(part.count)
+            do throws(BlockError) {
+                rest = rest.dropping(try await unmapFirst(of: rest, of: format, to: target, flags: flags, &walk))
+            } catch .noSpace {
+                try await reclaim(format, &walk)
             }
         }
     }
 
+    /// One attempt to unmap the first bytes of `rest`. Answers how many are done; 0 means: ask again.
+    private func unmapFirst(
+        of rest: ByteRange, of format: any ImageFormat, to target: UnmapTarget, flags: ZeroFlags, _ walk: inout Walk
+    ) async throws(BlockError) -> UInt64 {
+        switch format.unmap(rest, to: target) {
+        case .done(let count):
+            return count
+        case .needs(let need):
+            try await format.resolve(need)
+            return 0
+        case .busy:
+            await format.settle(rest)
+            return 0
+        case .failed(let failure):
+            throw failure
+        case .asData(let count):
+            if target != .discard { try await zeroAsData(rest.prefix(count), of: format, flags: flags, &walk) }
+            return count
+        case .passDown(let offset, let count):
+            guard let file else { throw .noMedium }
+            let below = ByteRange(at: offset, count: min(count, rest.count))
+            if target == .discard {
+                try await file.discard(below)
+            } else {
+                try await file.zero(below, flags: flags.subtracting(.fua))
+            }
+            return count
+        }
+    }
+
     /// Writes zeros through the ordinary write path, unless the part reads as zeros already.
-    private func zeroAsData(_ part: ByteRange, of format: any ImageFormat, flags: ZeroFlags) async throws(BlockError) {
+    private func zeroAsData(
+        _ part: ByteRange, of format: any ImageFormat, flags: ZeroFlags, _ walk: inout Walk
+    ) async throws(BlockError) {
         var rest = part
         while !rest.isEmpty {
             let known = try await status(of: rest)
             let piece = rest.prefix(min(known.count, Self.zeroPiece))
             if !known.flags.contains(.zero) {
                 if flags.contains(.fastOnly) { throw .unsupported }
+                if case .now = format.commitUrgency { try await flush() }
                 let zeros = AlignedBuffer(byteCount: Int(piece.count))
-                try await write(piece, of: format, from: zeros.bytes)
+                try await write(piece, of: format, from: zeros.bytes, &walk)
             }
             rest = rest.dropping(piece.count)
         }

@@ -20,43 +20,66 @@ extension BlockIO {
         }
     }
 
-    func write(_ range: ByteRange, of format: any ImageFormat, from bytes: RawSpan) async throws(BlockError) {
+    private func write(_ range: ByteRange, of format: any ImageFormat, from bytes: RawSpan) async throws(BlockError) {
         if case .now = format.commitUrgency { try await flush() }
-        var token = format.beginRequest()
+        var walk = Walk(token: format.beginRequest())
         defer {
-            format.endRequest(token)
+            format.endRequest(walk.token)
             scheduleCommit(format)
         }
+        try await write(range, of: format, from: bytes, &walk)
+    }
+
+    /// Writes as a part of a request.
+    func write(_ range: ByteRange, of format: any ImageFormat, from bytes: RawSpan, _ walk: inout Walk)
+        async throws(BlockError)
+    {
         var rest = range
-        var hasReclaimed = false
         while !rest.isEmpty {
             if let refusal = format.writeRefusal { throw refusal }
             let extent = format.lookup(rest)
             let from = Int(rest.start - range.start)
-            switch extent.mapping {
-            case .unresolved(let need):
-                try await format.resolve(need)
-            case .corrupt:
-                throw .corrupt
-            case .data(let offset) where extent.isWritable:
-                guard let file else { throw .noMedium }
-                let part = rest.prefix(extent.count)
-                try await file.write(at: offset, from: bytes.extracting(from..<from + Int(part.count)), flags: [])
-                rest = rest.dropping(part.count)
-            default:
-                do {
+            do throws(BlockError) {
+                switch extent.mapping {
+                case .unresolved(let need):
+                    try await format.resolve(need)
+                case .corrupt:
+                    throw .corrupt
+                case .data(let offset) where extent.isWritable:
+                    guard let file else { throw .noMedium }
+                    let part = rest.prefix(extent.count)
+                    try await file.write(at: offset, from: bytes.extracting(from..<from + Int(part.count)), flags: [])
+                    rest = rest.dropping(part.count)
+                default:
                     let written = try await allocate(rest, in: format, from: bytes.extracting(from..<bytes.byteCount))
                     rest = rest.dropping(written)
-                } catch .noSpace where !hasReclaimed && format.commitUrgency != .none {
-                    // What was freed returns when its epoch ends; then there may be room. This request must not hold on
-                    // to what was freed since it began, so it begins anew.
-                    hasReclaimed = true
-                    format.endRequest(token)
-                    defer { token = format.beginRequest() }
-                    try await flush()
                 }
+            } catch .noSpace {
+                try await reclaim(format, &walk)
             }
         }
+    }
+
+    /// A request that walks a format.
+    struct Walk {
+        /// What the request looked up since is neither reused nor punched.
+        var token: RequestToken
+        /// How often it has asked for what was freed.
+        var reclaims = 0
+    }
+
+    /// The most often that one request asks for what was freed: others that hold on to it may have to end first.
+    private static var mostReclaims: Int { 3 }
+
+    /// A step of a request found no space. What was freed returns when its epoch ends; then there may be room, and the
+    /// step is tried again. The request must not hold on to what was freed since it began, so it begins anew.
+    func reclaim(_ format: any ImageFormat, _ walk: inout Walk) async throws(BlockError) {
+        guard walk.reclaims < Self.mostReclaims, format.commitUrgency != .none else { throw .noSpace }
+        walk.reclaims += 1
+        format.noteFullHost()
+        format.endRequest(walk.token)
+        defer { walk.token = format.beginRequest() }
+        try await flush()
     }
 
     /// One attempt to place the first bytes of `guest`. Answers how many were written; 0 means: look again.

@@ -43,6 +43,8 @@ public protocol ImageFormat: AnyObject {
     /// Answers the ranges of the `file` child that nothing uses any more and that may now be punched. They stay out of use
     /// until they are given to `release`.
     func commit() async throws(BlockError) -> [ByteRange]
+    /// A write found the host full: what was freed shall return with the next commit, not with the one after it.
+    func noteFullHost()
     /// What `commit` answered has been punched, or will not be: it may be allocated again.
     func release(_ freed: [ByteRange])
     /// Sets the virtual disk's size. A larger one is not durable before it is confirmed.
@@ -53,6 +55,8 @@ public protocol ImageFormat: AnyObject {
 
 extension ImageFormat {
     /// For formats that never free a place.
+    public func noteFullHost() {}
+    /// Likewise.
     public func release(_ freed: [ByteRange]) {}
     /// For formats that do not store a size.
     public func confirmLength() {}

@@ -62,6 +62,8 @@ extension Qcow2Image {
         }
     }
 
+    public func noteFullHost() { isStarved = true }
+
     /// The walker has punched these, or does not want to: they may be taken again.
     public func release(_ ranges: [ByteRange]) {
         guard !ranges.isEmpty else { return }

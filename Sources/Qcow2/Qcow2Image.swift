@@ -44,7 +44,7 @@ public final class Qcow2Image: ImageFormat {
     var highWater: UInt64 = 0
     var freed = FreedClusters()
     var generations = Generations()
-    /// An allocation found nothing: the next commit ends its epoch at once.
+    /// An allocation found nothing, or a write no room on the host: the next commit ends its epoch at once.
     var isStarved = false
 
     // Overlap checks: every cluster of metadata that is known.
