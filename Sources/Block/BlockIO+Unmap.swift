@@ -3,13 +3,14 @@ public import Bytes
 extension BlockIO {
     public func zero(_ range: ByteRange, flags: ZeroFlags) async throws(BlockError) {
         if options.isReadOnly { throw .readOnly }
+        let range = try check(range, growable: limits.growable)
+        // A node that ignores discards keeps the space of what it zeroes, whatever the client allows.
+        let flags = options.honoursDiscard ? flags : flags.subtracting(.mayUnmap)
         switch driver {
         case .storage(let storage):
-            let range = try check(range, growable: storage.limits.growable)
             try await zero(range, of: storage, flags: flags)
         case .format(let format):
-            let range = try check(range, growable: false)
-            let keeps = !(flags.contains(.mayUnmap) && options.honoursDiscard)
+            let keeps = !flags.contains(.mayUnmap)
             try await unmap(range, of: format, to: .zero(keepPlace: keeps), flags: flags)
             if flags.contains(.fua) { try await flush() }
         }

@@ -41,4 +41,40 @@ import Testing
             #expect(Array(found[4096...]) == kept)
         }
     }
+
+    @Test("discard=ignore keeps the space of what is zeroed")
+    func ignoredDiscard() throws {
+        let context = SimulatedContext()
+        let below = Asked(MemoryStorage(length: 1 << 20))
+        for honours in [false, true] {
+            let io = BlockIO(context: context, driver: .storage(below), options: .init(honoursDiscard: honours))
+            try context.complete {
+                try await io.zero(ByteRange(at: 0, count: 65536), flags: [.mayUnmap, .fua, .fastOnly])
+            }
+        }
+        #expect(below.flags == [[.fua, .fastOnly], [.mayUnmap, .fua, .fastOnly]])
+    }
+
+    /// Notes the flags that zeros are asked with.
+    private final class Asked: Storage {
+        let below: MemoryStorage
+        var flags: [ZeroFlags] = []
+        init(_ below: MemoryStorage) { self.below = below }
+        var length: UInt64 { below.length }
+        var limits: StorageLimits { below.limits }
+        func read(at offset: UInt64, into buffer: inout MutableRawSpan) async throws(BlockError) {
+            try await below.read(at: offset, into: &buffer)
+        }
+        func write(at offset: UInt64, from bytes: RawSpan, flags: WriteFlags) async throws(BlockError) {
+            try await below.write(at: offset, from: bytes, flags: flags)
+        }
+        func zero(_ range: ByteRange, flags: ZeroFlags) async throws(BlockError) {
+            self.flags.append(flags)
+            try await below.zero(range, flags: flags)
+        }
+        func discard(_ range: ByteRange) async throws(BlockError) { try await below.discard(range) }
+        func flush() async throws(BlockError) {}
+        func status(of range: ByteRange) async throws(BlockError) -> BlockStatus { try await below.status(of: range) }
+        func resize(to length: UInt64) async throws(BlockError) { try await below.resize(to: length) }
+    }
 }
