@@ -8,7 +8,7 @@ extension BlockIO {
             let range = try check(range, growable: storage.limits.growable)
             try await read(range, of: storage, into: &buffer)
         case .format(let format):
-            let range = try check(range, growable: false)
+            let range = try check(range, growable: format.limits.growable)
             let token = format.beginRequest()
             defer { format.endRequest(token) }
             try await read(range, of: format, into: &buffer)

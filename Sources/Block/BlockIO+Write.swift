@@ -14,7 +14,7 @@ extension BlockIO {
             let range = try check(range, growable: storage.limits.growable)
             try await write(range, of: storage, from: bytes, flags: flags)
         case .format(let format):
-            let range = try check(range, growable: false)
+            let range = try check(range, growable: format.limits.growable)
             try await write(range, of: format, from: bytes)
             if flags.contains(.fua) { try await flush() }
         }

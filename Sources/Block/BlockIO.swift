@@ -176,10 +176,13 @@ public final class BlockIO: Storage {
         epochTimer = nil
     }
 
-    /// Checks a request against the device's end.
-    func check(_ range: ByteRange?, growable: Bool) throws(BlockError) -> ByteRange {
+    /// No file reaches further, in bytes: positions in it are signed numbers to the host.
+    private static let furthestEnd = UInt64(Int64.max)
+
+    /// Checks a request against the device's end, or that of all files where the device grows.
+    func check(_ range: ByteRange?, growable: @autoclosure () -> Bool) throws(BlockError) -> ByteRange {
         guard let range else { throw .outOfRange }
-        guard growable || range.end <= length else { throw .outOfRange }
+        guard range.end <= length || growable() && range.end <= Self.furthestEnd else { throw .outOfRange }
         return range
     }
 }

@@ -105,4 +105,37 @@ struct CommitTests {
             #expect(disk.requests[.discard, default: 0] > 0)
         }
     }
+
+    @Test("an image grows through a raw node without a size, as its file does")
+    func throughRaw() throws {
+        let bench = GraphBench()
+        try bench.run {
+            let file = try await bench.host.addQcow2("a.qcow2")
+            let raw = ChildReference.options(Make.raw(nil, .options(Make.file("a.qcow2"))))
+            try await bench.graph.add(Make.qcow2("q", raw))
+            let root = try await bench.attach("q")
+            var random = SeededRandom(seed: 1)
+            let bytes = random.bytes(300_000)
+            try await root.write(bytes, at: 1000)
+            try await root.flush()
+            #expect(try await root.bytes(at: 1000, count: bytes.count) == bytes)
+            #expect(file.storage.length > 300_000)
+        }
+    }
+
+    @Test("what lies past the end of all files is out of range, behind a raw node's offset too")
+    func pastAllFiles() throws {
+        let bench = GraphBench()
+        try bench.run {
+            bench.host.addRaw("r.raw", bytes: 1 << 20)
+            try await bench.graph.add(Make.raw("r", .options(Make.file("r.raw")), offset: 65536))
+            let root = try await bench.attach("r")
+            for offset in [UInt64.max - 4096, UInt64.max - 65536, 1 << 63] {
+                await #expect(throws: BlockError.outOfRange) { _ = try await root.bytes(at: offset, count: 512) }
+                await #expect(throws: BlockError.outOfRange) { try await root.write([1], at: offset) }
+                let range = ByteRange(at: offset, count: 512)
+                await #expect(throws: BlockError.outOfRange) { try await root.zero(range, flags: .mayUnmap) }
+            }
+        }
+    }
 }

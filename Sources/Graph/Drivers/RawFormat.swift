@@ -43,10 +43,10 @@ final class RawFormat: ImageFormat {
 
     var limits: StorageLimits {
         var limits = file.limits
-        // The walker of the file takes any alignment; the file does not grow through its window.
+        // The walker of the file takes any alignment; through a window of a fixed size the file does not grow.
         limits.requestAlignment = 1
         limits.memoryAlignment = 1
-        limits.growable = false
+        if size != nil { limits.growable = false }
         return limits
     }
 
@@ -58,7 +58,8 @@ final class RawFormat: ImageFormat {
     func endRequest(_ token: RequestToken) {}
 
     func lookup(_ guest: ByteRange) -> Extent {
-        // The sum was checked at open against a file length, and guest positions against the window.
+        // The sum fits: the offset was checked at open against a file's length, and the walker lets no request pass the
+        // device's end or, where it grows, 2^63.
         Extent(.data(offset: offset + guest.start), count: guest.count, isWritable: true)
     }
 
