@@ -156,7 +156,7 @@ public final class BlockIO: Storage {
 
     /// Sees to it that the format's changes are committed within a second.
     func scheduleCommit(_ format: any ImageFormat) {
-        guard epochTimer == nil, !isPaused, case .soon = format.commitUrgency else { return }
+        guard epochTimer == nil, !isPaused, format.commitUrgency != .none else { return }
         epochTimer = context.schedule(afterMs: Self.epochMs) { [weak self] in
             guard let self else { return }
             self.epochTimer = nil

@@ -15,7 +15,7 @@ extension Qcow2Image {
     private static var calmBytes: UInt64 { 1 << 20 }
 
     public var commitUrgency: CommitUrgency {
-        if writeRefusal != nil, !needsCorruptMark { return .none }
+        if let writeRefusal, writeRefusal != .corrupt || !needsCorruptMark { return .none }
         let size = geometry.clusterSize
         if freed.openClusters >= Self.urgentFreed / size
             || UInt64(dirtyTables.count) * size >= max(cacheSizes.l2 / 4 * 3, Self.calmBytes)

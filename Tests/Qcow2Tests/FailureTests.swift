@@ -170,6 +170,21 @@ import Testing
         #expect(bench.image.commitUrgency == .none)
     }
 
+    @Test("more than a commit waits for is committed within a second too, though no request follows")
+    func urgentEpoch() throws {
+        let bench = try Bench(Self.create(size: 256 << 20, clusterSize: 65536))
+        for offset in stride(from: 0, to: 72 << 20, by: 8 << 20) {
+            try bench.write([UInt8](repeating: 1, count: 8 << 20), at: UInt64(offset))
+        }
+        try bench.flush()
+        let before = bench.disk.requests[.discard, default: 0]
+        try bench.discard(0, 72 << 20)
+        #expect(bench.image.commitUrgency == .now)
+        try bench.context.advance(ns: 2_500_000_000)
+        #expect(bench.image.commitUrgency == .none)
+        #expect(bench.disk.requests[.discard, default: 0] > before)
+    }
+
     @Test("concurrent reads of one table load it once")
     func loadOnce() throws {
         let bench = try Bench(Self.create())
