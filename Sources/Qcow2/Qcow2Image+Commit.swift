@@ -11,19 +11,24 @@ public import Bytes
 extension Qcow2Image {
     /// Bytes of freed clusters that make a commit urgent.
     private static var urgentFreed: UInt64 { 64 << 20 }
-    /// Bytes of changed tables below which a commit is never urgent, however small the caches are.
+    /// Changed tables stay in memory: below so many bytes of them, or below so many tables, a commit is never urgent,
+    /// however small the caches are. Tables of 2 MiB are few: each maps 512 GiB of the disk.
     private static var calmBytes: UInt64 { 1 << 20 }
+    private static var calmTables: Int { 8 }
 
     public var commitUrgency: CommitUrgency {
         if let writeRefusal, writeRefusal != .corrupt || !needsCorruptMark { return .none }
-        let size = geometry.clusterSize
-        if freed.openClusters >= Self.urgentFreed / size
-            || UInt64(dirtyTables.count) * size >= max(cacheSizes.l2 / 4 * 3, Self.calmBytes)
-            || UInt64(dirtyBlocks.count) * size >= max(cacheSizes.refcount, Self.calmBytes)
+        if freed.openClusters >= Self.urgentFreed / geometry.clusterSize
+            || isCrowded(dirtyTables.count, cacheSizes.l2 / 4 * 3) || isCrowded(dirtyBlocks.count, cacheSizes.refcount)
         {
             return .now
         }
         return hasChanges || freed.isPending ? .soon : .none
+    }
+
+    /// Whether so many tables are changed that a cache of `room` bytes is full of them.
+    private func isCrowded(_ changed: Int, _ room: UInt64) -> Bool {
+        changed >= Self.calmTables && UInt64(changed) * geometry.clusterSize >= max(room, Self.calmBytes)
     }
 
     /// Whether the file lacks changes that memory has, freed clusters apart.

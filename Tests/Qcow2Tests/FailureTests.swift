@@ -185,6 +185,14 @@ import Testing
         #expect(bench.disk.requests[.discard, default: 0] > before)
     }
 
+    @Test("a changed table of 2 MiB makes no commit of every request")
+    func largeClusters() throws {
+        let bench = try Bench(Self.create(size: 1 << 30, clusterSize: 2 << 20))
+        for index in 0..<20 as Range<UInt64> { try bench.write([1], at: index << 21) }
+        #expect(bench.disk.requests[.flush, default: 0] == 0)
+        #expect(bench.image.commitUrgency == .soon)
+    }
+
     @Test("concurrent reads of one table load it once")
     func loadOnce() throws {
         let bench = try Bench(Self.create())
