@@ -135,6 +135,15 @@ public final class BlockIO: Storage {
         try await zero(ByteRange(from: old, to: end), flags: .mayUnmap)
     }
 
+    /// Flushes until the format has nothing left to write back or to give back to the host: before a node closes or goes
+    /// read-only. No request is under way.
+    public func finish() async throws(BlockError) {
+        try await flush()
+        guard case .format(let format) = driver else { return }
+        // Two rounds end an epoch; those after them are for what the last one's own tables changed.
+        for _ in 0..<8 where format.commitUrgency != .none { try await flush() }
+    }
+
     /// Lets the walker do nothing by itself any more, and waits for what it had begun: before the graph below it changes, or
     /// it closes. Who drains it sees to the requests of others.
     public func pause() async {

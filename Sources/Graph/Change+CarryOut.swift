@@ -119,6 +119,8 @@ extension Graph {
         guard let image = live[id]?.image, !image.isReadOnly else { return }
         guard change.value.flags(of: id).isReadOnly || needsNewImage(id, change) else { return }
         do {
+            // The walker punches what the image frees as it ends; whether all was written back, the image tells.
+            try? await live[id]?.walker.finish()
             try await image.setReadOnly(true)
         } catch {
             throw OpenError(change.flushFailure ?? error.message, cause: error.cause)
@@ -190,10 +192,10 @@ extension Graph {
             guard let node = live[id], let planned = value.nodes[id] else { continue }
             rebind(node.driver, planned, child: { self.live[$0]?.walker }, host: { self.live[$0]?.host })
         }
-        for (id, root) in change.newRoots { roots[id] = root }
-        for id in Array(roots.keys) {
         // What the old walkers had not committed yet is the new ones' to commit.
         for id in swap.affected { live[id]?.walker.resume() }
+        for (id, root) in change.newRoots { roots[id] = root }
+        for id in Array(roots.keys) {
             guard let planned = value.roots[id] else {
                 roots[id] = nil
                 continue

@@ -41,7 +41,7 @@ final class LiveNode {
         case .file(let file): await file.close()
         case .qcow2(let image):
             // What the image frees as it ends is punched as by any flush.
-            try? await walker.flush()
+            try? await walker.finish()
             try await image.close()
         case .null, .raw, .faults: break
         }

@@ -105,8 +105,13 @@ public final class SimulatedChain {
     /// Flushes and closes an image.
     public func close(_ index: Int) async throws {
         guard let (image, io) = open[index] else { return }
-        if !io.options.isReadOnly { try await io.flush() }
-        io.retire()
+        await io.pause()
+        do {
+            if !io.options.isReadOnly { try await io.finish() }
+        } catch {
+            io.resume()
+            throw error
+        }
         try await image.close()
         open[index] = nil
     }

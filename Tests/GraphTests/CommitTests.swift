@@ -106,6 +106,26 @@ struct CommitTests {
         }
     }
 
+    @Test("closing gives back to the host all that was freed", arguments: [false, true])
+    func punchedAtClose(readOnly: Bool) throws {
+        let bench = GraphBench()
+        try bench.run {
+            let disk = try await start(bench, common: CommonOptions(discard: .unmap))
+            let root = try await bench.attach("q")
+            try await root.write([UInt8](repeating: 1, count: 131_072), at: 0)
+            for _ in 0..<3 { try await root.flush() }
+            try await root.discard(ByteRange(at: 0, count: 131_072))
+            await bench.graph.detach(root)
+            let before = disk.requests[.discard, default: 0]
+            if readOnly {
+                try await bench.graph.reopen([Make.qcow2("q", .node("f"), .readOnly)])
+            } else {
+                try await bench.graph.delete("q")
+            }
+            #expect(disk.requests[.discard, default: 0] > before)
+        }
+    }
+
     @Test("an image grows through a raw node without a size, as its file does")
     func throughRaw() throws {
         let bench = GraphBench()
