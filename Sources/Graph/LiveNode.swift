@@ -34,16 +34,24 @@ final class LiveNode {
         return nil
     }
 
-    /// Writes back, ends, and gives back what it holds. Its children are still open; nobody uses it any more.
+    /// Writes back, makes durable, ends, and gives back what it holds. Its children are still open; nobody uses it any
+    /// more. All of it is done whatever fails; the first failure is thrown.
     func close() async throws(BlockError) {
         await walker.pause()
+        var failure: BlockError?
+        if !walker.options.isReadOnly, keepsData {
+            do { try await walker.finish() } catch { failure = error }
+        }
         switch driver {
         case .file(let file): await file.close()
-        case .qcow2(let image):
-            // What the image frees as it ends is punched as by any flush.
-            try? await walker.finish()
-            try await image.close()
+        case .qcow2(let image): do { try await image.close() } catch { failure = failure ?? error }
         case .null, .raw, .faults: break
         }
+        if let failure { throw failure }
+    }
+
+    private var keepsData: Bool {
+        if case .null = driver { return false }
+        return true
     }
 }
