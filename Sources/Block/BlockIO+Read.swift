@@ -86,9 +86,13 @@ extension BlockIO {
         }
     }
 
-    /// The longest first part of `rest` that one aligned transfer of at most 1 MiB can carry, and that transfer.
+    /// The most bytes of a buffer between a request and a storage that it is not aligned for. Each request under way may
+    /// have one, so no storage may need a wider alignment.
+    public static let bounceLimit: UInt64 = 1 << 20
+
+    /// The longest first part of `rest` that one aligned transfer of at most `bounceLimit` can carry, and that transfer.
     func widen(_ rest: ByteRange, _ limits: StorageLimits) throws(BlockError) -> (part: ByteRange, wide: ByteRange) {
-        let longest = min(limits.maxTransfer, 1 << 20).roundedDown(to: limits.requestAlignment)
+        let longest = min(limits.maxTransfer, Self.bounceLimit).roundedDown(to: limits.requestAlignment)
         let start = rest.start.roundedDown(to: limits.requestAlignment)
         let part = rest.prefix(max(longest, limits.requestAlignment) - (rest.start - start))
         guard let wide = part.grown(to: limits.requestAlignment) else { throw .outOfRange }

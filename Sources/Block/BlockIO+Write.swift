@@ -230,7 +230,7 @@ extension BlockIO {
         }
         var rest = range
         while !rest.isEmpty {
-            let part = rest.prefix(min(limits.maxTransfer, 1 << 20))
+            let part = rest.prefix(min(limits.maxTransfer, Self.bounceLimit))
             let from = Int(part.start - range.start)
             let source = bytes.extracting(from..<from + Int(part.count))
             if bounces {

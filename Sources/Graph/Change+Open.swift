@@ -120,7 +120,8 @@ extension Change {
     private func openFilter(_ own: BlkdebugOptions, _ options: NodeOptions, _ flags: NodeFlags, _ place: OpenPlace)
         async throws(OpenError) -> NodeID
     {
-        if let align = own.align, align == 0 || align & (align - 1) != 0 || align >= 1 << 31 {
+        // QEMU stops at 2^31, and then takes a buffer of that size for every request.
+        if let align = own.align, align.nonzeroBitCount != 1 || align > BlockIO.bounceLimit {
             throw OpenError("Cannot meet constraints with align \(align)")
         }
         // As in QEMU the filter is there before its child is opened.

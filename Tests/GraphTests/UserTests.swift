@@ -138,16 +138,32 @@ struct UserTests {
         }
     }
 
-    @Test("an alignment that is none is refused")
-    func badAlign() throws {
+    @Test(
+        "an alignment that is none, or that would take a buffer without bound, is refused",
+        arguments: [0, 5, 2 << 20, 1 << 30, 1 << 31] as [UInt64])
+    func badAlign(align: UInt64) throws {
         let bench = GraphBench()
         try bench.run {
             try await bench.graph.add(Make.null("n"))
             let text = await bench.failure {
                 try await bench.graph.add(
-                    NodeOptions(.blkdebug(BlkdebugOptions(image: .node("n"), align: 5)), nodeName: "d"))
+                    NodeOptions(.blkdebug(BlkdebugOptions(image: .node("n"), align: align)), nodeName: "d"))
             }
-            #expect(text == "Cannot meet constraints with align 5")
+            #expect(text == "Cannot meet constraints with align \(align)")
+        }
+    }
+
+    @Test("the widest alignment works")
+    func wideAlign() throws {
+        let bench = GraphBench()
+        try bench.run {
+            bench.host.addRaw("r.raw", bytes: 4 << 20)
+            let image = ChildReference.options(Make.file("r.raw"))
+            try await bench.graph.add(
+                NodeOptions(.blkdebug(BlkdebugOptions(image: image, align: 1 << 20)), nodeName: "d"))
+            let root = try await bench.attach("d")
+            try await root.write([1, 2, 3], at: (1 << 20) - 1)
+            #expect(try await root.bytes(at: (1 << 20) - 2, count: 5) == [0, 1, 2, 3, 0])
         }
     }
 }
