@@ -24,21 +24,19 @@ final class NBDSlot {
 
     init(_ session: NBDSession) { self.session = session }
 
-    /// Makes the buffer at least `length` bytes long; false where that cannot be paid, and the request is done in
-    /// pieces. Precondition, here and for the next two: the slot is idle.
-    func reserve(_ length: Int) -> Bool {
-        guard capacity < length else { return true }
-        guard session.account.charge(length - capacity) else { return false }
-        capacity = length
+    /// Pays for `bytes` of memory: of the buffer, which is made as long, or of a reply beside it. False where the budget
+    /// has too little, and the request is done with what there is. Precondition, here and for `shrink`: the slot is idle.
+    func reserve(_ bytes: Int, asBuffer: Bool) -> Bool {
+        guard asBuffer else {
+            guard session.account.charge(bytes) else { return false }
+            extra = bytes
+            return true
+        }
+        guard capacity < bytes else { return true }
+        guard session.account.charge(bytes - capacity) else { return false }
+        capacity = bytes
         buffer = nil
-        buffer = AlignedBuffer(byteCount: length)
-        return true
-    }
-
-    /// Pays for what a reply without a buffer will hold; false where that is too much.
-    func reserve(extra bytes: Int) -> Bool {
-        guard session.account.charge(bytes) else { return false }
-        extra = bytes
+        buffer = AlignedBuffer(byteCount: bytes)
         return true
     }
 
@@ -88,9 +86,11 @@ final class NBDSlot {
                 await session.handle(request, &memory, replyRoom: room)
                 buffer = consume memory
             }
-            session.account.refund(extra)
-            extra = 0
-            if capacity > Self.keptAtMost || !session.account.budget.isRoomy { shrink() }
+            if extra > 0 {
+                session.account.refund(extra)
+                extra = 0
+            }
+            if capacity > Self.least, capacity > Self.keptAtMost || !session.account.budget.isRoomy { shrink() }
             session.finished(self, weight)
         }
     }
