@@ -130,8 +130,10 @@ final class NBDSession {
             await output.fail(request, .invalid, self)
             return true
         }
-        guard let slot = await slot(for: request, hasBuffer) else { return false }
         let weight = hasBuffer ? length : weight(of: request)
+        var found = slotAtOnce(weight, hasBuffer)
+        if found == nil { found = await slotLater(weight, hasBuffer) }
+        guard let slot = found else { return false }
         requests += 1
         bytes += weight
         guard hasPayload else {
@@ -158,24 +160,27 @@ final class NBDSession {
         return true
     }
 
-    /// A slot with the memory that the request takes, once the client's limits allow it. Where the budget does not, the
-    /// client's own requests are waited for, and then the request is done with the memory that the slot has. Nil once
-    /// the session closes.
-    private func slot(for request: NBDRequest, _ hasBuffer: Bool) async -> NBDSlot? {
-        let length = Int(request.length)
-        let weight = hasBuffer ? length : weight(of: request)
+    /// A slot with the memory that a request takes, where the client's limits and the budget have it.
+    private func slotAtOnce(_ weight: Int, _ hasBuffer: Bool) -> NBDSlot? {
+        let isAllowed =
+            requests == 0 || (requests < server.limits.requests && bytes + weight <= server.limits.bytes)
+        guard isAllowed, let slot = takeSlot() else { return nil }
+        if slot.reserve(weight, asBuffer: hasBuffer) { return slot }
+        idle.append(slot)
+        return nil
+    }
+
+    /// Waits for the client's own requests until there is one. Where even the last of them has ended and the budget has
+    /// too little, the request is done with the memory that its slot has. Nil once the session closes.
+    private func slotLater(_ weight: Int, _ hasBuffer: Bool) async -> NBDSlot? {
         while requests > 0 {
-            if requests < server.limits.requests, bytes + weight <= server.limits.bytes, let slot = takeSlot() {
-                if hasBuffer ? slot.reserve(length) : slot.reserve(extra: weight) { return slot }
-                idle.append(slot)
-            }
             await room.wait()
             if isClosing { return nil }
+            if let slot = slotAtOnce(weight, hasBuffer) { return slot }
         }
         guard let slot = takeSlot() else { return nil }
-        if hasBuffer ? slot.reserve(length) : slot.reserve(extra: weight) { return slot }
         for other in idle { other.shrink() }
-        _ = hasBuffer ? slot.reserve(length) : slot.reserve(extra: weight)
+        _ = slot.reserve(weight, asBuffer: hasBuffer)
         return slot
     }
 

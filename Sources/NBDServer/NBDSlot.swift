@@ -23,12 +23,10 @@ final class NBDSlot {
     /// How long the buffer is: the longest piece that a request is done in.
     var capacity: Int { buffer.byteCount }
 
-    /// Makes the buffer at least `length` bytes long; false where that cannot be paid, and the request is done in
-    /// pieces. Precondition, here and for the next two: the slot is idle.
-    func reserve(_ length: Int) -> Bool { buffer.reserve(length) }
-
-    /// Pays for what a reply without a buffer will hold; false where that is too much.
-    func reserve(extra bytes: Int) -> Bool {
+    /// Pays for `bytes` of memory: of the buffer, which is made as long, or of a reply beside it. False where the budget
+    /// has too little, and the request is done with what there is. Precondition, here and for `shrink`: the slot is idle.
+    func reserve(_ bytes: Int, asBuffer: Bool) -> Bool {
+        if asBuffer { return buffer.reserve(bytes) }
         guard session.account.charge(bytes) else { return false }
         extra = bytes
         return true
@@ -69,8 +67,10 @@ final class NBDSlot {
                 await session.handle(request, &memory, replyRoom: room)
                 buffer.giveBack(memory)
             }
-            session.account.refund(extra)
-            extra = 0
+            if extra > 0 {
+                session.account.refund(extra)
+                extra = 0
+            }
             buffer.trim()
             session.finished(self, weight)
         }

@@ -50,6 +50,7 @@ public struct RequestBuffer: ~Copyable {
 
     /// The request has ended: what was needed for it alone goes.
     public mutating func trim() {
+        guard byteCount > Self.least else { return }
         if byteCount > Self.keptAtMost || !account.budget.isRoomy { shrink() }
     }
 
