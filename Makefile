@@ -2,7 +2,8 @@
 # make check                      everything that CI checks
 # make crash [STATES=1000000]     crash states of random programs, from where the recorded runs ended (docs/reliability.md)
 # make faults [POINTS=100000]     failed I/Os, likewise
-# make soak                       all of it, with all short programs, and the order of every write
+# make exhaustive                 all short programs: goes on where it ended, and begins anew on another commit
+# make soak [MINUTES=60]          all of these, and the order of every write, for so long
 # make peer [QEMU_IO=qemu-io]     the same judgement on what QEMU writes
 # make kills [KILLS=1000] [FILESYSTEM=ext4]   SIGKILL under load on a file system of its own: ext4, xfs, btrfs (root) or none
 # make mutants                    takes guards out one at a time: a check must notice each
@@ -47,9 +48,8 @@ simulate: deps
 crash: simulate
 	.build/release/simulate crash --states $(STATES) --qemu-every 5000 $(RECORD)
 
-# All short programs, from the first one.
 exhaustive: simulate
-	.build/release/simulate exhaustive --from 0 $(RECORD)
+	.build/release/simulate exhaustive $(RECORD)
 
 faults: simulate
 	.build/release/simulate faults --points $(POINTS) $(RECORD)
@@ -57,7 +57,14 @@ faults: simulate
 audit: simulate
 	.build/release/simulate audit --programs $(PROGRAMS) $(RECORD)
 
-soak: crash exhaustive faults audit
+MINUTES := 60
+QUARTER = --seconds $$(( $(MINUTES) * 15 ))
+
+soak: simulate
+	.build/release/simulate crash $(QUARTER) --qemu-every 5000 $(RECORD)
+	.build/release/simulate exhaustive $(QUARTER) $(RECORD)
+	.build/release/simulate faults $(QUARTER) $(RECORD)
+	.build/release/simulate audit $(QUARTER) $(RECORD)
 
 QEMU_IO := qemu-io
 

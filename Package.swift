@@ -143,7 +143,9 @@ let package = Package(
             [
                 "BlockTestKit", "HostTestKit", "Block", "Bytes", "Qcow2", "Filters", "Graph", "HostStorage", "HostIO",
             ]),
-        tests("SimulationTests", ["Simulation", "BlockTestKit", "Block", "Bytes", "Qcow2", "Filters", "Graph"]),
+        tests(
+            "SimulationTests",
+            ["simulate", "Simulation", "BlockTestKit", "Block", "Bytes", "Qcow2", "Filters", "Graph"]),
         tests("InteropTests", ["JSON", "Simulation", "BlockTestKit", "Bytes"]),
         tests("FuzzTests", ["Fuzzing"]),
         tests("TidyTests", ["QAPI"]),

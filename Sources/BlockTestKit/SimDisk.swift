@@ -85,6 +85,9 @@ public final class SimDisk: Storage {
     public var faults = FaultPlan()
     /// Told of each event as it happens; the disk may be looked at, and nothing more.
     public var onEvent: ((Event) -> Void)?
+    /// Watches the order of all changes from where it is set; whoever drives the context is thrown the first rule that was
+    /// broken.
+    public var audit: OrderAudit?
     /// A full disk: what would make the disk longer than this fails with `noSpace` and changes nothing.
     public var capacity = UInt64.max
     /// What a reader sees now: every completed change.
@@ -296,6 +299,10 @@ public final class SimDisk: Storage {
 
     private func record(_ event: Event) {
         if options.keepsLog { log.append(event) }
+        if let audit {
+            audit.observe(event)
+            if let broken = audit.broken { context.complain(broken) }
+        }
         onEvent?(event)
     }
 }

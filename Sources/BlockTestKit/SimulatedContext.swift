@@ -8,12 +8,15 @@ public enum SimulationFailure: Error, Equatable, CustomStringConvertible {
     case stuck(atNs: UInt64, jobsRun: UInt64)
     /// More jobs ran than any honest test needs: tasks keep waking each other.
     case livelock(jobsRun: UInt64)
+    /// An image was written in an order that a crash may not survive.
+    case disordered(String)
 
     public var description: String {
         switch self {
         case .stuck(let time, let jobs):
             "the simulation is stuck at \(time) ns after \(jobs) jobs: a task waits for ever"
         case .livelock(let jobs): "the simulation does not come to rest: \(jobs) jobs ran"
+        case .disordered(let rule): rule
         }
     }
 }
@@ -44,6 +47,8 @@ public final class SimulatedContext: IOContext, TaskExecutor {
         /// Sorted by deadline, then by age, last first.
         var timers: [Timer] = []
         var random: SeededRandom
+        /// What a disk complains of.
+        var complaint: String?
     }
 
     public let seed: UInt64
@@ -157,8 +162,13 @@ public final class SimulatedContext: IOContext, TaskExecutor {
         }
         try run { outcome.value != nil }
         guard let value = outcome.value else { preconditionFailure("the run ended without an outcome") }
-        return try value.get()
+        let result = try value.get()
+        if let complaint = unsafe state.complaint { throw SimulationFailure.disordered(complaint) }
+        return result
     }
+
+    /// Makes this and every later `complete` that would end well throw.
+    func complain(_ what: String) { unsafe state.complaint = state.complaint ?? what }
 
     private final class Outcome<Value> {
         var value: Result<Value, any Error>?

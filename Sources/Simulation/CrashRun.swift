@@ -73,7 +73,8 @@ public final class CrashRun {
         } catch let error as Violation {
             throw error.told { "step \(step): \($0)\non \(start.name)\n\(program)" }
         } catch let error as SimulationFailure {
-            throw Violation("step \(step): \(error)\non \(start.name)\n\(program)")
+            let kind = if case .disordered = error { Violation.Kind.unordered } else { Violation.Kind.unexpected }
+            throw Violation("step \(step): \(error)\non \(start.name)\n\(program)", kind)
         } catch {
             // A step failed as a whole (opening, closing, a snapshot), and said so.
             reported += 1
@@ -100,15 +101,15 @@ public final class CrashRun {
     private func watch(_ disk: SimDisk) {
         for other in chain.disks { keep(other) }
         if let base = chain.base { keep(base) }
-        let audit = OrderAudit(disk)
-        disk.onEvent = { [self] event in
-            audit.observe(event)
-            if let wrong = audit.violation { fail(wrong) }
+        disk.audit = OrderAudit(disk)
+        disk.onEvent = { [self, unowned disk] event in
+            if let broken = disk.audit?.broken { fail(Violation(broken, .unordered)) }
             if isPoint(event) { showPoint() }
         }
     }
 
     private func keep(_ disk: SimDisk) {
+        disk.audit = nil
         disk.onEvent = { [self] event in
             if case .issued(let change) = event {
                 fail(Violation("a disk that is only read is changed: \(change) (D8)"))

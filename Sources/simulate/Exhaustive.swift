@@ -16,9 +16,10 @@ struct Exhaustive: ParsableCommand {
         let count = all.reduce(0) { $0 + UInt64($1.1.count) }
         let every = max(1, every)
         // Programs are numbered through, one image after the other.
-        let campaign = Campaign(
+        var campaign = Campaign(
             name: every == 1 ? "exhaustive" : "exhaustive, one in \(every)", options: options,
             end: (count + every - 1) / every)
+        campaign.isWhole = true
         try campaign.run(until: { _ in false }) { number throws(Violation) in
             var index = Int(number * every)
             for (start, programs) in all {

@@ -1,26 +1,27 @@
 import Foundation
+import Glibc
 
 /// The table of runs in docs/reliability.md: one row for each kind of run and commit.
-struct RunTable {
+///
+/// A run takes hours, and others write to the page meanwhile: each change reads the page, changes one row and writes the
+/// page, all under a lock (`flock`) on its folder, which scripts/kills and scripts/fuzz take too.
+struct RunTable: Sendable {
     private static let header = "| run | commit | seeds | programs | states | failed I/Os | violations |"
 
     private struct Row {
         let name: String
         let commit: String
         /// The seed after the last one.
-        let next: UInt64
-        let programs: Int
-        let states: Int
-        let points: Int
-        let violations: Int
+        var next: UInt64
+        /// Programs, states, failed I/Os, violations.
+        var counts: [Int]
 
         var text: String {
-            "| \(name) | \(commit) | ..<\(next) | \(programs) | \(states) | \(points) | \(violations) |"
+            "| \(name) | \(commit) | ..<\(next) | " + counts.map(String.init).joined(separator: " | ") + " |"
         }
 
-        init(_ name: String, _ commit: String, _ next: UInt64, _ numbers: [Int]) {
-            (self.name, self.commit, self.next) = (name, commit, next)
-            (programs, states, points, violations) = (numbers[0], numbers[1], numbers[2], numbers[3])
+        init(_ name: String, _ commit: String) {
+            (self.name, self.commit, next, counts) = (name, commit, 0, [0, 0, 0, 0])
         }
 
         init?(_ line: String) {
@@ -28,54 +29,65 @@ struct RunTable {
             guard cells.count == 7, cells[2].hasPrefix("..<"), let next = UInt64(cells[2].dropFirst(3)) else {
                 return nil
             }
-            let numbers = cells[3...].compactMap { Int($0) }
-            guard numbers.count == 4 else { return nil }
-            self.init(cells[0], cells[1], next, numbers)
+            let counts = cells[3...].compactMap { Int($0) }
+            guard counts.count == 4 else { return nil }
+            (name, commit, self.next, self.counts) = (cells[0], cells[1], next, counts)
         }
     }
 
     private let path: String
-    private let before: [String]
-    private var rows: [Row]
-    private let after: [String]
+    /// What was checked out when the run began.
+    let commit: String
 
-    init(path: String) throws {
+    /// The commit is found out where it is not given.
+    init(path: String, commit: String? = nil) throws {
         self.path = path
+        self.commit = try commit ?? Self.checkedOut(besides: path)
+        _ = try lines()
+    }
+
+    /// Where the runs of this name ended: on any commit, or only on this one.
+    func nextSeed(of name: String, anyCommit: Bool = true) throws -> UInt64? {
+        let (lines, rows) = try lines()
+        return lines[rows].compactMap(Row.init).filter { $0.name == name && (anyCommit || $0.commit == commit) }
+            .map(\.next).max()
+    }
+
+    /// Adds to the row of this kind of run and the commit, which then ends at `next`, and leaves all else on the page as it
+    /// now is.
+    func add(_ tally: Tally, name: String, next: UInt64) throws {
+        let folder = URL(filePath: path).deletingLastPathComponent().path()
+        guard let lock = FileHandle(forReadingAtPath: folder) else {
+            throw CocoaError(.fileReadNoSuchFile, userInfo: [NSFilePathErrorKey: folder])
+        }
+        defer { try? lock.close() }
+        while flock(lock.fileDescriptor, LOCK_EX) != 0 {
+            guard errno == EINTR else { throw CocoaError(.fileLocking, userInfo: [NSFilePathErrorKey: folder]) }
+        }
+        var (lines, rows) = try lines()
+        let place = rows.first { Row(lines[$0]).map { $0.name == name && $0.commit == commit } ?? false }
+        var row = place.flatMap { Row(lines[$0]) } ?? Row(name, commit)
+        row.next = next
+        let more = [tally.programs, tally.states, tally.points, tally.violationCount]
+        row.counts = zip(row.counts, more).map(+)
+        if let place { lines[place] = row.text } else { lines.insert(row.text, at: rows.upperBound) }
+        try lines.joined(separator: "\n").write(toFile: path, atomically: true, encoding: .utf8)
+    }
+
+    /// The page, and which of its lines are the table's rows.
+    private func lines() throws -> (lines: [String], rows: Range<Int>) {
         let lines = try String(contentsOfFile: path, encoding: .utf8).components(separatedBy: "\n")
-        guard let header = lines.firstIndex(of: Self.header) else {
+        guard let header = lines.firstIndex(of: Self.header), header + 2 <= lines.count else {
             throw CocoaError(
                 .fileReadCorruptFile, userInfo: [NSDebugDescriptionErrorKey: "no table of runs in \(path)"])
         }
-        let body = lines[(header + 2)...].prefix { $0.hasPrefix("|") }
-        before = Array(lines[..<(header + 2)])
-        rows = body.compactMap(Row.init)
-        after = Array(lines[body.endIndex...])
-    }
-
-    func nextSeed(of name: String) -> UInt64? {
-        rows.filter { $0.name == name }.map(\.next).max()
-    }
-
-    /// Adds to the row of this kind of run and the commit that is checked out, and writes the page.
-    mutating func add(_ tally: Tally, name: String, seeds: Range<UInt64>) throws {
-        let commit = try commit()
-        let index = rows.firstIndex { $0.name == name && $0.commit == commit }
-        let old = index.map { rows[$0] }
-        let row = Row(
-            name, commit, seeds.upperBound,
-            [
-                tally.programs + (old?.programs ?? 0), tally.states + (old?.states ?? 0),
-                tally.points + (old?.points ?? 0), tally.violationCount + (old?.violations ?? 0),
-            ])
-        if let index { rows[index] = row } else { rows.append(row) }
-        try (before + rows.map(\.text) + after).joined(separator: "\n")
-            .write(toFile: path, atomically: true, encoding: .utf8)
+        return (lines, header + 2..<lines[(header + 2)...].prefix { $0.hasPrefix("|") }.endIndex)
     }
 
     /// The commit that is checked out, marked where anything but the page itself differs from it.
-    private func commit() throws -> String {
-        let (name, _) = try Self.git("rev-parse", "--short=7", "HEAD")
-        let (_, status) = try Self.git("diff", "--quiet", "HEAD", "--", ".", ":!\(path)")
+    private static func checkedOut(besides path: String) throws -> String {
+        let (name, _) = try git("rev-parse", "--short=7", "HEAD")
+        let (_, status) = try git("diff", "--quiet", "HEAD", "--", ".", ":!\(path)")
         return status == 0 ? name : name + "-dirty"
     }
 

@@ -65,7 +65,7 @@ import Testing
     func short() throws {
         let disk = disk()
         disk.faults.add(Fault([.write], error: .noSpace, effect: .short))
-        try context.complete {
+        _ = try context.complete {
             await #expect(throws: BlockError.noSpace) {
                 try await disk.write([UInt8](repeating: 1, count: 2048), at: 512)
             }

@@ -23,6 +23,8 @@ struct StressTests {
         let seed: UInt64
         var model = DiskModel(length: StressTests.size)
         var disks: [String: SimDisk] = [:]
+        /// In half of the runs discards are carried out, in the others they may be left.
+        var common: CommonOptions { CommonOptions(discard: seed % 2 == 0 ? .unmap : .ignore) }
         var running = StressTests.clients
         /// The clients' way to the disk; nil while the export is gone.
         var root: BlockRoot?
@@ -43,6 +45,7 @@ struct StressTests {
             options.backingFile = backing
             options.backingFormat = backing == nil ? nil : "qcow2"
             try await Qcow2Create.create(on: disk, options)
+            disk.audit = OrderAudit(disk)
             bench.host.add(name, disk)
         }
 
@@ -63,7 +66,7 @@ struct StressTests {
             let root = try await bench.attach(node, writable: false)
             let bytes = try await root.bytes(at: 0, count: Int(root.length))
             #expect(model.length == root.length, "seed \(seed)")
-            #expect(model.mismatch(bytes, at: 0) == nil, "seed \(seed)")
+            #expect(model.observe(bytes, at: 0) == nil, "seed \(seed)")
             await bench.graph.detach(root)
         }
     }
@@ -88,7 +91,7 @@ struct StressTests {
     private func request(_ range: ByteRange, _ random: inout SeededRandom, _ run: Run, _ root: BlockRoot)
         async throws(BlockError)
     {
-        switch random.below(10) {
+        switch random.below(11) {
         case 0...4:
             let bytes = random.bytes(Int(range.count))
             try await root.write(bytes, at: range.start, flags: random.chance(10) ? .fua : [])
@@ -96,10 +99,14 @@ struct StressTests {
         case 5:
             try await root.zero(range, flags: random.chance(50) ? .mayUnmap : [])
             run.model.zero(range)
-        case 6: try await root.flush()
+        case 6:
+            try await root.discard(range)
+            run.model.discard(range)
+        case 7: try await root.flush()
         default:
             let bytes = try await root.bytes(at: range.start, count: Int(range.count))
-            if let mismatch = run.model.mismatch(bytes, at: range.start) {
+            // What a discard left, zeros or what was there, has to stay so once it is seen.
+            if let mismatch = run.model.observe(bytes, at: range.start) {
                 Issue.record("seed \(run.seed): \(mismatch)")
             }
         }
@@ -119,7 +126,7 @@ struct StressTests {
             switch random.below(6) {
             case 0:
                 options.cacheSize = 65536 << random.below(4)
-                try await graph.reopen([NodeOptions(.qcow2(options), nodeName: name)])
+                try await graph.reopen([NodeOptions(.qcow2(options), nodeName: name, common: run.common)])
             case 1:
                 let text = await run.bench.failure {
                     try await graph.reopen([NodeOptions(.qcow2(options), nodeName: name, common: .readOnly)])
@@ -142,7 +149,7 @@ struct StressTests {
                 guard top < 8 else { break }
                 top += 1
                 try await run.addImage("\(top)", backing: "\(top - 1)")
-                try await graph.add(Make.qcow2("n\(top)", "\(top)", backing: BackingReference.none))
+                try await graph.add(Make.qcow2("n\(top)", "\(top)", backing: BackingReference.none, run.common))
                 try await graph.snapshot(node: name, overlay: "n\(top)")
             }
         }
@@ -155,7 +162,7 @@ struct StressTests {
         let run = Run(seed)
         try run.bench.run {
             try await run.addImage("0", backing: nil)
-            try await run.bench.graph.add(Make.qcow2("n0", "0"))
+            try await run.bench.graph.add(Make.qcow2("n0", "0", run.common))
             try await run.attach("n0")
             for index in 0..<Self.clients {
                 run.bench.context.spawn {

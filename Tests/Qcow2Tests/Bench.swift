@@ -25,14 +25,17 @@ final class Bench {
         }
     }
 
+    /// Every write is held against the rules of order, where the test does not say that the image is damaged.
     init(
         _ contents: SparseBytes, seed: UInt64 = 1, options: Options = Options(), backing: SparseBytes? = nil,
-        limits: StorageLimits? = nil, disk diskOptions: SimDisk.Options? = nil
+        limits: StorageLimits? = nil, disk diskOptions: SimDisk.Options? = nil,
+        isDamaged: Bool = false
     ) throws {
         context = SimulatedContext(seed: seed)
         var diskOptions = diskOptions ?? SimDisk.Options(seed: seed)
         if let limits { diskOptions.limits = limits }
         disk = SimDisk(context, contents: contents, diskOptions)
+        if !isDamaged { disk.audit = OrderAudit(disk) }
         self.backing = backing.map { MemoryStorage($0) }
         (image, io) = try Self.open(context, disk, self.backing, options, seen.observer)
     }

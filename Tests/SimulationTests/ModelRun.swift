@@ -92,13 +92,9 @@ final class ModelRun {
 
     /// Every write to the top image is held against the rules of order.
     private func watch() {
-        for disk in chain.disks { disk.onEvent = nil }
+        for disk in chain.disks { disk.audit = nil }
         let disk = chain.disks[chain.top]
-        let audit = OrderAudit(disk)
-        disk.onEvent = { [weak self] event in
-            audit.observe(event)
-            if let wrong = audit.violation { self?.fail("\(wrong)") }
-        }
+        disk.audit = OrderAudit(disk)
     }
 
     /// Closes an image and looks at what it left behind.

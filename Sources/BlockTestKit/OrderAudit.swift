@@ -1,5 +1,4 @@
 import Block
-public import BlockTestKit
 import Bytes
 
 /// Watches the disk of one qcow2 image and holds every change against the rules of order (docs/reliability.md) when it is
@@ -9,13 +8,13 @@ import Bytes
 /// It reads the disk with `MiniCheck`, in two states: what is durable, and what the program believes there is (all that
 /// was issued). What the format does in memory it does not know.
 public final class OrderAudit {
-    /// The first rule that was broken.
-    public private(set) var violation: Violation?
+    /// The first rule that was broken, and how.
+    public private(set) var broken: String?
     /// Changes that were looked at, and those of them that touched metadata.
     public private(set) var changes = 0
     public private(set) var metadataChanges = 0
 
-    private let disk: SimDisk
+    private unowned let disk: SimDisk
     private var durable: MiniCheck
     /// What the program believes; nil where it must be read again.
     private var latest: MiniCheck?
@@ -35,7 +34,7 @@ public final class OrderAudit {
 
     /// Told of each event of the disk as it happens.
     public func observe(_ event: SimDisk.Event) {
-        guard violation == nil else { return }
+        guard broken == nil else { return }
         switch event {
         case .issued(let operation): issued(operation)
         case .reading(let id, let range): reads[id] = range
@@ -50,8 +49,7 @@ public final class OrderAudit {
     }
 
     private func broken(_ rule: String, _ what: String, _ operation: SimDisk.Operation) {
-        violation =
-            violation ?? Violation("\(rule): \(what), by \(operation.change.name) \(operation.range)", .unordered)
+        broken = broken ?? "\(rule): \(what), by \(operation.change.name) \(operation.range)"
     }
 
     // MARK: a change
