@@ -34,8 +34,12 @@ final class RefusingCommands: QMPCommands {
     func blockdevCloseTray(_ arguments: BlockdevCloseTrayArguments) async throws(QMPError) { throw Self.reached }
     func blockdevRemoveMedium(_ arguments: BlockdevRemoveMediumArguments) async throws(QMPError) { throw Self.reached }
     func blockdevInsertMedium(_ arguments: BlockdevInsertMediumArguments) async throws(QMPError) { throw Self.reached }
-    func xBlockdevRemoveMedium(_ arguments: XBlockdevRemoveMediumArguments) async throws(QMPError) { throw Self.reached }
-    func xBlockdevInsertMedium(_ arguments: XBlockdevInsertMediumArguments) async throws(QMPError) { throw Self.reached }
+    func xBlockdevRemoveMedium(_ arguments: XBlockdevRemoveMediumArguments) async throws(QMPError) {
+        throw Self.reached
+    }
+    func xBlockdevInsertMedium(_ arguments: XBlockdevInsertMediumArguments) async throws(QMPError) {
+        throw Self.reached
+    }
     func blockdevChangeMedium(_ arguments: BlockdevChangeMediumArguments) async throws(QMPError) { throw Self.reached }
     func eject(_ arguments: EjectArguments) async throws(QMPError) { throw Self.reached }
     func change(_ arguments: ChangeArguments) async throws(QMPError) { throw Self.reached }
@@ -45,7 +49,9 @@ final class RefusingCommands: QMPCommands {
     func objectAdd(_ arguments: ObjectOptions) async throws(QMPError) { throw Self.reached }
     func objectDel(_ arguments: ObjectDelArguments) async throws(QMPError) { throw Self.reached }
     func getfd(_ arguments: GetfdArguments, from client: any QMPClient) async throws(QMPError) { throw Self.reached }
-    func closefd(_ arguments: ClosefdArguments, from client: any QMPClient) async throws(QMPError) { throw Self.reached }
+    func closefd(_ arguments: ClosefdArguments, from client: any QMPClient) async throws(QMPError) {
+        throw Self.reached
+    }
     func addFd(_ arguments: AddFdArguments, from client: any QMPClient) async throws(QMPError) -> AddfdInfo {
         throw Self.reached
     }
