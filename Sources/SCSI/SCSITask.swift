@@ -1,4 +1,3 @@
-
 /// An initiator port's relation to the target (SAM's I_T nexus), made by the transport and held by it as long as it
 /// lasts. Reservations and unit attentions are kept by it.
 public final class SCSINexus {
