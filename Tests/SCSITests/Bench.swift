@@ -70,7 +70,7 @@ final class Bench {
     /// The nexus that commands come by where a test names none; what it found at its beginning is read.
     private(set) var nexus: SCSINexus
     /// What rooms hold before a command fills them.
-    static let poison: UInt8 = 0xA5
+    var poison: UInt8 = 0xA5
 
     init(_ drive: FakeDrive, seed: UInt64 = 0) {
         context = SimulatedContext(seed: seed)
@@ -126,7 +126,7 @@ final class Bench {
         let plan = target.plan(command)
         var sent: [UInt8] = []
         if case .fromInitiator(let count) = plan { sent = Array(data.prefix(count)) }
-        var room = [UInt8](repeating: Self.poison, count: plan.dataInLimit)
+        var room = [UInt8](repeating: poison, count: plan.dataInLimit)
         let outcome = await run(command, sent, &room)
         return Reply(plan: plan, outcome: outcome, data: Array(room.prefix(outcome.dataInCount)))
     }
