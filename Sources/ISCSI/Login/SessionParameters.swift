@@ -133,7 +133,8 @@ extension SessionParameters {
     mutating func answer(_ offers: TextKeys, isDiscovery: Bool) -> TextKeys {
         var answers = TextKeys()
         // The first burst may not pass the longest one, whichever comes first in the text.
-        let pairs = offers.pairs.filter { $0.key == "MaxBurstLength" } + offers.pairs.filter { $0.key != "MaxBurstLength" }
+        let pairs =
+            offers.pairs.filter { $0.key == "MaxBurstLength" } + offers.pairs.filter { $0.key != "MaxBurstLength" }
         for pair in pairs {
             if let answer = answer(pair, isDiscovery) { answers.append(pair.key, answer) }
         }

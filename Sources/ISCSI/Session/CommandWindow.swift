@@ -20,7 +20,9 @@ struct CommandWindow: Equatable, Sendable {
     }
 
     mutating func arrive(_ number: UInt32) -> Arrival {
-        guard !SerialNumber.isBefore(number, expCmdSN), !SerialNumber.isBefore(maxCmdSN, number) else { return .outside }
+        guard !SerialNumber.isBefore(number, expCmdSN), !SerialNumber.isBefore(maxCmdSN, number) else {
+            return .outside
+        }
         if number == expCmdSN {
             expCmdSN &+= 1
             return .next

@@ -73,7 +73,8 @@ final class ISCSITask {
         (tag, lun, isImmediate) = (pdu.tag, pdu.lun, pdu.isImmediate)
         (reads, writes, expectedLength) = (pdu.reads, pdu.writes, pdu.expectedLength)
         let command = SCSICommand(
-            nexus: nexus, lun: pdu.lun, cdb: pdu.cdb, attribute: SCSICommand.Attribute(rawValue: pdu.attribute) ?? .simple,
+            nexus: nexus, lun: pdu.lun, cdb: pdu.cdb,
+            attribute: SCSICommand.Attribute(rawValue: pdu.attribute) ?? .simple,
             expectedLength: UInt64(pdu.expectedLength))
         plan = target.plan(command)
         self.command = command
