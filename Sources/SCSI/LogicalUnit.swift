@@ -71,7 +71,7 @@ final class LogicalUnit {
         }
         let traits = operations.rows[index].traits
         if !attentions.isEmpty, !traits.contains(.ignoresAttention) { try takeAttention(of: nexus) }
-        if reserver != nil || reservations.type != nil {
+        if reserver != nil || reservations.kind != nil {
             try checkReservation(nexus, operations.rows[index].access)
         }
         if traits.contains(.needsProvisioning), !isThin { throw .check(.invalidOperationCode) }

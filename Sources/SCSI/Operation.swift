@@ -19,7 +19,7 @@ struct Operation: Sendable {
 
     init(
         _ code: UInt8, action: UInt16? = nil, _ name: String, _ usage: String, _ transfer: Transfer, _ access: Access,
-        _ traits: Traits = [], _ handler: Handler
+        _ traits: Traits = [], by handler: Handler
     ) {
         self.code = code
         self.action = action
@@ -66,9 +66,13 @@ struct Operation: Sendable {
         static let changesMedium = Traits(rawValue: 4)
         /// Only where blocks can be unmapped.
         static let needsProvisioning = Traits(rawValue: 8)
+        /// Waits for the commands before it and holds up those behind it, as if it were ordered: once it has changed who
+        /// may write, nothing of an earlier writer is under way.
+        static let runsAlone = Traits(rawValue: 16)
         /// Carried out with the whole blocks that came, where fewer did than the command names: the transport tells the
         /// initiator how many are missing.
-        static let takesPart = Traits(rawValue: 128)
+        static let takesPart = Traits(rawValue: 32)
+        static let writes: Traits = [.needsMedium, .changesMedium]
     }
 
     /// What a command moves, from its bytes.
@@ -171,6 +175,11 @@ struct OperationTable: Sendable {
         var end = Int(start) + 1
         while end < rows.count, rows[end].code == code { end += 1 }
         return rows[Int(start)..<end]
+    }
+
+    func runsAlone(_ cdb: CDB) -> Bool {
+        let start = first[Int(cdb.code)]
+        return start != Self.none && rows[Int(start)].traits.contains(.runsAlone)
     }
 
     /// The index of a command's row. A service action stands in the low five bits of byte 1.

@@ -104,7 +104,7 @@ public final class SCSITarget {
     /// come is refused as a whole (INVALID FIELD IN COMMAND INFORMATION UNIT).
     public func execute(_ command: SCSICommand, dataOut: RawSpan, dataIn: inout MutableRawSpan) async -> SCSIOutcome {
         guard let unit = unit(at: command.lun) else { return absentOutcome(command, &dataIn) }
-        let isOrdered = command.attribute == .ordered
+        let isOrdered = command.attribute == .ordered || unit.operations.runsAlone(command.cdb)
         if isOrdered {
             await unit.tasks.enterOrdered()
         } else if !unit.tasks.enterAtOnce() {

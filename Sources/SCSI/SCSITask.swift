@@ -6,8 +6,11 @@ public final class SCSINexus {
     public let initiatorPort: String
     /// The TransportID of SPC-4 7.6.4 that names the port, already encoded.
     public let transportID: [UInt8]
+    /// What registrations are kept by.
+    let port: PortID
 
     public init(initiatorPort: String, transportID: [UInt8]) {
+        port = PortID(transportID)
         self.initiatorPort = initiatorPort
         self.transportID = transportID
     }
