@@ -56,6 +56,7 @@ let package = Package(
         // Layer 0: bytes, text and the system, no ideas of disks.
         .target(name: "CLinux", linkerSettings: [.linkedLibrary("uring")]),
         .systemLibrary(name: "CCodecs", path: "Sources/CCodecs"),
+        .systemLibrary(name: "CDigests", path: "Sources/CDigests"),
         // Apart from CLinux, whose _GNU_SOURCE does not go together with Foundation's view of the same headers.
         .target(name: "CProgram"),
         room("Bytes"),
@@ -68,16 +69,18 @@ let package = Package(
         room("QMPTypes", ["JSON"], plugins: ["QAPIPlugin"]),
         // Layer 2: what holds bytes and what maps them.
         room("Codecs", ["CCodecs", "Bytes"]),
+        room("Digests", ["CDigests", "Bytes"]),
+        room("Streams", ["Bytes", "Block"]),
         room("HostStorage", ["CLinux", "Bytes", "Block", "HostIO", log]),
         room("Qcow2", ["Bytes", "Block", "Codecs", log]),
         room("Filters", ["Bytes", "Block"]),
         // Layer 3: nodes and what uses them.
         room("Graph", ["Bytes", "Block", "Filters", "Qcow2", log]),
-        room("Devices", ["Bytes", "Block", "Graph", log]),
-        room("NBDServer", ["Bytes", "Block", "NBDWire", log]),
+        room("Devices", ["Bytes", "Block", "Filters", "Graph", log]),
+        room("NBDServer", ["Bytes", "Block", "NBDWire", "Streams", log]),
         room("SCSI", ["Bytes", "Block", "Devices", log]),
         // Layer 4: the monitor, the image tool and iSCSI, as libraries.
-        room("ISCSI", ["Bytes", "Block", "SCSI", log]),
+        room("ISCSI", ["Bytes", "Block", "Digests", "Streams", "SCSI", log]),
         room("Monitor", ["Bytes", "JSON", "Block", "QMPTypes", log]),
         room("Image", ["Bytes", "JSON", "Block", "Qcow2", "Graph"]),
         // Layer 5: the only place where all parts meet.
@@ -106,8 +109,7 @@ let package = Package(
             "Fuzzing",
             [
                 "Bytes", "JSON", "QAPI", "Block", "HostIO", "NBDWire", "QMPTypes", "Codecs", "Qcow2", "Graph",
-                "NBDServer",
-                "Image", "Daemon", "BlockTestKit",
+                "NBDServer", "Digests", "Devices", "SCSI", "ISCSI", "Image", "Daemon", "BlockTestKit",
             ]),
         .executableTarget(
             name: "fuzz", dependencies: ["Fuzzing", log],
@@ -127,10 +129,11 @@ let package = Package(
             "HostStorageTests", ["HostStorage", "HostIO", "Block", "Bytes", "BlockTestKit", "HostTestKit"]),
         tests("Qcow2Tests", ["Qcow2", "Block", "Bytes", "BlockTestKit"]),
         tests("GraphTests", ["Graph", "Filters", "Qcow2", "Block", "Bytes", "BlockTestKit"]),
-        tests("NBDServerTests", ["NBDServer", "NBDWire", "Block", "Bytes", "BlockTestKit"]),
+        tests("DigestsTests", ["Digests", "Bytes"]),
+        tests("NBDServerTests", ["NBDServer", "NBDWire", "Streams", "Block", "Bytes", "BlockTestKit"]),
         tests("DevicesTests", ["Devices", "Graph", "Filters", "Qcow2", "Block", "Bytes", "BlockTestKit"]),
         tests("SCSITests", ["SCSI", "Devices", "Block", "Bytes", "BlockTestKit"]),
-        tests("ISCSITests", ["ISCSI", "SCSI", "Devices", "Block", "Bytes", "BlockTestKit"]),
+        tests("ISCSITests", ["ISCSI", "SCSI", "Devices", "Digests", "Block", "Bytes", "BlockTestKit"]),
         tests("MonitorTests", ["Monitor", "QMPTypes", "JSON", "Block", "Bytes", "BlockTestKit"]),
         tests("ImageTests", ["Image", "JSON", "Qcow2", "Block", "Bytes", "BlockTestKit"]),
         tests("NacreTests", ["nacre", "Daemon", "Image", "JSON"]),

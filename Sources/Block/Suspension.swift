@@ -27,6 +27,23 @@ public func suspend<Value: Sendable>(_ body: (Suspension<Value>) -> Void) async 
     }
 }
 
+/// Where one task waits for its next work. Confined to one IOContext.
+public final class Parking {
+    private var parked: Suspension<Void>?
+
+    public init() {}
+
+    /// Parks the running task until it is woken. Whether there is work must be looked at before and afterwards.
+    public func park() async { await suspend { parked = $0 } }
+
+    /// Without effect where nobody is parked.
+    public func wake() {
+        guard let suspension = parked else { return }
+        parked = nil
+        suspension.resume()
+    }
+}
+
 /// Tasks that wait for a condition, first come first woken. Confined to one IOContext.
 public final class WaitQueue {
     private var waiting: [Suspension<Void>] = []

@@ -22,6 +22,8 @@ public final class BlockRoot: Storage {
     private let idle = WaitQueue()
     private let resumed = WaitQueue()
     private let observer: GraphObserver
+    /// Told when the node, or an overlay put on it, has another length. Must not call back into the graph.
+    public var onLengthChange: (() -> Void)?
 
     init(
         _ id: RootID, name: String, nodeName: String, target: any Storage, used: Permissions, shared: Permissions,
@@ -67,8 +69,10 @@ public final class BlockRoot: Storage {
     /// Sends requests another way. Only while drained.
     func retarget(_ target: any Storage, nodeName: String) {
         precondition(inFlight == 0, "a root moves while requests are under way")
+        let old = length
         self.target = target
         self.nodeName = nodeName
+        if length != old { onLengthChange?() }
     }
 
     /// Every request from now on is refused; those that wait are, too.

@@ -21,8 +21,24 @@ extension Change {
         place.isImplicit = true
         place.within = try folders(for: path, namedBy: imagePath)
         let format = try await statedFormat(image, path, imagePath, place)
-        let options = try backingOptions(path, format: format)
+        let options = try fileOptions(path, format: format)
         graph.observer.onBackingOpened(path, imagePath)
+        return options
+    }
+
+    /// What a file that a command names is opened as; without a format that is told by its content, as QEMU does.
+    func options(filename: String, format: String?, _ common: CommonOptions) async throws(OpenError) -> NodeOptions {
+        var path = filename
+        // An unknown format is told before a missing file.
+        if let format { _ = try fileOptions(path, format: format) }
+        if let word = PathText.protocolName(path) {
+            guard word == "file" else { throw OpenError("Unknown protocol '\(word)'") }
+            path.removeFirst("file:".count)
+        }
+        var stated = format
+        if stated == nil { stated = try await probe(path, within: nil) }
+        var options = try fileOptions(path, format: stated ?? "raw")
+        options.common = common
         return options
     }
 
@@ -75,12 +91,17 @@ extension Change {
                 "'\(imagePath)' does not state the format of '\(path)', and it is not guessed; name it in 'backing', or "
                     + "record it with qemu-img rebase -u -F")
         }
+        return try await probe(path, within: place.within)
+    }
+
+    /// Tells a file's format by its first bytes: qcow2 or raw.
+    private func probe(_ path: String, within: [String]?) async throws(OpenError) -> String {
         var flags = NodeFlags()
         flags.isReadOnly = true
         flags.forceShare = true
         let spec = FileSpec(
             FileDriverOptions(filename: path), isDevice: graph.configuration.opener.isDevice(path), flags,
-            within: place.within)
+            within: within)
         let file = try await graph.configuration.opener.open(spec)
         let walker = BlockIO(context: graph.context, driver: .storage(file), options: .init(isReadOnly: true))
         var buffer = AlignedBuffer(byteCount: Int(min(file.length, 512)))
@@ -96,7 +117,7 @@ extension Change {
         return buffer.byteCount >= 4 && buffer.bytes.bigEndian(UInt32.self, at: 0) == Header.magic ? "qcow2" : "raw"
     }
 
-    private func backingOptions(_ path: String, format: String) throws(OpenError) -> NodeOptions {
+    private func fileOptions(_ path: String, format: String) throws(OpenError) -> NodeOptions {
         let own = FileDriverOptions(filename: path)
         let isDevice = graph.configuration.opener.isDevice(path)
         let file = ChildReference.options(NodeOptions(isDevice ? .hostDevice(own) : .file(own)))

@@ -29,6 +29,7 @@ extension Graph {
         for root in swap.drained { await root.settle() }
         do throws(OpenError) {
             try await prepare(change, &swap)
+            try change.confirm()
         } catch {
             for step in swap.undo.reversed() { await step() }
             for root in swap.drained { root.resume() }
@@ -47,7 +48,11 @@ extension Graph {
         var changed = Set<NodeID>()
         let (oldFlags, newFlags) = (value.allFlags(), planned.allFlags())
         for (id, node) in planned.nodes {
-            guard let old = value.nodes[id] else { continue }
+            guard let old = value.nodes[id] else {
+                // Opened by this change, and already something else than it was opened as: an overlay with one on top.
+                if let flags = change.openedFlags[id], flags != newFlags[id] { changed.insert(id) }
+                continue
+            }
             if old.edges != node.edges || old.driver != node.driver || oldFlags[id] != newFlags[id] {
                 changed.insert(id)
             }
@@ -91,7 +96,7 @@ extension Graph {
     }
 
     private func prepareFile(_ id: NodeID, _ change: Change, _ swap: inout Swap) async throws(OpenError) {
-        guard let file = live[id]?.host, let spec = fileSpec(of: id, in: change.value),
+        guard let file = change.live(id)?.host, let spec = fileSpec(of: id, in: change.value),
             spec != fileSpec(of: id, in: value)
         else { return }
         do {
@@ -110,7 +115,7 @@ extension Graph {
 
     /// Images that shall be read-only, or are opened anew, write back what they have.
     private func quiesceImage(_ id: NodeID, _ change: Change, _ swap: inout Swap) async throws(OpenError) {
-        guard let image = live[id]?.image, !image.isReadOnly else { return }
+        guard let image = change.live(id)?.image, !image.isReadOnly else { return }
         guard change.value.flags(of: id).isReadOnly || needsNewImage(id, change) else { return }
         do {
             try await image.setReadOnly(true)
@@ -118,7 +123,7 @@ extension Graph {
             throw OpenError(change.flushFailure ?? error.message, cause: error.cause)
         }
         let observer = self.observer
-        let name = value.name(of: id)
+        let name = change.value.name(of: id)
         swap.undo.append {
             do throws(OpenError) { try await image.setReadOnly(false) } catch {
                 observer.onWarning("\(name): \(error.message)")
@@ -188,7 +193,8 @@ extension Graph {
         for (id, root) in change.newRoots { roots[id] = root }
         for id in Array(roots.keys) {
             guard let planned = value.roots[id] else {
-                roots[id] = nil
+                // What waits for the swap belongs to what was there before, and is refused.
+                roots.removeValue(forKey: id)?.close()
                 continue
             }
             guard let root = roots[id], let walker = live[planned.node]?.walker else { continue }
@@ -196,6 +202,7 @@ extension Graph {
                 root.retarget(walker, nodeName: value.name(of: planned.node))
             }
         }
+        change.onSwap()
         return released
     }
 }

@@ -60,6 +60,7 @@ extension Change {
         let walker = graph.makeWalker(
             driver, node, flags, child: { self.live($0)?.walker }, host: { self.live($0)?.host })
         opened[id] = LiveNode(driver, walker: walker, name: node.name)
+        openedFlags[id] = value.flags(of: id)
     }
 
     /// Opens a child, or finds it.

@@ -38,40 +38,37 @@ extension Graph {
     ]
 
     /// Everything that was written before a snapshot is in the base.
-    func flushForSnapshot(_ base: NodeID) async throws(OpenError) {
-        guard let node = live[base], !value.flags(of: base).isReadOnly else { return }
+    func flushForSnapshot(_ base: NodeID, in change: Change) async throws(OpenError) {
+        guard let node = change.live(base), !change.value.flags(of: base).isReadOnly else { return }
         do { try await node.walker.flush() } catch {
             throw OpenError("An IO error has occurred", cause: error)
         }
     }
 
     /// Plans `blockdev-snapshot-sync`: checks, makes the overlay's file, opens it without backing, and puts it on.
-    func plan(_ request: SnapshotSyncRequest, in change: Change) async throws(OpenError) {
-        let base = try lookUpForSnapshot(request)
-        try value.checkNotBlocked(base)
-        try await flushForSnapshot(base)
+    func planSnapshot(_ request: SnapshotSyncRequest, in change: Change) async throws(OpenError) {
+        // `device` wins where it exists.
+        let base = try change.value.lookUp(device: request.device, nodeName: request.nodeName)
+        try change.value.checkNotBlocked(base)
+        try await flushForSnapshot(base, in: change)
         if request.nodeName != nil, request.snapshotNodeName == nil { throw OpenError("New overlay node-name missing") }
         if let name = request.snapshotNodeName {
-            if value.find(name) != nil { throw OpenError("New overlay node-name already in use") }
-            try value.checkNewName(name)
+            if change.value.isFound(name) { throw OpenError("New overlay node-name already in use") }
+            try change.value.checkNewName(name)
         }
         let format = request.format ?? "qcow2"
-        let baseFlags = value.flags(of: base)
-        if request.mode == .absolutePaths { try await createOverlay(request, format: format, on: base) }
+        let baseFlags = change.value.flags(of: base)
+        if request.mode == .absolutePaths { try await createOverlay(request, format: format, on: base, in: change) }
         let overlay = try await change.open(
             overlayOptions(request, format: format, like: baseFlags), OpenPlace.root)
         if request.mode == .absolutePaths {
             // The name that was recorded means the base, however it is spelt.
             change.value.nodes[overlay]?.ownBacking = base
         }
-        // Without this the overlay of a node that nothing uses would go as soon as it came.
-        change.value.nodes[overlay]?.isMonitorOwned = !configuration.actsAsQEMU
+        // Without this the overlay of a node that nothing uses would go as soon as it came. A device's goes with it.
+        let isMedium = change.value.deviceOrNodeName(of: base) != change.value.name(of: base)
+        change.value.nodes[overlay]?.isMonitorOwned = !configuration.actsAsQEMU && !isMedium
         try change.planSnapshot(of: base, overlay: overlay)
-    }
-
-    /// `device` wins where it exists; there are no devices yet.
-    private func lookUpForSnapshot(_ request: SnapshotSyncRequest) throws(OpenError) -> NodeID {
-        try value.lookUp(device: request.device, nodeName: request.nodeName)
     }
 
     private func overlayOptions(_ request: SnapshotSyncRequest, format: String, like base: NodeFlags)
@@ -92,8 +89,10 @@ extension Graph {
         return NodeOptions(driver, nodeName: request.snapshotNodeName, common: common)
     }
 
-    private func createOverlay(_ request: SnapshotSyncRequest, format: String, on base: NodeID) async throws(OpenError)
-    {
+    private func createOverlay(
+        _ request: SnapshotSyncRequest, format: String, on base: NodeID, in change: Change
+    ) async throws(OpenError) {
+        let value = change.value
         guard let creator = configuration.creator else { throw OpenError("This graph cannot create images") }
         guard Self.drivers.contains(format) else { throw OpenError("Unknown file format '\(format)'") }
         if let word = PathText.protocolName(request.snapshotFile) { throw OpenError("Unknown protocol '\(word)'") }
@@ -108,7 +107,7 @@ extension Graph {
         if name == request.snapshotFile {
             throw OpenError("Error: Trying to create an image with the same filename as the backing file")
         }
-        guard let node = live[base] else { return }
+        guard let node = change.live(base) else { return }
         try await creator.create(
             CreationRequest(
                 filename: request.snapshotFile, format: format,

@@ -16,6 +16,12 @@ final class Change {
     var permissions: [NodeID: NodePermissions] = [:]
     /// The locks that files hold by now, where the change has added some.
     private var locked: [NodeID: NodePermissions] = [:]
+    /// Asked right before the swap, when nothing waits any more: throws where what was planned must not happen now.
+    var confirm: () throws(OpenError) -> Void = {}
+    /// Called within the swap.
+    var onSwap: () -> Void = {}
+    /// The options that held for each new node when it was opened.
+    var openedFlags: [NodeID: NodeFlags] = [:]
     /// How a failed flush of a changed node is told; nil: the change goes on.
     var flushFailure: String?
     /// Whether files that cannot be reopened read-only stay as they are.
@@ -28,6 +34,23 @@ final class Change {
     }
 
     func live(_ id: NodeID) -> LiveNode? { opened[id] ?? graph.live[id] }
+
+    /// Plans a user of a node of the value, which may be a backend's medium.
+    func addRoot(
+        _ name: String, on node: NodeID, used: Permissions, shared: Permissions, asMediumOf backend: String? = nil
+    ) throws(OpenError) -> BlockRoot {
+        let id = value.addRoot(on: node, used: used, shared: .all)
+        if let backend { value.backends[backend]?.root = id }
+        // In two steps, so that a conflict over what is used is told before one over what is not shared.
+        _ = try value.permissions(before: before)
+        value.roots[id]?.shared = shared
+        let nodeName = value.name(of: node)
+        guard let walker = live(node)?.walker else { throw OpenError("Node '\(nodeName)' is not open") }
+        let root = BlockRoot(
+            id, name: name, nodeName: nodeName, target: walker, used: used, shared: shared, observer: graph.observer)
+        newRoots[id] = root
+        return root
+    }
 
     /// Checks the permissions of the value as planned so far, and takes the image locks that they need.
     func lockFiles() throws(OpenError) {

@@ -32,6 +32,8 @@ extension Graph {
         defer { for root in drained { root.resume() } }
         for root in drained { await root.settle() }
         guard let node = live[id] else { return }
+        let lengths = drained.map(\.length)
+        defer { for (root, old) in zip(drained, lengths) where root.length != old { root.onLengthChange?() } }
         do { try await resize(node, id, to: length) } catch { throw resizeError(error, node) }
     }
 

@@ -90,18 +90,21 @@ public final class Graph {
     /// `blockdev-snapshot`: puts the node `overlay`, which is open without a backing file, on `node`.
     public func snapshot(node: String, overlay: String) async throws(OpenError) {
         try await change { (change: Change) async throws(OpenError) in
-            let base = try change.value.lookUp(device: node, nodeName: node)
-            try change.value.checkNotBlocked(base)
-            try await self.flushForSnapshot(base)
-            let top = try change.value.lookUp(device: overlay, nodeName: overlay)
-            try change.planSnapshot(of: base, overlay: top)
+            try await self.plan(GraphAction.snapshot(node: node, overlay: overlay), in: change)
         }
     }
 
     /// `blockdev-snapshot-sync`: makes or opens an overlay file, and puts it on a node.
     public func snapshotSync(_ request: SnapshotSyncRequest) async throws(OpenError) {
         try await change { (change: Change) async throws(OpenError) in
-            try await self.plan(request, in: change)
+            try await self.planSnapshot(request, in: change)
+        }
+    }
+
+    /// `transaction`: all of the list, in its order, or nothing. An empty list is success.
+    public func transaction(_ actions: [GraphAction]) async throws(OpenError) {
+        try await change { (change: Change) async throws(OpenError) in
+            for action in actions { try await self.plan(action, in: change) }
         }
     }
 
@@ -123,16 +126,7 @@ public final class Graph {
         var made: BlockRoot?
         try await change { (change: Change) async throws(OpenError) in
             let node = try change.value.lookUp(device: nil, nodeName: nodeName)
-            let id = change.value.addRoot(on: node, used: used, shared: .all)
-            // In two steps, so that a conflict over what is used is told before one over what is not shared.
-            _ = try change.value.permissions(before: change.before)
-            change.value.roots[id]?.shared = shared
-            guard let walker = self.live[node]?.walker else { throw OpenError("Node '\(nodeName)' is not open") }
-            let root = BlockRoot(
-                id, name: name, nodeName: nodeName, target: walker, used: used, shared: shared,
-                observer: self.observer)
-            change.newRoots[id] = root
-            made = root
+            made = try change.addRoot(name, on: node, used: used, shared: shared)
         }
         guard let made else { throw OpenError("Node '\(nodeName)' is not open") }
         return made
@@ -143,7 +137,7 @@ public final class Graph {
         root.close()
         await root.settle()
         do throws(OpenError) {
-            try await change { (change: Change) throws(OpenError) in change.value.roots[root.id] = nil }
+            try await change { (change: Change) throws(OpenError) in change.value.removeRoot(root.id) }
         } catch {
             observer.onWarning("\(root.name): \(error.message)")
         }
@@ -171,6 +165,7 @@ public final class Graph {
         for root in Array(roots.values).sorted(by: { $0.id < $1.id }) { await detach(root) }
         do throws(OpenError) {
             try await change { (change: Change) throws(OpenError) in
+                change.value.backends = [:]
                 for id in change.value.nodes.keys { change.value.nodes[id]?.isMonitorOwned = false }
             }
         } catch {

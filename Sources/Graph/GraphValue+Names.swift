@@ -19,6 +19,7 @@ extension GraphValue {
     /// Checks that a new node may have this name.
     func checkNewName(_ name: String) throws(OpenError) {
         guard Self.isWellFormed(name) else { throw OpenError("Invalid node-name: '\(name)'") }
+        guard backends[name] == nil else { throw OpenError("node-name=\(name) is conflicting with a device id") }
         guard name.utf8.count <= Self.longestName else { throw OpenError("Node name too long") }
         guard find(name) == nil else { throw OpenError("Duplicate nodes with node-name='\(name)'") }
     }
@@ -37,7 +38,7 @@ extension GraphValue {
     func checkNotBlocked(_ id: NodeID) throws(OpenError) {
         guard let blocker = parents(of: id).first(where: { $0.edge.role == .backing }) else { return }
         throw OpenError(
-            "Node '\(name(of: id))' is busy: node is used as backing hd of '\(name(of: blocker.parent))'")
+            "Node '\(deviceOrNodeName(of: id))' is busy: node is used as backing hd of '\(name(of: blocker.parent))'")
     }
 
     /// Whether putting `child` below `parent` would make a circle.

@@ -21,10 +21,12 @@ extension GraphValue {
     /// `before` is the graph as it is, which tells a node that was read-only all along from one that is to become so.
     func permissions(before: GraphValue) throws(OpenError) -> [NodeID: NodePermissions] {
         var uses: [NodeID: [Use]] = [:]
-        for root in roots.values {
+        let names = backendNames
+        for (id, root) in roots {
             uses[root.node, default: []].append(
                 Use(
-                    description: "an unnamed block device", edgeName: "root", used: root.used, shared: root.shared,
+                    description: names[id].map { "block device '\($0)'" } ?? "an unnamed block device",
+                    edgeName: "root", used: root.used, shared: root.shared,
                     serial: root.serial))
         }
         var result: [NodeID: NodePermissions] = [:]

@@ -79,10 +79,12 @@ struct RootValue: Equatable, Sendable {
     let serial: UInt64
 }
 
-/// The graph as a value: nodes, edges and users. Changes are planned on a copy of it.
+/// The graph as a value: nodes, edges, users and named backends. Changes are planned on a copy of it.
 struct GraphValue: Equatable, Sendable {
     var nodes: [NodeID: NodeValue] = [:]
     var roots: [RootID: RootValue] = [:]
+    /// The devices, with their media.
+    var backends: [String: BackendValue] = [:]
     private var nextNumber: UInt64 = 1
     private var unnamed: UInt64 = 0
 
@@ -134,12 +136,6 @@ struct GraphValue: Equatable, Sendable {
     func find(_ name: String) -> NodeID? { nodes.first { $0.value.name == name }?.key }
 
     func name(of id: NodeID) -> String { nodes[id]?.name ?? "" }
-
-    /// The node that a command names as `device` or `node-name`; there are no devices yet.
-    func lookUp(device: String?, nodeName: String?) throws(OpenError) -> NodeID {
-        if let nodeName, let id = find(nodeName) { return id }
-        throw OpenError("Cannot find device='\(device ?? "")' nor node-name='\(nodeName ?? "")'")
-    }
 
     /// The nodes that use `id`, with the edges, newest edge first.
     func parents(of id: NodeID) -> [(parent: NodeID, edge: Edge)] {

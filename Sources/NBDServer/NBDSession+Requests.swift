@@ -1,6 +1,7 @@
 import Block
 import Bytes
 import NBDWire
+import Streams
 
 extension NBDSession {
     /// Carries one request out and answers it.
@@ -132,7 +133,7 @@ extension NBDSession {
 
     private func send(_ request: NBDRequest, _ payload: RawSpan, at offset: UInt64, isLast: Bool) async {
         let headCount = hasStructuredReplies ? NBDReply.chunkByteCount + 8 : NBDReply.simpleByteCount
-        guard payload.byteCount > NBDOutput.gatherLimit else {
+        guard payload.byteCount > StreamOutput.gatherLimit else {
             await output.gather(headCount + payload.byteCount) {
                 storeHead(&$0, $1, request, payload.byteCount, at: offset, isLast: isLast)
                 $0.copy(payload, at: $1 + headCount)

@@ -1,6 +1,7 @@
 import Block
 import Bytes
 import NBDWire
+import Streams
 
 /// One client: the handshake, then requests. This task receives and starts requests; each runs in a slot, a task of
 /// its own that is parked between requests; one more task sends what the slots have answered.
@@ -15,8 +16,9 @@ final class NBDSession {
     private(set) var isClosing = false
 
     /// Made when the first reply to a request is due, for its buffers are large and idle clients may be many.
-    private(set) lazy var output = NBDOutput(stream)
-    private var input = NBDInput()
+    private(set) lazy var output = StreamOutput(stream)
+    /// In transmission one receive takes this much: many requests at a time. Longer than any message of the handshake.
+    private var input = StreamInput(capacity: 256 << 10)
     private var idle: [NBDSlot] = []
     private(set) var slots: [NBDSlot] = []
     /// Requests under way and their bytes.

@@ -8,10 +8,10 @@ public struct CDB: Equatable, Sendable {
     public static var byteCount: Int { 16 }
 
     /// Bytes 0 to 7 and 8 to 15, the first byte in the most significant place.
-    private(set) var head: UInt64
-    private(set) var tail: UInt64
+    public private(set) var head: UInt64
+    public private(set) var tail: UInt64
 
-    init(head: UInt64, tail: UInt64) {
+    public init(head: UInt64, tail: UInt64) {
         self.head = head
         self.tail = tail
     }

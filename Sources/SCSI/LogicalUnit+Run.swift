@@ -8,8 +8,11 @@ extension LogicalUnit {
             let plan = try operations.rows[index].plan(command, blockShift: blockShift)
             var data = dataOut.extracting(0..<0)
             if case .fromInitiator(let count) = plan {
-                guard dataOut.byteCount >= count else { return short(of: count) }
-                data = dataOut.extracting(0..<count)
+                data = dataOut.extracting(0..<min(count, dataOut.byteCount))
+                if data.byteCount < count {
+                    guard operations.rows[index].traits.contains(.takesPart) else { return short(of: count) }
+                    data = data.extracting(0..<(data.byteCount >> blockShift) << blockShift)
+                }
             }
             switch operations.rows[index].handler {
             case .answer(let handler): return .answer(try handler(self, command), plan, &dataIn)
@@ -19,7 +22,7 @@ extension LogicalUnit {
                 return SCSIOutcome(wanted: UInt64(data.byteCount))
             case .write(let handler):
                 try await handler(self, command, data)
-                return SCSIOutcome(wanted: UInt64(data.byteCount))
+                return SCSIOutcome(wanted: plan.dataOutCount)
             case .read(let handler):
                 var room = dataIn._mutatingExtracting(0..<plan.dataInLimit)
                 let count = try await handler(self, command, &room)
@@ -41,6 +44,11 @@ extension LogicalUnit {
 extension SCSIDataPlan {
     var dataInLimit: Int {
         if case .toInitiator(let count) = self { return count }
+        return 0
+    }
+
+    var dataOutCount: UInt64 {
+        if case .fromInitiator(let count) = self { return UInt64(count) }
         return 0
     }
 }

@@ -1,14 +1,13 @@
-import Block
+public import Block
 import Bytes
-import NBDWire
 
 /// What a session sends: small replies are gathered while the ready queue runs and sent with one call, large ones go
 /// out by themselves from where they lie. Bounded: a client that does not read its replies makes its requests wait.
-final class NBDOutput {
+public final class StreamOutput {
     private let stream: any ByteStream
     /// Replies that wait; nil never, but for the moment of the swap.
-    private var gathered = AlignedBuffer(byteCount: NBDOutput.capacity)
-    private var spare: AlignedBuffer? = AlignedBuffer(byteCount: NBDOutput.capacity)
+    private var gathered = AlignedBuffer(byteCount: StreamOutput.capacity)
+    private var spare: AlignedBuffer? = AlignedBuffer(byteCount: StreamOutput.capacity)
     private var count = 0
     private var isFinishing = false
     private var isBroken = false
@@ -20,12 +19,12 @@ final class NBDOutput {
 
     private static let capacity = 256 << 10
     /// Payloads up to this size are copied and gathered: cheaper than a call of their own.
-    static let gatherLimit = 64 << 10
+    public static let gatherLimit = 64 << 10
 
-    init(_ stream: any ByteStream) { self.stream = stream }
+    public init(_ stream: any ByteStream) { self.stream = stream }
 
     /// Sends what gathers until `finish`.
-    func run() async {
+    public func run() async {
         while true {
             while count == 0 {
                 if isFinishing {
@@ -53,14 +52,17 @@ final class NBDOutput {
     }
 
     /// Sends what remains and ends.
-    func finish() async {
+    public func finish() async {
         isFinishing = true
         work.wakeAll()
         while !hasEnded { await ended.wait() }
     }
 
-    /// Adds `length` bytes that `fill` writes, at most `gatherLimit` and a head.
-    func gather(_ length: Int, _ fill: (inout MutableRawSpan, Int) -> Void) async {
+    // MARK: Small replies
+
+    /// Adds `length` bytes that `fill` writes, at most `gatherLimit` and a few heads. What `fill` numbers goes out in the
+    /// order of its numbers.
+    public func gather(_ length: Int, _ fill: (inout MutableRawSpan, Int) -> Void) async {
         while count + length > Self.capacity { await space.wait() }
         var whole = gathered.mutableBytes
         fill(&whole, count)
@@ -68,8 +70,16 @@ final class NBDOutput {
         work.wakeOne()
     }
 
-    /// Adds whole chunks, of any length.
-    func add(_ bytes: [UInt8]) async {
+    /// Adds what `fill` writes when its turn comes: it answers how many bytes, at most `length`, or 0.
+    public func gather(upTo length: Int, _ fill: (inout MutableRawSpan, Int) -> Int) async {
+        while count + length > Self.capacity { await space.wait() }
+        var whole = gathered.mutableBytes
+        count += fill(&whole, count)
+        if count > 0 { work.wakeOne() }
+    }
+
+    /// Adds whole messages, of any length.
+    public func add(_ bytes: [UInt8]) async {
         if bytes.count <= Self.gatherLimit {
             await gather(bytes.count) { $0.copy(bytes.byteSpan, at: $1) }
         } else {
@@ -77,30 +87,29 @@ final class NBDOutput {
         }
     }
 
+    // MARK: Large replies
+
     /// Sends a head and a payload from where it lies.
-    func sendNow(_ head: [UInt8], _ payload: RawSpan) async {
+    public func sendNow(_ head: [UInt8], _ payload: RawSpan) async {
+        await beginTrain {}
+        await sendPart(head.byteSpan, payload)
+        endTrain()
+    }
+
+    /// Takes the wire for parts that belong together: nothing goes between them. `atTurn` runs when all that has
+    /// gathered, and nothing that will, goes before them; what it numbers is in order with what `gather` does.
+    public func beginTrain(_ atTurn: () -> Void) async {
         await sending.lock()
         // What gathered before goes first: the last chunk of a reply may not overtake the others.
+        atTurn()
         await sendGathered()
-        if !isBroken {
-            do { try await stream.send(head.byteSpan, payload) } catch { isBroken = true }
-        }
-        sending.unlock()
     }
 
-    /// Answers a request with an error, in the form the client negotiated.
-    func fail(_ request: NBDRequest, _ error: NBDError, _ session: NBDSession) async {
-        if session.hasStructuredReplies {
-            await add(NBDReply.errorChunk(error, cookie: request.cookie, message: ""))
-        } else {
-            await simple(request, error.rawValue)
-        }
+    /// Precondition: within a train.
+    public func sendPart(_ head: RawSpan, _ payload: RawSpan) async {
+        guard !isBroken else { return }
+        do { try await stream.send(head, payload) } catch { isBroken = true }
     }
 
-    /// A simple reply without payload.
-    func simple(_ request: NBDRequest, _ error: UInt32 = 0) async {
-        await gather(NBDReply.simpleByteCount) {
-            NBDReply.storeSimple(&$0, at: $1, error: error, cookie: request.cookie)
-        }
-    }
+    public func endTrain() { sending.unlock() }
 }
