@@ -103,9 +103,12 @@ struct VerifyTests {
             #expect(await bench.send(.sixteen(0x89, 0, 0)).isGood)
             #expect(await bench.send(.sixteen(0x89, 1024, 1), data: bytes(1024)).sense == .addressOutOfRange)
             #expect(await bench.send(.sixteen(0x89, 0, 256)).sense == .invalidFieldInCDB)
-            for count in [0, 512, 2048] {
+            for count in [0, 512, 1023] {
                 let reply = await bench.send(.sixteen(0x89, 0, 1), data: bytes(count))
-                #expect(reply.sense == .invalidFieldInInformationUnit)
+                #expect(reply.sense == .invalidFieldInInformationUnit && reply.outcome.wanted == 1024)
+            }
+            for (count, data) in [(1, 2048), (0, 262_144)] as [(UInt32, Int)] {
+                #expect(await bench.send(.sixteen(0x89, 0, count), data: bytes(data)).field?.byte == 13)
             }
         }
     }
