@@ -10,9 +10,8 @@ public protocol ByteStream: AnyObject {
     func send(_ bytes: RawSpan) async throws(BlockError)
     /// Sends `first`, then `second`, gathered into one call where the stream can.
     func send(_ first: RawSpan, _ second: RawSpan) async throws(BlockError)
-    /// The descriptors that the peer passed and nobody took yet, in order; the caller owns them. None but over a unix
-    /// socket.
-    func takeDescriptors() -> [Int32]
+    /// The first descriptor that the peer passed and nobody took yet; the caller owns it. None but over a unix socket.
+    func takeDescriptor() -> Int32?
     /// Where the peer reached us, `host:port` in numbers; nil where that means nothing.
     var localAddress: String? { get }
     /// Ends the connection: what waits in `receive` or `send` fails with `closed`. Idempotent.
@@ -20,7 +19,7 @@ public protocol ByteStream: AnyObject {
 }
 
 extension ByteStream {
-    public func takeDescriptors() -> [Int32] { [] }
+    public func takeDescriptor() -> Int32? { nil }
     public var localAddress: String? { nil }
 
     public func send(_ first: RawSpan, _ second: RawSpan) async throws(BlockError) {

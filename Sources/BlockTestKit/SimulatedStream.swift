@@ -70,6 +70,11 @@ public final class SimulatedStream: ByteStream {
         )
     }
 
+    /// Descriptors that the peer is said to have passed; no call is made on these numbers.
+    public var passed: [Int32] = []
+
+    public func takeDescriptor() -> Int32? { passed.isEmpty ? nil : passed.removeFirst() }
+
     public func receive(into buffer: inout MutableRawSpan) async throws(BlockError) -> Int {
         precondition(!receiving, "two tasks receive from one stream at once")
         precondition(buffer.byteCount > 0, "a receive into nothing cannot tell data from the end")

@@ -54,9 +54,9 @@ extension HumanMonitor {
     private func attachment(_ device: BlockInfo) -> String {
         var text = device.qdev.map { "    Attached to:      \($0)\n" } ?? ""
         if device.removable {
-            text += "    Removable device: \(device.locked ? "locked" : "not locked")"
-            if let isOpen = device.trayOpen { text += ", tray \(isOpen ? "open" : "closed")" }
-            text += "\n"
+            // Of what has no tray, too, it is said to be closed.
+            text += "    Removable device: \(device.locked ? "locked" : "not locked"), "
+            text += "tray \(device.trayOpen == true ? "open" : "closed")\n"
         }
         return text
     }

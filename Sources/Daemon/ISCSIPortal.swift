@@ -47,7 +47,11 @@ extension Service {
 
     func leavePortal(_ portal: ISCSIPortal) async {
         portal.users -= 1
-        guard portal.users == 0 else { return }
+        if portal.users == 0 { await closePortal(portal) }
+    }
+
+    /// Nobody connects any more, and the sessions that are left end.
+    func closePortal(_ portal: ISCSIPortal) async {
         portals.removeAll { $0 === portal }
         portal.listener.close()
         await portal.server.stop()

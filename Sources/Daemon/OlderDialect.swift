@@ -4,7 +4,7 @@ import Graph
 import JSON
 import QMPTypes
 
-/// Takes the words of clients up to QEMU 2.8 beside today's (docs/decisions/0003-dialects.md): the wrapped arguments of
+/// Takes the words of clients up to QEMU 2.8 beside today's (docs/decisions/0004-dialects.md): the wrapped arguments of
 /// `blockdev-add` and `object-add`. What today's language has an answer to is passed on as it is.
 final class OlderDialect: QMPHandler {
     private let service: Service

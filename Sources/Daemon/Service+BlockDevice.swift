@@ -16,7 +16,8 @@ extension Service {
         request.sharesWrites = arguments.shareRw ?? false
         do {
             let device = try await devices.add(request)
-            serials[device.name] = arguments.serial
+            // It may have gone again before its turn came here.
+            if device.guestID == arguments.id { serials[arguments.id] = arguments.serial }
         } catch { throw QMPError(error) }
     }
 

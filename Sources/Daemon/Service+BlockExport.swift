@@ -24,9 +24,6 @@ extension Service {
     }
 
     func blockExportAdd(_ arguments: BlockExportOptions) async throws(QMPError) {
-        if case .nbd = arguments.variant, arguments.nodeName == nil {
-            throw QMPError("Parameter 'node-name' is missing")
-        }
         if let thread = arguments.iothread { throw QMPError("iothread \"\(thread)\" not found") }
         guard Self.isIdentifier(arguments.id) else { throw QMPError("Invalid block export id") }
         try checkFree(arguments.id)

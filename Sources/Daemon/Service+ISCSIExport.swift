@@ -39,8 +39,8 @@ extension Service {
             name: options.target, scsi: SCSITarget(context: context, name: options.target),
             allowedInitiators: options.initiators ?? [], chap: chap)
         for (index, source) in sources.enumerated() {
-            let drive = drive(source, isProtected: arguments.writable == false)
-            target.scsi.attach(drive, lun: UInt16(index), serial: serials[drive.name])
+            target.scsi.attach(
+                drive(source, isProtected: arguments.writable == false), lun: UInt16(index), serial: serial(of: source))
         }
         portal.server.add(target)
         return Export(id: arguments.id, kind: .iscsi(target, portal), sources: sources)
@@ -54,12 +54,23 @@ extension Service {
 
     // MARK: Units
 
-    /// Where nothing is said, a unit can be written as far as what it shows can.
+    /// Where nothing is said, a unit can be written as far as what it shows can. What has media to be exchanged follows
+    /// them in any case.
     private func unitSource(
         _ name: String, for export: String, isWritable: Bool?
     ) async throws(QMPError) -> ExportSource {
-        let mayWrite = isWritable ?? (devices.device(name) == nil && !(graph.node(name)?.isReadOnly ?? false))
+        var mayWrite = false
+        if let device = devices.device(name) {
+            mayWrite = isWritable == true && !device.isRemovable
+        } else if let node = graph.node(name) {
+            mayWrite = isWritable ?? !node.isReadOnly
+        }
         return try await source(name, for: export, isWritable: mayWrite) {}
+    }
+
+    private func serial(of source: ExportSource) -> String? {
+        guard case .device(let user) = source, let id = user.device.guestID else { return nil }
+        return serials[id]
     }
 
     private func drive(_ source: ExportSource, isProtected: Bool) -> any Drive {

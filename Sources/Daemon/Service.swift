@@ -36,7 +36,7 @@ final class Service: QMPCommands {
     /// Ids of exports that are being made.
     var addingExports: Set<String> = []
 
-    /// What initiators are told, by device.
+    /// What initiators are told as serial numbers, by guest device.
     var serials: [String: String] = [:]
     var secrets: [String: Secret] = [:]
     /// Clients that have negotiated, and the descriptors that each has named.
@@ -119,6 +119,8 @@ final class Service: QMPCommands {
         for listener in listeners { listener.close() }
         await stopNBD()
         for export in exports { await remove(export) }
+        // Where an export was still being made.
+        for portal in portals { await closePortal(portal) }
         await graph.close()
         await monitor.stop()
     }

@@ -78,7 +78,7 @@ extension DeviceSet {
 
     /// `blockdev-change-medium`, and `change` of a block device: opens the new image first; then the tray opens, the
     /// media change places, and the tray closes. Without a format it is told by the content. The medium is held by the
-    /// device alone.
+    /// device alone. (docs/decisions/0003-media.md)
     public func changeMedium(
         device: String? = nil, id: String? = nil, filename: String, format: String? = nil,
         readOnlyMode: ReadOnlyMode = .retain, force: Bool = false

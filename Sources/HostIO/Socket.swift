@@ -5,7 +5,7 @@ import Glibc
 
 /// A connected socket, or any descriptor that can be polled, as a stream on an I/O thread.
 ///
-/// Receives with recvmsg where it can, so that descriptors passed over a unix socket are kept (`takeDescriptors`).
+/// Receives with recvmsg where it can, so that descriptors passed over a unix socket are kept (`takeDescriptor`).
 /// Belongs to its thread.
 public final class Socket: ByteStream {
     private let thread: IOThread
@@ -50,10 +50,7 @@ public final class Socket: ByteStream {
         for descriptor in passed { Glibc.close(descriptor) }
     }
 
-    public func takeDescriptors() -> [Int32] {
-        defer { passed = [] }
-        return passed
-    }
+    public func takeDescriptor() -> Int32? { passed.isEmpty ? nil : passed.removeFirst() }
 
     public var localAddress: String? {
         var text = [CChar](repeating: 0, count: 64)

@@ -33,10 +33,18 @@ public enum HostText {
         return Array(bytes.prefix(count))
     }
 
-    /// Writes text to standard output, as far as that takes it.
+    /// Writes text to standard output, as far as that takes it without waiting.
     public static func say(_ text: String) {
-        let bytes = Array(text.utf8)
-        // Proof: the array lives through the call.
-        _ = unsafe bytes.withUnsafeBytes { unsafe write(STDOUT_FILENO, $0.baseAddress, $0.count) }
+        var rest = Array(text.utf8)[...]
+        while !rest.isEmpty {
+            var question = pollfd(fd: STDOUT_FILENO, events: Int16(POLLOUT), revents: 0)
+            // Proof: one local structure; the array lives through the call. What polls as writable takes a page.
+            guard unsafe poll(&question, 1, 0) == 1, question.revents & Int16(POLLOUT) != 0 else { return }
+            let count = unsafe rest.prefix(Int(PIPE_BUF)).withUnsafeBytes {
+                unsafe write(STDOUT_FILENO, $0.baseAddress, $0.count)
+            }
+            guard count > 0 else { return }
+            rest = rest.dropFirst(count)
+        }
     }
 }

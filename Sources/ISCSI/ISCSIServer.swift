@@ -102,7 +102,7 @@ public final class ISCSIServer {
         await session.run()
         stream.close()
         sessions.removeAll { $0 === session }
-        ended.wakeAll()
+        noticeEnd()
     }
 
     /// Ends all sessions and waits for their commands; no session begins any more.
@@ -116,6 +116,9 @@ public final class ISCSIServer {
 /// What sessions ask of their server.
 extension ISCSIServer {
     func sessions(at target: ISCSITarget) -> [ISCSISession] { sessions.filter { $0.target === target } }
+
+    /// A session ends or is about to: whoever waits for that looks again.
+    func noticeEnd() { ended.wakeAll() }
 
     /// Whether one more connection fits among those who have not logged in; the oldest of them gives way.
     private func makeRoom() -> Bool {
@@ -150,7 +153,7 @@ extension ISCSIServer {
             old.close()
             return .noSuchSession
         }
-        while let old = sessions.first(where: isSame) {
+        while !session.isClosing, let old = sessions.first(where: isSame) {
             old.close()
             await ended.wait()
         }

@@ -18,8 +18,6 @@ final class MonitorSession: QMPClient {
     private var isNegotiated = false
     private var hasOOB = false
 
-    /// Descriptors that came and were not taken yet.
-    private var descriptors: [Int32] = []
     private var queue: [Result<JSONValue, JSONError>] = []
     private var isBusy = false
     private var hasInputEnded = false
@@ -40,10 +38,7 @@ final class MonitorSession: QMPClient {
         if isNegotiated { output.add(event, isEvent: true) }
     }
 
-    func takeDescriptor() -> Int32? {
-        descriptors.append(contentsOf: stream.takeDescriptors())
-        return descriptors.isEmpty ? nil : descriptors.removeFirst()
-    }
+    func takeDescriptor() -> Int32? { stream.takeDescriptor() }
 
     /// Sends what waits and ends the connection.
     func finish() async {

@@ -58,7 +58,8 @@ public struct ManualGenerator {
         guard !members.isEmpty else { return "" }
         var text = "\n| member | type | |\n|---|---|---|\n"
         for member in members {
-            let mark = member.isOptional ? " (optional)" : ""
+            let needed = member.requiredBy.map { "`\($0)`" }.joined(separator: ", ")
+            let mark = member.isOptional ? needed.isEmpty ? " (optional)" : " (needed by \(needed))" : ""
             text +=
                 "| `\(member.name)`\(mark) | `\(name(member.type))` | \(member.documentation.replacing("|", with: "\\|")) |\n"
         }

@@ -4,6 +4,9 @@ public struct Schema: Sendable {
         public let name: String
         public let type: TypeName
         public let isOptional: Bool
+        /// Of a union's optional member: the discriminator's values with which it is needed all the same
+        /// (`'required-by': […]`, which QEMU's language does not have).
+        public let requiredBy: [String]
         public let features: [String]
         public let documentation: String
     }

@@ -95,6 +95,7 @@ struct SchemaReader {
             members.append(
                 Schema.Member(
                     name: plain, type: try type(value["type"] ?? value), isOptional: isOptional,
+                    requiredBy: value["required-by"]?.array?.compactMap(\.string) ?? [],
                     features: try features(value["features"]),
                     documentation: expression.documentation.members[plain] ?? ""))
         }

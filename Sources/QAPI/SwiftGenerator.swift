@@ -93,6 +93,11 @@ public struct SwiftGenerator {
         for member in members {
             let call = member.isOptional ? "optional" : "required"
             text += "        self.\(Self.member(member.name)) = try members.\(call)(\"\(member.name)\")\n"
+            for value in member.requiredBy {
+                guard let discriminator = structure.discriminator else { continue }
+                text +=
+                    "        if self.\(Self.member(discriminator)) == .\(Self.member(value)), self.\(Self.member(member.name)) == nil { throw members.missing(\"\(member.name)\") }\n"
+            }
         }
         if let discriminator = structure.discriminator {
             let isOptional = members.first { $0.name == discriminator }?.isOptional ?? false

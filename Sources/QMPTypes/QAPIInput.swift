@@ -85,9 +85,11 @@ public struct QAPIMembers {
     }
 
     public mutating func required<T: QAPIType>(_ name: String) throws(QMPError) -> T {
-        guard let value: T = try optional(name) else { throw QMPError("Parameter '\(full(name))' is missing") }
+        guard let value: T = try optional(name) else { throw missing(name) }
         return value
     }
+
+    public func missing(_ name: String) -> QMPError { QMPError("Parameter '\(full(name))' is missing") }
 
     public mutating func optional<T: QAPIType>(_ name: String) throws(QMPError) -> T? {
         guard let value = object[name] else { return nil }

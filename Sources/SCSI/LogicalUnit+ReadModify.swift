@@ -9,7 +9,7 @@ extension LogicalUnit {
     func compareAndWrite(_ command: SCSICommand, _ data: RawSpan) async throws(Refusal) {
         let range = try range(command.cdb)
         // To write half of what an initiator means to send would be as wrong as to write all.
-        guard command.expectedLength == 2 * range.count else { throw .check(.invalidFieldInInformationUnit) }
+        guard command.expectedLength == 2 * range.count else { throw .field(13) }
         guard !range.isEmpty else { return }
         let count = Int(range.count)
         let flags = writeFlags(fua: command.cdb.has(0x08, at: 1))

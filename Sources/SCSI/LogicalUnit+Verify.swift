@@ -32,7 +32,8 @@ extension LogicalUnit {
     /// WRITE AND VERIFY: what is written is durable, and is read back.
     func writeAndVerify(_ command: SCSICommand, _ data: RawSpan) async throws(Refusal) {
         guard let check = Self.byteCheck(command.cdb), check != .oneBlock else { throw .field(1, bit: 2) }
-        let range = try range(command.cdb)
+        // Of what the command names, what came.
+        let range = try range(command.cdb).prefix(UInt64(data.byteCount))
         guard !range.isEmpty else { return }
         try await hold(range)
         defer { writes.unlock(range) }

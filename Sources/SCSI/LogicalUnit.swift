@@ -12,6 +12,8 @@ final class LogicalUnit {
     /// UNIT SERIAL NUMBER.
     let serial: String
     let operations: OperationTable
+    /// Whether it is a disc behind a tray; else a disk. The drive's kind when it was attached.
+    let isDisc: Bool
     /// The logarithm of the logical block's size in bytes.
     let blockShift: UInt64
     let tasks = TaskSet()
@@ -36,11 +38,11 @@ final class LogicalUnit {
         self.drive = drive
         self.number = number
         self.serial = serial ?? LogicalUnit.serial(target: target.name, drive: drive.name)
-        operations = drive.kind == .tray ? .disc : .disk
-        blockShift = drive.kind == .tray ? 11 : 9
+        isDisc = drive.kind == .tray
+        operations = isDisc ? .disc : .disk
+        blockShift = isDisc ? 11 : 9
     }
 
-    var isDisc: Bool { drive.kind == .tray }
     var blockSize: UInt64 { 1 << blockShift }
     /// Whole blocks of the medium.
     var blockCount: UInt64 { drive.length >> blockShift }
@@ -90,7 +92,7 @@ final class LogicalUnit {
     }
 
     var notReady: SenseCode {
-        if drive.kind != .tray { return .mediumNotPresent }
+        if !isDisc { return .mediumNotPresent }
         if drive.isTrayOpen { return .mediumNotPresentTrayOpen }
         return drive.hasMedium ? .becomingReady : .mediumNotPresentTrayClosed
     }

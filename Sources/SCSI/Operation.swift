@@ -69,6 +69,9 @@ struct Operation: Sendable {
         /// Waits for the commands before it and holds up those behind it, as if it were ordered: once it has changed who
         /// may write, nothing of an earlier writer is under way.
         static let runsAlone = Traits(rawValue: 16)
+        /// Carried out with the whole blocks that came, where fewer did than the command names: the transport tells the
+        /// initiator how many are missing.
+        static let takesPart = Traits(rawValue: 32)
         static let writes: Traits = [.needsMedium, .changesMedium]
     }
 

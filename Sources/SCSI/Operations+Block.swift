@@ -23,14 +23,15 @@ extension Operation {
 
     private static let transfers: [Operation] = {
         let write = Handler.write { unit, command, data throws(Refusal) in try await unit.write(command, data) }
+        let part: Operation.Traits = [.writes, .takesPart]
         let long = "18 FFFFFFFFFFFFFFFF FFFFFFFF 1F 00"
         return [
             Operation(0x08, "READ (6)", "1FFFFF FF 00", .blocksIn, .read, .needsMedium, by: reads),
             Operation(0x88, "READ (16)", long, .blocksIn, .read, .needsMedium, by: reads),
-            Operation(0x0A, "WRITE (6)", "1FFFFF FF 00", .blocksOut, .write, .writes, by: write),
-            Operation(0x2A, "WRITE (10)", "18 FFFFFFFF 1F FFFF 00", .blocksOut, .write, .writes, by: write),
-            Operation(0xAA, "WRITE (12)", "18 FFFFFFFF FFFFFFFF 1F 00", .blocksOut, .write, .writes, by: write),
-            Operation(0x8A, "WRITE (16)", long, .blocksOut, .write, .writes, by: write),
+            Operation(0x0A, "WRITE (6)", "1FFFFF FF 00", .blocksOut, .write, part, by: write),
+            Operation(0x2A, "WRITE (10)", "18 FFFFFFFF 1F FFFF 00", .blocksOut, .write, part, by: write),
+            Operation(0xAA, "WRITE (12)", "18 FFFFFFFF FFFFFFFF 1F 00", .blocksOut, .write, part, by: write),
+            Operation(0x8A, "WRITE (16)", long, .blocksOut, .write, part, by: write),
             Operation(
                 0x8B, "ORWRITE (16)", long, .blocksOut, .write, .writes,
                 by: .write { unit, command, data throws(Refusal) in try await unit.orWrite(command, data) }),
@@ -50,6 +51,7 @@ extension Operation {
         let write = Handler.write { unit, command, data throws(Refusal) in
             try await unit.writeAndVerify(command, data)
         }
+        let part: Operation.Traits = [.writes, .takesPart]
         let blocks = Transfer.blocksFound { LogicalUnit.verifyBlocks($0) }
         let ten = "16 FFFFFFFF 1F FFFF 00"
         let twelve = "16 FFFFFFFF FFFFFFFF 1F 00"
@@ -58,9 +60,9 @@ extension Operation {
             Operation(0x2F, "VERIFY (10)", ten, blocks, .read, .needsMedium, by: verify),
             Operation(0xAF, "VERIFY (12)", twelve, blocks, .read, .needsMedium, by: verify),
             Operation(0x8F, "VERIFY (16)", sixteen, blocks, .read, .needsMedium, by: verify),
-            Operation(0x2E, "WRITE AND VERIFY (10)", ten, .blocksOut, .write, .writes, by: write),
-            Operation(0xAE, "WRITE AND VERIFY (12)", twelve, .blocksOut, .write, .writes, by: write),
-            Operation(0x8E, "WRITE AND VERIFY (16)", sixteen, .blocksOut, .write, .writes, by: write),
+            Operation(0x2E, "WRITE AND VERIFY (10)", ten, .blocksOut, .write, part, by: write),
+            Operation(0xAE, "WRITE AND VERIFY (12)", twelve, .blocksOut, .write, part, by: write),
+            Operation(0x8E, "WRITE AND VERIFY (16)", sixteen, .blocksOut, .write, part, by: write),
         ]
     }()
 

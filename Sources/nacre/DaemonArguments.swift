@@ -76,7 +76,9 @@ struct DaemonArguments {
             .init("help", short: "h"), .init("version", short: "V"), .init("trace", short: "T", takesValue: true),
             .init("daemonize"), .init("pidfile", takesValue: true),
         ]
-        result += DaemonOption.Kind.allCases.map { .init($0.rawValue, takesValue: true) }
+        // QEMU's has no devices.
+        let kinds = DaemonOption.Kind.allCases.filter { !asQEMU || $0 != .device }
+        result += kinds.map { .init($0.rawValue, takesValue: true) }
         if !asQEMU {
             result += [.init("sealed"), .init("allow-path", takesValue: true), .init("memory", takesValue: true)]
         }

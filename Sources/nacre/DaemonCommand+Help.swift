@@ -29,10 +29,6 @@ extension DaemonCommand {
                    [,chap.user=<name>,chap.secret=<object id>][,mutual-chap.user=<name>,mutual-chap.secret=<object id>]
                                  export devices as an iSCSI target, on 127.0.0.1 port 3260 where no portal is named
 
-          --device [driver=]<model>,id=<id>[,drive=<node or backend>][,share-rw=on|off][,serial=<text>]
-                                 make a device: scsi-hd, ide-hd or virtio-blk (a disk that stays), scsi-cd or ide-cd
-                                 (with a tray), floppy (removable, without one)
-
           --object secret,id=<id>,file=<path>[,format=raw|base64]
                                  a password or key that exports refer to by its id
 
@@ -43,6 +39,10 @@ extension DaemonCommand {
     }
 
     private static let ours = """
+
+          --device [driver=]<model>,id=<id>[,drive=<node or backend>][,share-rw=on|off][,serial=<text>]
+                                 make a device: scsi-hd, ide-hd or virtio-blk (a disk that stays), scsi-cd or ide-cd
+                                 (with a tray), floppy (removable, without one)
 
           --allow-path <folder>  backing files that images name may be opened in this folder and below; repeatable
           --sealed               nothing is opened that is not named here or over QMP (so it is without --allow-path,

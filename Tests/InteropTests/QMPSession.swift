@@ -11,6 +11,7 @@ final class QMPSession {
     }
 
     private let descriptor: Int32
+    private var isClosed = false
     private var buffer: [UInt8] = []
     private(set) var events: [JSONValue] = []
     private(set) var greeting: JSONValue = .null
@@ -23,7 +24,13 @@ final class QMPSession {
         if negotiate { try await execute("qmp_capabilities") }
     }
 
-    deinit { close(descriptor) }
+    deinit { if !isClosed { Glibc.close(descriptor) } }
+
+    /// Ends the connection, so that the monitor serves the next.
+    func close() {
+        isClosed = true
+        Glibc.close(descriptor)
+    }
 
     private static func connect(_ path: String) async throws -> Int32 {
         var address = sockaddr_un()
@@ -40,7 +47,7 @@ final class QMPSession {
                 }
             }
             if status == 0 { return descriptor }
-            close(descriptor)
+            Glibc.close(descriptor)
             return nil
         }
         guard let connected else { throw Trouble("nobody listens on \(path)") }
@@ -63,10 +70,10 @@ final class QMPSession {
     /// Sends a line with a descriptor beside it.
     func send(_ line: String, passing file: Int32) throws {
         var bytes = Array((line + "\n").utf8)
-        // A header of 16 bytes, and the descriptor: what CMSG_LEN and CMSG_SPACE come to on 64-bit Linux.
+        // A header of 16 bytes (its last word is SCM_RIGHTS, 1) and the descriptor: what CMSG_LEN and CMSG_SPACE come to on 64-bit Linux.
         var control = [UInt64](repeating: 0, count: 3)
         control[0] = 20
-        control[1] = UInt64(UInt32(bitPattern: SOL_SOCKET)) | UInt64(SCM_RIGHTS) << 32
+        control[1] = UInt64(UInt32(bitPattern: SOL_SOCKET)) | UInt64(1) << 32
         control[2] = UInt64(UInt32(bitPattern: file))
         // Proof: every pointer is to a local array or structure that lives through the call, with its own length.
         let sent = unsafe bytes.withUnsafeMutableBytes { text in

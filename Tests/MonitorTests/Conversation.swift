@@ -15,7 +15,13 @@ final class Conversation {
         /// Whether the monitor is done with the connection.
         fileprivate(set) var isServed = false
 
-        init(_ stream: SimulatedStream) { self.stream = stream }
+        /// The monitor's end of the connection.
+        let served: SimulatedStream
+
+        init(_ stream: SimulatedStream, served: SimulatedStream) {
+            self.stream = stream
+            self.served = served
+        }
 
         fileprivate func receiveAll() async {
             var buffer = AlignedBuffer(byteCount: 4096)
@@ -59,7 +65,7 @@ final class Conversation {
 
     func connect(pretty: Bool = false, isReading: Bool = true) -> Client {
         let (near, far) = SimulatedStream.pair(context, SimulatedStream.Options(seed: seed))
-        let client = Client(near)
+        let client = Client(near, served: far)
         client.isReading = isReading
         context.spawn { [monitor] in
             await monitor.serve(far, pretty: pretty)

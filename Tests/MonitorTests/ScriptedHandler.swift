@@ -11,8 +11,13 @@ final class ScriptedHandler: QMPHandler {
     /// What `wait` waits for.
     let gate = WaitQueue()
     private var isOpen = false
+    /// Clients that have negotiated.
+    private(set) var clients = 0
 
-    let commandNames = ["query-version", "qmp_capabilities", "wait", "raise", "fail", "echo", "large"]
+    func clientCame(_ client: any QMPClient) { clients += 1 }
+    func clientLeft(_ client: any QMPClient) { clients -= 1 }
+
+    let commandNames = ["query-version", "qmp_capabilities", "wait", "raise", "fail", "echo", "large", "take"]
 
     func open() {
         isOpen = true
@@ -33,6 +38,7 @@ final class ScriptedHandler: QMPHandler {
             monitor?.broadcast(.blockExportDeleted(BlockExportDeletedEvent(id: "e")), timeUs: 1_000_002)
             return .object(JSONObject())
         case "fail": throw QMPError("Device 'd' not found", class: .deviceNotFound)
+        case "take": return client.takeDescriptor().map { .int(Int64($0)) } ?? .null
         case "large": return .string(String(repeating: "x", count: 300_000))
         default: throw QMPError("The command \(command) has not been found", class: .commandNotFound)
         }

@@ -105,7 +105,7 @@ struct SessionTests {
         try conversation.send(
             Self.negotiate + (1...50).map { command("large", $0) }.joined(), from: client)
         #expect(conversation.handler.begun.count < 10)
-        let reader = Conversation.Client(client.stream)
+        let reader = Conversation.Client(client.stream, served: client.served)
         conversation.resume(reader)
         try conversation.settle()
         #expect(conversation.handler.begun.count == 50)
@@ -173,5 +173,36 @@ struct SessionTests {
         #expect(conversation.context.nowNs - began < 1_100_000_000)
         try conversation.settle()
         for client in deaf { #expect(client.isServed) }
+    }
+
+    @Test("a command takes the descriptors that its own client passed, first come first")
+    func descriptors() throws {
+        let conversation = Conversation()
+        let (one, two) = (conversation.connect(), conversation.connect())
+        one.served.passed = [7, 8]
+        two.served.passed = [9]
+        for client in [one, two] { try conversation.send(Self.negotiate, from: client) }
+        _ = (one.take(), two.take())
+        try conversation.send(command("take", 1) + command("take", 2) + command("take", 3), from: one)
+        try conversation.send(command("take", 1), from: two)
+        #expect(
+            one.takeLines() == [
+                #"{"return": 7, "id": 1}"#, #"{"return": 8, "id": 2}"#, #"{"return": null, "id": 3}"#,
+            ])
+        #expect(two.takeLines() == [#"{"return": 9, "id": 1}"#])
+    }
+
+    @Test("the handler hears of clients that have negotiated, and of their end")
+    func clients() throws {
+        let conversation = Conversation()
+        let (one, two) = (conversation.connect(), conversation.connect())
+        try conversation.settle()
+        #expect(conversation.handler.clients == 0)
+        try conversation.send(Self.negotiate, from: one)
+        #expect(conversation.handler.clients == 1)
+        one.stream.close()
+        two.stream.close()
+        try conversation.settle()
+        #expect(conversation.handler.clients == 0)
     }
 }

@@ -46,6 +46,19 @@ struct DaemonArgumentsTests {
         #expect(throws: DaemonArguments.Mistake(message: message)) { try DaemonArguments(words, asQEMU: true) }
     }
 
+    @Test("devices are made among the others, and are not QEMU's daemon's")
+    func devices() throws {
+        let words = ["--blockdev", "b", "--device", "scsi-cd,id=cd", "--object=secret,id=s,file=f"]
+        #expect(
+            try DaemonArguments(words, asQEMU: false).options == [
+                DaemonOption(.blockdev, "b"), DaemonOption(.device, "scsi-cd,id=cd"),
+                DaemonOption(.object, "secret,id=s,file=f"),
+            ])
+        #expect(throws: DaemonArguments.Mistake(message: "unrecognized option '--device'")) {
+            try DaemonArguments(words, asQEMU: true)
+        }
+    }
+
     @Test("help and version are answered whatever else stands on the line")
     func answers() throws {
         #expect(try DaemonArguments(["foo", "--version"], asQEMU: true).request == .version)

@@ -1,7 +1,7 @@
 import JSON
 
-/// Compares two answers of `query-qmp-schema` by structure, for type names say nothing: everything that the first lists
-/// must be in the second, of the same shape.
+/// Compares two answers of `query-qmp-schema` by structure, for type names say nothing: what both list must be
+/// of the same shape, and everything below it that the first lists must be in the second.
 struct SchemaDifference {
     private let ours: [String: JSONValue]
     private let theirs: [String: JSONValue]
@@ -19,7 +19,7 @@ struct SchemaDifference {
         self.theirs = byName(theirs)
         // In the order of their names, so that a type that two of them use is told of at the same path always.
         for (name, entity) in self.ours.sorted(by: { $0.key < $1.key })
-        where ["command", "event"].contains(entity["meta-type"]) {
+        where ["command", "event"].contains(entity["meta-type"]) && self.theirs[name] != nil {
             compare(name, name, at: name)
         }
     }

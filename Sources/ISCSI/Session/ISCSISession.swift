@@ -81,6 +81,7 @@ final class ISCSISession {
     func close() {
         isClosing = true
         stream.close()
+        server.noticeEnd()
     }
 
     func run() async {
@@ -200,7 +201,7 @@ final class ISCSISession {
 
     /// The numbers of a PDU that goes out now; one with a status takes a place in the order of these.
     func takeNumbers(withStatus: Bool) -> Numbers {
-        window.open(ISCSILimits.commands - commands - early.count)
+        window.open(ISCSILimits.commands - commands)
         defer { if withStatus { statSN &+= 1 } }
         return Numbers(statSN: statSN, expCmdSN: window.expCmdSN, maxCmdSN: window.maxCmdSN)
     }
