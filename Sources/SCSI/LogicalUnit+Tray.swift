@@ -25,7 +25,9 @@ extension LogicalUnit {
         case 0: allowRemoval(by: id)
         case 1:
             try checkAccess(command.nexus)
-            if preventers.insert(id).inserted, preventers.count == 1 { drive.setLocked(true) }
+            preventers.insert(id)
+            // Again for each: management may have taken the lock away meanwhile.
+            drive.setLocked(true)
         default: throw .field(4, bit: 1)
         }
     }
