@@ -128,10 +128,14 @@ let package = Package(
         tests(
             "HostStorageTests", ["HostStorage", "HostIO", "Block", "Bytes", "BlockTestKit", "HostTestKit"]),
         tests("Qcow2Tests", ["Qcow2", "Block", "Bytes", "BlockTestKit"]),
-        tests("GraphTests", ["Graph", "Filters", "Qcow2", "Block", "Bytes", "BlockTestKit"]),
+        .target(
+            name: "GraphTestKit", dependencies: ["Graph", "Qcow2", "Block", "Bytes", "BlockTestKit"],
+            path: "Tests/GraphTestKit", swiftSettings: settings),
+        tests("GraphTests", ["Graph", "Filters", "Qcow2", "Block", "Bytes", "BlockTestKit", "GraphTestKit"]),
         tests("DigestsTests", ["Digests", "Bytes"]),
         tests("NBDServerTests", ["NBDServer", "NBDWire", "Streams", "Block", "Bytes", "BlockTestKit"]),
-        tests("DevicesTests", ["Devices", "Graph", "Filters", "Qcow2", "Block", "Bytes", "BlockTestKit"]),
+        tests(
+            "DevicesTests", ["Devices", "Graph", "Filters", "Qcow2", "Block", "Bytes", "BlockTestKit", "GraphTestKit"]),
         tests("SCSITests", ["SCSI", "Devices", "Block", "Bytes", "BlockTestKit"]),
         tests("ISCSITests", ["ISCSI", "SCSI", "Devices", "Digests", "Block", "Bytes", "BlockTestKit"]),
         tests("MonitorTests", ["Monitor", "QMPTypes", "JSON", "Block", "Bytes", "BlockTestKit"]),

@@ -13,6 +13,8 @@ public struct OperationCounters: Equatable, Sendable {
     /// What they took altogether, in nanoseconds.
     public internal(set) var timeNs: UInt64 = 0
 
+    public init() {}
+
     mutating func succeed(_ byteCount: UInt64, _ durationNs: UInt64) {
         bytes &+= byteCount
         operations &+= 1

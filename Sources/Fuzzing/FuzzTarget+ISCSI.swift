@@ -46,7 +46,7 @@ private let targetName = "iqn.2026-11.org.nacre:fuzz"
 
 /// One login request, from the operational stage to the full feature phase; command numbers begin at 0.
 private func login(keys: [String]) -> [UInt8] {
-    let text = (["InitiatorName=iqn.fuzz"] + keys).flatMap { Array($0.utf8) + [0] }
+    let text = (["InitiatorName=iqn.fuzz"] + keys).flatMap { text -> [UInt8] in Array(text.utf8) + [0] }
     var bytes = [UInt8](repeating: 0, count: 48)
     bytes[0] = 0x43
     bytes[1] = 0x87

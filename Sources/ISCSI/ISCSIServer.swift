@@ -1,5 +1,6 @@
 public import Block
 import Digests
+import Logging
 public import SCSI
 
 /// An iSCSI target node (RFC 7143): a name, who may log in, and the SCSI target behind it.
@@ -62,6 +63,7 @@ public final class ISCSIServer {
     private let ended = WaitQueue()
     private var isStopping = false
     private var lastTSIH: UInt16 = 0
+    let log = Logger(label: "nacre.iscsi")
 
     public init(context: any IOContext) { self.context = context }
 
@@ -97,7 +99,7 @@ public final class ISCSIServer {
         await session.run()
         stream.close()
         sessions.removeAll { $0 === session }
-        ended.wakeAll()
+        noticeEnd()
     }
 
     /// Ends all sessions and waits for their commands; no session begins any more.
@@ -111,6 +113,9 @@ public final class ISCSIServer {
 /// What sessions ask of their server.
 extension ISCSIServer {
     func sessions(at target: ISCSITarget) -> [ISCSISession] { sessions.filter { $0.target === target } }
+
+    /// A session ends or is about to: whoever waits for that looks again.
+    func noticeEnd() { ended.wakeAll() }
 
     /// Whether one more connection fits among those who have not logged in; the oldest of them gives way.
     private func makeRoom() -> Bool {
@@ -145,7 +150,7 @@ extension ISCSIServer {
             old.close()
             return .noSuchSession
         }
-        while let old = sessions.first(where: isSame) {
+        while !session.isClosing, let old = sessions.first(where: isSame) {
             old.close()
             await ended.wait()
         }

@@ -24,6 +24,8 @@ extension LogicalUnit {
                 try await handler(self, command, data)
                 return SCSIOutcome(wanted: plan.dataOutCount)
             case .read(let handler):
+                // Another unit, of other blocks, may have taken the number since room was made.
+                guard dataIn.byteCount >= plan.dataInLimit else { throw .check(.reportedUnitsChanged) }
                 var room = dataIn._mutatingExtracting(0..<plan.dataInLimit)
                 let count = try await handler(self, command, &room)
                 return SCSIOutcome(dataInCount: count, wanted: UInt64(count))
@@ -56,7 +58,8 @@ extension SCSIDataPlan {
 extension SCSIOutcome {
     /// GOOD, with as much of `bytes` as was asked for.
     static func answer(_ bytes: [UInt8], _ plan: SCSIDataPlan, _ dataIn: inout MutableRawSpan) -> SCSIOutcome {
-        let count = min(bytes.count, plan.dataInLimit)
+        // Another unit may have taken the number since room was made.
+        let count = min(bytes.count, plan.dataInLimit, dataIn.byteCount)
         dataIn.copy(bytes.byteSpan.extracting(0..<count))
         return SCSIOutcome(dataInCount: count, wanted: UInt64(count))
     }

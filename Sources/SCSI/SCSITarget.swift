@@ -94,8 +94,8 @@ public final class SCSITarget {
         return plan
     }
 
-    /// Bytes that one command may move; a longer one fails with INVALID FIELD IN CDB.
-    public static var maxTransfer: Int { 8 << 20 }
+    /// Bytes that one command may move, as many as over NBD; a longer one fails with INVALID FIELD IN CDB.
+    public static var maxTransfer: Int { 32 << 20 }
 
     /// Carries the command out. `dataOut` holds what was planned (or less, where the initiator sent less); `dataIn` has
     /// room for what was planned.

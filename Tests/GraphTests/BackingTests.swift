@@ -2,6 +2,7 @@ import Block
 import BlockTestKit
 import Bytes
 import Graph
+import GraphTestKit
 import Testing
 
 @Suite("backing files that only an image names")

@@ -2,6 +2,7 @@ import Block
 import BlockTestKit
 import Bytes
 import Graph
+import GraphTestKit
 import Testing
 
 /// Every request to the files fails once in turn while the graph changes: either the change happens whole, or the graph

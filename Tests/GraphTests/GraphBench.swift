@@ -2,6 +2,7 @@ import Block
 import BlockTestKit
 import Bytes
 import Graph
+import GraphTestKit
 import Testing
 
 /// A graph on a host in memory, and short words for what tests do with it.
@@ -58,39 +59,4 @@ final class GraphBench {
     func attach(_ node: String, writable: Bool = true) async throws -> BlockRoot {
         try await graph.attach("export", to: node, used: writable ? [.consistentRead, .write] : .consistentRead)
     }
-}
-
-/// Options in one line.
-enum Make {
-    static func file(_ path: String, _ name: String? = nil, _ common: CommonOptions = CommonOptions()) -> NodeOptions {
-        NodeOptions(.file(FileDriverOptions(filename: path)), nodeName: name, common: common)
-    }
-
-    static func null(_ name: String, size: UInt64? = nil, _ common: CommonOptions = CommonOptions()) -> NodeOptions {
-        NodeOptions(.nullCo(NullOptions(size: size, readZeroes: true)), nodeName: name, common: common)
-    }
-
-    static func raw(
-        _ name: String?, _ file: ChildReference, offset: UInt64? = nil, size: UInt64? = nil,
-        _ common: CommonOptions = CommonOptions()
-    ) -> NodeOptions {
-        NodeOptions(.raw(RawOptions(file: file, offset: offset, size: size)), nodeName: name, common: common)
-    }
-
-    static func qcow2(
-        _ name: String?, _ file: ChildReference, backing: BackingReference? = nil,
-        _ common: CommonOptions = CommonOptions()
-    ) -> NodeOptions {
-        NodeOptions(.qcow2(Qcow2Options(file: file, backing: backing)), nodeName: name, common: common)
-    }
-
-    static func qcow2(
-        _ name: String?, _ path: String, backing: BackingReference? = nil, _ common: CommonOptions = CommonOptions()
-    ) -> NodeOptions {
-        qcow2(name, .options(file(path)), backing: backing, common)
-    }
-}
-
-extension CommonOptions {
-    static let readOnly = CommonOptions(isReadOnly: true)
 }

@@ -1,6 +1,7 @@
 import Block
 import BlockTestKit
 import Graph
+import GraphTestKit
 import Testing
 
 @Suite("blockdev-snapshot")

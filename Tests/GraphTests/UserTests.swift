@@ -3,6 +3,7 @@ import BlockTestKit
 import Bytes
 import Filters
 import Graph
+import GraphTestKit
 import Qcow2
 import Testing
 

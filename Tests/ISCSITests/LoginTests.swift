@@ -255,6 +255,25 @@ struct LoginTests {
         }
     }
 
+    @Test("a login that waits for its old session's storage ends in time, and its place is free")
+    func stuckReinstatement() throws {
+        let bench = Bench()
+        try bench.run {
+            let old = try await bench.initiator()
+            bench.drive.isHolding = true
+            try await old.send(old.commandPDU(Initiator.read(0, 8), reads: 4096))
+            await bench.settle()
+            let new = bench.connect()
+            try await new.send(new.loginRequest(1, to: 3), Initiator.text(new.introduction))
+            #expect(await new.hasEnded())
+            await bench.settle()
+            #expect(bench.server.connections == 1)
+            bench.drive.open()
+            await bench.settle()
+            #expect(bench.server.connections == 0)
+        }
+    }
+
     @Test("a lost connection's session is gone when its initiator comes back for it, and no second one joins a session")
     func connectionReinstatement() throws {
         let bench = Bench()

@@ -25,7 +25,9 @@ struct CommandAnswer {
     init(_ task: ISCSITask, _ outcome: SCSIOutcome, count: Int, _ parameters: SessionParameters) {
         tag = task.tag
         self.outcome = outcome
-        residual = Residual(wanted: outcome.wanted, expected: UInt64(task.expectedLength))
+        // What the initiator expects of the other direction leaves no room in this one.
+        let expected = task.isDirected ? UInt64(task.expectedLength) : 0
+        residual = Residual(wanted: outcome.wanted, expected: expected)
         self.count = count
         requests = task.requests
         segment = parameters.sentData

@@ -1,6 +1,6 @@
 import Block
 import Bytes
-import Digests
+import Logging
 import SCSI
 import Streams
 
@@ -71,6 +71,7 @@ final class ISCSISession {
     func close() {
         isClosing = true
         stream.close()
+        server.noticeEnd()
     }
 
     func run() async {
@@ -136,6 +137,7 @@ final class ISCSISession {
             try await send(response, text)
             return nil
         case .refuse(let response):
+            tellRefusal(response.status)
             try await send(response, [])
             return false
         case .done(var response, let text, let wish):
@@ -143,6 +145,7 @@ final class ISCSISession {
                 response.transits = false
                 response.dataCount = 0
                 response.status = status.rawValue
+                tellRefusal(status.rawValue)
                 try await send(response, [])
                 return false
             }
@@ -152,6 +155,11 @@ final class ISCSISession {
                 hasHeaderDigest: parameters.hasHeaderDigest, hasDataDigest: parameters.hasDataDigest)
             return !isClosing
         }
+    }
+
+    private func tellRefusal(_ status: UInt16) {
+        let reason = LoginStatus(rawValue: status).map { "\($0)" } ?? "\(status)"
+        server.log.notice("a login of '\(login.initiator ?? "")' at \(portal) was refused: \(reason)")
     }
 
     /// Sends a response of the login, which goes out at once.
@@ -191,7 +199,7 @@ final class ISCSISession {
 
     /// The numbers of a PDU that goes out now; one with a status takes a place in the order of these.
     func takeNumbers(withStatus: Bool) -> Numbers {
-        window.open(ISCSILimits.commands - commands - early.count)
+        window.open(ISCSILimits.commands - commands)
         defer { if withStatus { statSN &+= 1 } }
         return Numbers(statSN: statSN, expCmdSN: window.expCmdSN, maxCmdSN: window.maxCmdSN)
     }

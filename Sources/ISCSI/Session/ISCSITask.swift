@@ -63,6 +63,15 @@ final class ISCSITask {
     /// Bytes of memory that it needs.
     var weight: Int { if case .toInitiator(let count) = plan { count } else { wanted } }
 
+    /// Whether data goes the way that the initiator expects, as far as the command moves any.
+    var isDirected: Bool {
+        switch plan {
+        case .none: true
+        case .toInitiator: reads
+        case .fromInitiator: writes
+        }
+    }
+
     // MARK: Its life
 
     /// Takes a command over. Precondition: the slot is idle.

@@ -1,45 +1,49 @@
-import Block
-import BlockTestKit
-import Bytes
-import Graph
+public import Block
+public import BlockTestKit
+public import Bytes
+public import Graph
 import Qcow2
 
 /// A host in memory: files by path, with QEMU's image locks between those who have them open.
-final class MemoryHost: StorageOpener {
-    final class File {
-        let inode: UInt64
-        let storage: FaultyStorage
-        var isWritable = true
-        var handles: [MemoryFile] = []
+public final class MemoryHost: StorageOpener {
+    public init() {}
+
+    public final class File {
+        public let inode: UInt64
+        public let storage: FaultyStorage
+        public var isWritable = true
+        public var handles: [MemoryFile] = []
         init(inode: UInt64, _ storage: FaultyStorage) {
             self.inode = inode
             self.storage = storage
         }
     }
 
-    let workingFolder = "/here"
-    private(set) var files: [String: File] = [:]
+    public let workingFolder = "/here"
+    public private(set) var files: [String: File] = [:]
     /// Every spec that was opened, in order.
-    private(set) var specs: [FileSpec] = []
-    var devices: Set<String> = []
+    public private(set) var specs: [FileSpec] = []
+    public var devices: Set<String> = []
     private var nextInode: UInt64 = 1
 
     @discardableResult
-    func add(_ path: String, _ storage: any Storage) -> File {
+    public func add(_ path: String, _ storage: any Storage) -> File {
         defer { nextInode += 1 }
         let file = File(inode: nextInode, FaultyStorage(storage))
         files[path] = file
         return file
     }
 
-    func link(_ path: String, to other: String) { files[path] = files[other] }
+    public func link(_ path: String, to other: String) { files[path] = files[other] }
 
     @discardableResult
-    func addRaw(_ path: String, bytes: UInt64) -> File { add(path, MemoryStorage(length: bytes, growable: true)) }
+    public func addRaw(_ path: String, bytes: UInt64) -> File {
+        add(path, MemoryStorage(length: bytes, growable: true))
+    }
 
     /// Makes a qcow2 image, with what a backing file shall be called in it.
     @discardableResult
-    func addQcow2(
+    public func addQcow2(
         _ path: String, size: UInt64 = 1 << 20, backing: String? = nil, format: String? = "qcow2", v2: Bool = false
     ) async throws -> File {
         let storage = MemoryStorage(length: 0, growable: true)
@@ -52,11 +56,11 @@ final class MemoryHost: StorageOpener {
     }
 
     /// How many handles are open.
-    var openCount: Int { files.values.reduce(0) { $0 + $1.handles.count } }
+    public var openCount: Int { files.values.reduce(0) { $0 + $1.handles.count } }
 
-    func isDevice(_ path: String) -> Bool { devices.contains(path) }
+    public func isDevice(_ path: String) -> Bool { devices.contains(path) }
 
-    func open(_ spec: FileSpec) async throws(OpenError) -> any HostFile {
+    public func open(_ spec: FileSpec) async throws(OpenError) -> any HostFile {
         guard let file = files[spec.filename] else {
             throw OpenError("Could not open '\(spec.filename)': No such file or directory")
         }
@@ -75,28 +79,28 @@ final class MemoryHost: StorageOpener {
 }
 
 /// One open file of a `MemoryHost`.
-final class MemoryFile: HostFile {
-    let file: MemoryHost.File
-    private(set) var spec: FileSpec
-    private(set) var isReadOnly: Bool
-    private(set) var isClosed = false
-    var used: Permissions = []
-    var unshared: Permissions = []
-    var refusesReopen = false
+public final class MemoryFile: HostFile {
+    public let file: MemoryHost.File
+    public private(set) var spec: FileSpec
+    public private(set) var isReadOnly: Bool
+    public private(set) var isClosed = false
+    public var used: Permissions = []
+    public var unshared: Permissions = []
+    public var refusesReopen = false
 
-    init(_ spec: FileSpec, _ file: MemoryHost.File, isReadOnly: Bool) {
+    public init(_ spec: FileSpec, _ file: MemoryHost.File, isReadOnly: Bool) {
         self.spec = spec
         self.file = file
         self.isReadOnly = isReadOnly
     }
 
-    var filename: String { spec.filename }
-    var identity: HostFileIdentity { HostFileIdentity(device: 1, inode: file.inode) }
-    var allocatedSize: UInt64? { file.storage.length }
-    var length: UInt64 { file.storage.length }
-    var limits: StorageLimits { file.storage.limits }
+    public var filename: String { spec.filename }
+    public var identity: HostFileIdentity { HostFileIdentity(device: 1, inode: file.inode) }
+    public var allocatedSize: UInt64? { file.storage.length }
+    public var length: UInt64 { file.storage.length }
+    public var limits: StorageLimits { file.storage.limits }
 
-    func acquirePermissions(used: Permissions, shared: Permissions) throws(OpenError) {
+    public func acquirePermissions(used: Permissions, shared: Permissions) throws(OpenError) {
         let unshared = Permissions.all.subtracting(shared)
         for other in file.handles where other !== self {
             let taken = used.intersection(other.unshared)
@@ -112,34 +116,34 @@ final class MemoryFile: HostFile {
         String(permissions.text.prefix { $0 != "," })
     }
 
-    func releasePermissions(used: Permissions, shared: Permissions) {
+    public func releasePermissions(used: Permissions, shared: Permissions) {
         self.used.formIntersection(used)
         unshared.formIntersection(Permissions.all.subtracting(shared))
     }
 
-    final class Reopen: HostFileReopen {
+    public final class Reopen: HostFileReopen {
         let file: MemoryFile
         let spec: FileSpec
-        var isReadOnly: Bool { spec.isReadOnly }
+        public var isReadOnly: Bool { spec.isReadOnly }
         init(_ file: MemoryFile, _ spec: FileSpec) {
             self.file = file
             self.spec = spec
         }
-        func commit() {
+        public func commit() {
             file.spec = spec
             file.isReadOnly = spec.isReadOnly
         }
-        func cancel() {}
+        public func cancel() {}
     }
 
-    func prepareReopen(_ spec: FileSpec) async throws(OpenError) -> any HostFileReopen {
+    public func prepareReopen(_ spec: FileSpec) async throws(OpenError) -> any HostFileReopen {
         if refusesReopen || (!spec.isReadOnly && !file.isWritable) {
             throw OpenError("Could not reopen file: Permission denied")
         }
         return Reopen(self, spec)
     }
 
-    func close() async {
+    public func close() async {
         isClosed = true
         file.handles.removeAll { $0 === self }
     }
@@ -149,43 +153,43 @@ final class MemoryFile: HostFile {
         if writes, isReadOnly { throw .readOnly }
     }
 
-    func read(at offset: UInt64, into buffer: inout MutableRawSpan) async throws(BlockError) {
+    public func read(at offset: UInt64, into buffer: inout MutableRawSpan) async throws(BlockError) {
         try check(writes: false)
         try await file.storage.read(at: offset, into: &buffer)
     }
-    func write(at offset: UInt64, from bytes: RawSpan, flags: WriteFlags) async throws(BlockError) {
+    public func write(at offset: UInt64, from bytes: RawSpan, flags: WriteFlags) async throws(BlockError) {
         try check(writes: true)
         try await file.storage.write(at: offset, from: bytes, flags: flags)
     }
-    func zero(_ range: ByteRange, flags: ZeroFlags) async throws(BlockError) {
+    public func zero(_ range: ByteRange, flags: ZeroFlags) async throws(BlockError) {
         try check(writes: true)
         try await file.storage.zero(range, flags: flags)
     }
-    func discard(_ range: ByteRange) async throws(BlockError) {
+    public func discard(_ range: ByteRange) async throws(BlockError) {
         try check(writes: true)
         try await file.storage.discard(range)
     }
-    func flush() async throws(BlockError) {
+    public func flush() async throws(BlockError) {
         try check(writes: false)
         try await file.storage.flush()
     }
-    func status(of range: ByteRange) async throws(BlockError) -> BlockStatus {
+    public func status(of range: ByteRange) async throws(BlockError) -> BlockStatus {
         try check(writes: false)
         return try await file.storage.status(of: range)
     }
-    func resize(to length: UInt64) async throws(BlockError) {
+    public func resize(to length: UInt64) async throws(BlockError) {
         try check(writes: true)
         try await file.storage.resize(to: length)
     }
 }
 
 /// Makes overlays on a `MemoryHost`.
-final class MemoryCreator: ImageCreator {
-    let host: MemoryHost
-    private(set) var requests: [CreationRequest] = []
-    init(_ host: MemoryHost) { self.host = host }
+public final class MemoryCreator: ImageCreator {
+    public let host: MemoryHost
+    public private(set) var requests: [CreationRequest] = []
+    public init(_ host: MemoryHost) { self.host = host }
 
-    func create(_ request: CreationRequest) async throws(OpenError) {
+    public func create(_ request: CreationRequest) async throws(OpenError) {
         if let file = host.files[request.filename], file.storage.length > 0, !request.mayReplace {
             throw OpenError("'\(request.filename)' exists and is not empty")
         }
