@@ -1,5 +1,6 @@
 public import Block
 import Digests
+import Logging
 public import SCSI
 
 /// An iSCSI target node (RFC 7143): a name, who may log in, and the SCSI target behind it.
@@ -64,6 +65,7 @@ public final class ISCSIServer {
     private var lastTSIH: UInt16 = 0
     /// What all clients together may make the process hold.
     let budget: MemoryBudget
+    let log = Logger(label: "nacre.iscsi")
 
     public init(context: any IOContext, budget: MemoryBudget = MemoryBudget()) {
         self.context = context
