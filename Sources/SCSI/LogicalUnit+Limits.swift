@@ -5,8 +5,8 @@ import Devices
 extension LogicalUnit {
     /// Blocks of one COMPARE AND WRITE: its field has one byte.
     static var compareLimit: UInt64 { 255 }
-    /// Blocks of one WRITE SAME: bounds how long one command can write a pattern (64 MiB).
-    static var writeSameLimit: UInt64 { 1 << 17 }
+    /// Blocks of one WRITE SAME: bounds how long one command can write a pattern (16 MiB).
+    static var writeSameLimit: UInt64 { 1 << 15 }
     /// Blocks of one UNMAP (512 MiB).
     static var unmapLimit: UInt64 { 1 << 20 }
     /// Block descriptors of one UNMAP.
@@ -22,9 +22,8 @@ extension LogicalUnit {
     /// Block Limits (SBC-3 6.6.4).
     var blockLimits: [UInt8] {
         let limits = drive.limits
+        // WSNZ is 0: WRITE SAME of no blocks means all that follow.
         var page = [UInt8](repeating: 0, count: 0x3C)
-        // WSNZ: WRITE SAME of no blocks does not mean all.
-        page[0] = 1
         page[1] = UInt8(Self.compareLimit)
         page.store(UInt16(1 << min(physicalExponent, 15)), at: 2)
         page.store(UInt32(UInt64(SCSITarget.maxTransfer) >> blockShift), at: 4)

@@ -24,10 +24,8 @@ extension LogicalUnit {
         if !Self.hasNoData(cdb), data.byteCount > 0, command.expectedLength != blockSize {
             throw .check(.invalidFieldInInformationUnit)
         }
-        let (address, count) = cdb.blocks
-        // WSNZ: no blocks do not mean all that follow.
-        guard count > 0, count <= Self.writeSameLimit else { throw .field(cdb.code == 0x93 ? 10 : 7) }
-        let range = try range(address, count)
+        let range = try sameRange(cdb)
+        guard !range.isEmpty else { return }
         let isZero = data.byteCount == 0 || data.isZero
         try await hold(range)
         defer { writes.unlock(range) }
@@ -36,6 +34,17 @@ extension LogicalUnit {
         } else {
             try await fill(range, with: data)
         }
+    }
+
+    /// No blocks mean all from the address on.
+    private func sameRange(_ cdb: CDB) throws(Refusal) -> ByteRange {
+        var (address, count) = cdb.blocks
+        if count == 0 {
+            _ = try range(address, 0)
+            count = blockCount - address
+        }
+        guard count <= Self.writeSameLimit else { throw .field(cdb.code == 0x93 ? 10 : 7) }
+        return try range(address, count)
     }
 
     private func zero(_ range: ByteRange, unmaps: Bool) async throws(Refusal) {

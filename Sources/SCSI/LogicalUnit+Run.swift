@@ -4,17 +4,17 @@ extension LogicalUnit {
     /// Carries out one command that has entered the task set.
     func run(_ command: SCSICommand, dataOut: RawSpan, dataIn: inout MutableRawSpan) async -> SCSIOutcome {
         do throws(Refusal) {
-            let index = try admit(command)
-            let plan = try operations.rows[index].plan(command, blockShift: blockShift)
+            let operation = try admit(command)
+            let plan = try operation.plan(command, blockShift: blockShift)
             var data = dataOut.extracting(0..<0)
             if case .fromInitiator(let count) = plan {
                 data = dataOut.extracting(0..<min(count, dataOut.byteCount))
                 if data.byteCount < count {
-                    guard operations.rows[index].traits.contains(.takesPart) else { return short(of: count) }
+                    guard operation.traits.contains(.takesPart) else { return short(of: count) }
                     data = data.extracting(0..<(data.byteCount >> blockShift) << blockShift)
                 }
             }
-            switch operations.rows[index].handler {
+            switch operation.handler {
             case .answer(let handler): return .answer(try handler(self, command), plan, &dataIn)
             case .ask(let handler): return .answer(try await handler(self, command), plan, &dataIn)
             case .change(let handler):

@@ -12,9 +12,13 @@ final class LogicalUnit {
     /// UNIT SERIAL NUMBER.
     let serial: String
     let operations: OperationTable
+    /// Whether it is a disc behind a tray; else a disk. The drive's kind when it was attached.
+    let isDisc: Bool
     /// The logarithm of the logical block's size in bytes.
     let blockShift: UInt64
     let tasks = TaskSet()
+    /// Set once it is no unit of the target any more: what waited to enter finds nothing.
+    var isDetached = false
     /// Keeps writes out of what COMPARE AND WRITE and ORWRITE read and write back.
     let writes = RangeLock()
 
@@ -36,11 +40,11 @@ final class LogicalUnit {
         self.drive = drive
         self.number = number
         self.serial = serial ?? LogicalUnit.serial(target: target.name, drive: drive.name)
-        operations = drive.kind == .tray ? .disc : .disk
-        blockShift = drive.kind == .tray ? 11 : 9
+        isDisc = drive.kind == .tray
+        operations = isDisc ? .disc : .disk
+        blockShift = isDisc ? 11 : 9
     }
 
-    var isDisc: Bool { drive.kind == .tray }
     var blockSize: UInt64 { 1 << blockShift }
     /// Whole blocks of the medium.
     var blockCount: UInt64 { drive.length >> blockShift }
@@ -60,28 +64,28 @@ final class LogicalUnit {
     ///
     /// A unit attention comes before RESERVATION CONFLICT, so that an initiator that clears what it finds after login
     /// is not surprised by it at its first command after the reservation.
-    func admit(_ command: SCSICommand) throws(Refusal) -> Int {
+    func admit(_ command: SCSICommand) throws(Refusal) -> Operation {
         let nexus = command.nexus
-        let index: Int
+        let operation: Operation
         do throws(Refusal) {
-            index = try operations.index(of: command.cdb)
+            operation = try operations.row(of: command.cdb)
         } catch {
             try takeAttention(of: nexus)
             throw error
         }
-        let traits = operations.rows[index].traits
+        let traits = operation.traits
         if !attentions.isEmpty, !traits.contains(.ignoresAttention) { try takeAttention(of: nexus) }
         if reserver != nil || reservations.kind != nil {
-            try checkReservation(nexus, operations.rows[index].access)
+            try checkReservation(nexus, operation.access)
         }
         if traits.contains(.needsProvisioning), !isThin { throw .check(.invalidOperationCode) }
-        if let fault = operations.rows[index].fault(in: command.cdb) { throw fault }
+        if let fault = operation.fault(in: command.cdb) { throw fault }
         if command.attribute == .aca { throw .check(.invalidMessage) }
         if traits.contains(.needsMedium) { try checkMedium() }
         if traits.contains(.changesMedium), isWriteProtected {
             throw .check(drive.isReadOnly ? .writeProtected : .softwareWriteProtected)
         }
-        return index
+        return operation
     }
 
     /// NOT READY where there is no medium, by what the tray shows.
@@ -90,7 +94,7 @@ final class LogicalUnit {
     }
 
     var notReady: SenseCode {
-        if drive.kind != .tray { return .mediumNotPresent }
+        if !isDisc { return .mediumNotPresent }
         if drive.isTrayOpen { return .mediumNotPresentTrayOpen }
         return drive.hasMedium ? .becomingReady : .mediumNotPresentTrayClosed
     }

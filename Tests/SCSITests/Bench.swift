@@ -126,18 +126,17 @@ final class Bench {
         let plan = target.plan(command)
         var sent: [UInt8] = []
         if case .fromInitiator(let count) = plan { sent = Array(data.prefix(count)) }
-        var room = [UInt8](repeating: poison, count: plan.dataInLimit)
-        let outcome = await run(command, sent, &room)
-        return Reply(plan: plan, outcome: outcome, data: Array(room.prefix(outcome.dataInCount)))
+        return await run(command, plan, sent)
     }
 
-    private func run(_ command: SCSICommand, _ sent: [UInt8], _ room: inout [UInt8]) async -> SCSIOutcome {
-        var buffer = AlignedBuffer(byteCount: room.count)
-        var bytes = buffer.mutableBytes
-        bytes.copy(room.byteSpan)
-        let outcome = await target.execute(command, dataOut: sent.byteSpan, dataIn: &bytes)
-        room = buffer.bytes.array
-        return outcome
+    private func run(_ command: SCSICommand, _ plan: SCSIDataPlan, _ sent: [UInt8]) async -> Reply {
+        var buffer = AlignedBuffer(byteCount: plan.dataInLimit)
+        var room = buffer.mutableBytes
+        room.fill(poison)
+        let outcome = await target.execute(command, dataOut: sent.byteSpan, dataIn: &room)
+        var data = [UInt8](repeating: 0, count: outcome.dataInCount)
+        data.withMutableBytes { $0.copy(buffer.bytes.extracting(0..<outcome.dataInCount)) }
+        return Reply(plan: plan, outcome: outcome, data: data)
     }
 
     /// Runs a test's body to its end on the context.
