@@ -36,7 +36,14 @@ extension Change {
             path.removeFirst("file:".count)
         }
         var stated = format
-        if stated == nil { stated = try await probe(path, within: nil) }
+        if stated == nil {
+            stated = try await probe(path, within: nil)
+            if stated == "raw", common.isReadOnly != true {
+                graph.observer.onWarning(
+                    "'\(path)' has no known header and is taken to be raw; whoever writes to the disk can make it look "
+                        + "like another format, so name the format")
+            }
+        }
         var options = try fileOptions(path, format: stated ?? "raw")
         options.common = common
         return options

@@ -138,6 +138,62 @@ struct MediumTests {
         }
     }
 
+    @Test("a floppy that is taken to be raw can be made to look otherwise: that is warned of, a CD is not")
+    func probedRaw() throws {
+        let bench = DeviceBench()
+        try bench.run {
+            bench.host.addRaw("r", bytes: 512)
+            _ = try await bench.add(.ideCD, "cd")
+            _ = try await bench.add(.floppy, "F")
+            try await bench.devices.changeMedium(id: "cd", filename: "r")
+            #expect(bench.notes.warnings.isEmpty)
+            try await bench.devices.eject(id: "cd")
+            try await bench.devices.changeMedium(id: "F", filename: "r", format: "raw")
+            #expect(bench.notes.warnings.isEmpty)
+            try await bench.devices.eject(id: "F")
+            try await bench.devices.changeMedium(id: "F", filename: "r")
+            #expect(bench.notes.warnings.count == 1)
+        }
+    }
+
+    @Test("an old medium that fails as it closes is out all the same, and that is warned of")
+    func failingClose() throws {
+        let bench = DeviceBench()
+        try bench.run {
+            let file = try await bench.host.addQcow2("q")
+            bench.host.addRaw("next", bytes: 512)
+            let device = try await bench.add(.floppy, "F")
+            try await bench.devices.changeMedium(id: "F", filename: "q")
+            try await device.write([1], at: 0)
+            file.storage.plan.add(Fault([.write, .flush], forever: true))
+            try await bench.devices.changeMedium(id: "F", filename: "next", format: "raw")
+            #expect(device.isReady && device.length == 512)
+            #expect(bench.notes.warnings.count == 1)
+            #expect(bench.host.files["q"]?.handles.isEmpty == true)
+        }
+    }
+
+    @Test("an image that is in the drive to be written is not opened a second time")
+    func sameImage() throws {
+        let bench = DeviceBench()
+        try bench.run {
+            bench.host.addRaw("r", bytes: 512)
+            let device = try await bench.add(.floppy, "F")
+            func change(_ mode: ReadOnlyMode = .retain) async -> String {
+                await bench.reply {
+                    try await bench.devices.changeMedium(id: "F", filename: "r", format: "raw", readOnlyMode: mode)
+                }
+            }
+            #expect(await change() == "ok")
+            try await device.write([1], at: 0)
+            #expect(await change() == "Failed to get \"write\" lock")
+            try await device.write([2], at: 0)
+            try await bench.devices.eject(id: "F")
+            #expect(await change(.readOnly) == "ok")
+            #expect(await change() == "ok")
+        }
+    }
+
     @Test("a permission that others do not share keeps a medium out")
     func insertionRefused() throws {
         let bench = DeviceBench()
