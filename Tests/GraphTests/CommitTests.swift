@@ -2,6 +2,7 @@ import Block
 import BlockTestKit
 import Bytes
 import Graph
+import GraphTestKit
 import Qcow2
 import Testing
 
