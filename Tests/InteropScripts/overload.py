@@ -60,7 +60,7 @@ def chosen(path):
 
 
 def idle(nbd, qmp, count=1000):
-    """Clients that connect and say nothing; those that were turned out come again a second later."""
+    """Clients that connect and say nothing; those that were turned out come again, up to a hundred a second."""
     crowd = [connect(nbd) for _ in range(count)]
 
     def keep():
@@ -70,6 +70,7 @@ def idle(nbd, qmp, count=1000):
                 if has_ended(s):
                     s.close()
                     crowd[index] = connect(nbd)
+                    time.sleep(0.01)
 
     return keep
 
@@ -89,6 +90,7 @@ def slow(nbd, qmp, count=100):
                 except OSError:
                     client[0].close()
                     client[:] = [connect(nbd), 0]
+                    time.sleep(0.01)
 
     return keep
 
