@@ -1,5 +1,6 @@
 public import Block
 import Digests
+import Logging
 public import SCSI
 
 /// An iSCSI target node (RFC 7143): a name, who may log in, and the SCSI target behind it.
@@ -62,6 +63,7 @@ public final class ISCSIServer {
     private let ended = WaitQueue()
     private var isStopping = false
     private var lastTSIH: UInt16 = 0
+    let log = Logger(label: "nacre.iscsi")
 
     public init(context: any IOContext) { self.context = context }
 

@@ -8,7 +8,7 @@ extension LogicalUnit {
 
     func compareAndWrite(_ command: SCSICommand, _ data: RawSpan) async throws(Refusal) {
         let range = try range(command.cdb)
-        // To write half of what an initiator means to send would be as wrong as to write all.
+        // More data than the command names blocks for: the number of blocks is not what the initiator meant.
         guard command.expectedLength == 2 * range.count else { throw .field(13) }
         guard !range.isEmpty else { return }
         let count = Int(range.count)

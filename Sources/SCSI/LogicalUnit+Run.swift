@@ -4,14 +4,17 @@ extension LogicalUnit {
     /// Carries out one command that has entered the task set.
     func run(_ command: SCSICommand, dataOut: RawSpan, dataIn: inout MutableRawSpan) async -> SCSIOutcome {
         do throws(Refusal) {
-            let index = try admit(command)
-            let plan = try operations.rows[index].plan(command, blockShift: blockShift)
+            let operation = try admit(command)
+            let plan = try operation.plan(command, blockShift: blockShift)
             var data = dataOut.extracting(0..<0)
             if case .fromInitiator(let count) = plan {
-                guard dataOut.byteCount >= count else { return short(of: count) }
-                data = dataOut.extracting(0..<count)
+                data = dataOut.extracting(0..<min(count, dataOut.byteCount))
+                if data.byteCount < count {
+                    guard operation.traits.contains(.takesPart) else { return short(of: count) }
+                    data = data.extracting(0..<(data.byteCount >> blockShift) << blockShift)
+                }
             }
-            switch operations.rows[index].handler {
+            switch operation.handler {
             case .answer(let handler): return .answer(try handler(self, command), plan, &dataIn)
             case .ask(let handler): return .answer(try await handler(self, command), plan, &dataIn)
             case .change(let handler):
@@ -19,7 +22,7 @@ extension LogicalUnit {
                 return SCSIOutcome(wanted: UInt64(data.byteCount))
             case .write(let handler):
                 try await handler(self, command, data)
-                return SCSIOutcome(wanted: UInt64(data.byteCount))
+                return SCSIOutcome(wanted: plan.dataOutCount)
             case .read(let handler):
                 // Another unit, of other blocks, may have taken the number since room was made.
                 guard dataIn.byteCount >= plan.dataInLimit else { throw .check(.reportedUnitsChanged) }
@@ -43,6 +46,11 @@ extension LogicalUnit {
 extension SCSIDataPlan {
     var dataInLimit: Int {
         if case .toInitiator(let count) = self { return count }
+        return 0
+    }
+
+    var dataOutCount: UInt64 {
+        if case .fromInitiator(let count) = self { return UInt64(count) }
         return 0
     }
 }

@@ -14,7 +14,7 @@ extension LogicalUnit {
         // NO_FLUSH.
         if !isStart, options & 0x04 == 0, drive.isReady, !drive.isReadOnly { try await flush() }
         guard options & 0x02 != 0 else { return }
-        guard isDisc else { throw .field(4, bit: 1) }
+        if drive.kind == .fixed { throw .field(4, bit: 1) }
         if !drive.moveTray(open: !isStart) { throw .check(.mediumRemovalPrevented) }
     }
 
@@ -25,7 +25,9 @@ extension LogicalUnit {
         case 0: allowRemoval(by: id)
         case 1:
             try checkAccess(command.nexus)
-            if preventers.insert(id).inserted, preventers.count == 1 { drive.setLocked(true) }
+            preventers.insert(id)
+            // Again for each: management may have taken the lock away meanwhile.
+            drive.setLocked(true)
         default: throw .field(4, bit: 1)
         }
     }

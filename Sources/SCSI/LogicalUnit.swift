@@ -17,6 +17,8 @@ final class LogicalUnit {
     /// The logarithm of the logical block's size in bytes.
     let blockShift: UInt64
     let tasks = TaskSet()
+    /// Set once it is no unit of the target any more: what waited to enter finds nothing.
+    var isDetached = false
     /// Keeps writes out of what COMPARE AND WRITE and ORWRITE read and write back.
     let writes = RangeLock()
 
@@ -62,28 +64,28 @@ final class LogicalUnit {
     ///
     /// A unit attention comes before RESERVATION CONFLICT, so that an initiator that clears what it finds after login
     /// is not surprised by it at its first command after the reservation.
-    func admit(_ command: SCSICommand) throws(Refusal) -> Int {
+    func admit(_ command: SCSICommand) throws(Refusal) -> Operation {
         let nexus = command.nexus
-        let index: Int
+        let operation: Operation
         do throws(Refusal) {
-            index = try operations.index(of: command.cdb)
+            operation = try operations.row(of: command.cdb)
         } catch {
             try takeAttention(of: nexus)
             throw error
         }
-        let traits = operations.rows[index].traits
+        let traits = operation.traits
         if !attentions.isEmpty, !traits.contains(.ignoresAttention) { try takeAttention(of: nexus) }
         if reserver != nil || reservations.kind != nil {
-            try checkReservation(nexus, operations.rows[index].access)
+            try checkReservation(nexus, operation.access)
         }
         if traits.contains(.needsProvisioning), !isThin { throw .check(.invalidOperationCode) }
-        if let fault = operations.rows[index].fault(in: command.cdb) { throw fault }
+        if let fault = operation.fault(in: command.cdb) { throw fault }
         if command.attribute == .aca { throw .check(.invalidMessage) }
         if traits.contains(.needsMedium) { try checkMedium() }
         if traits.contains(.changesMedium), isWriteProtected {
             throw .check(drive.isReadOnly ? .writeProtected : .softwareWriteProtected)
         }
-        return index
+        return operation
     }
 
     /// NOT READY where there is no medium, by what the tray shows.

@@ -2,7 +2,9 @@ import Bytes
 
 /// One supported command: an operation code, with its service action where it has one. The one description that
 /// dispatch, `plan` and REPORT SUPPORTED OPERATION CODES are served from.
-struct Operation: Sendable {
+///
+/// A class, so that to look at a row copies nothing.
+final class Operation: Sendable {
     let code: UInt8
     let action: UInt16?
     /// The command's name in its standard.
@@ -182,15 +184,15 @@ struct OperationTable: Sendable {
         return start != Self.none && rows[Int(start)].traits.contains(.runsAlone)
     }
 
-    /// The index of a command's row. A service action stands in the low five bits of byte 1.
-    func index(of cdb: CDB) throws(Refusal) -> Int {
+    /// A command's row. A service action stands in the low five bits of byte 1.
+    func row(of cdb: CDB) throws(Refusal) -> Operation {
         let start = first[Int(cdb.code)]
         guard start != Self.none else { throw .check(.invalidOperationCode) }
         var index = Int(start)
-        guard rows[index].action != nil else { return index }
+        guard rows[index].action != nil else { return rows[index] }
         let action = UInt16(cdb[1] & 0x1F)
         while index < rows.count, rows[index].code == cdb.code {
-            if rows[index].action == action { return index }
+            if rows[index].action == action { return rows[index] }
             index += 1
         }
         throw .field(1, bit: 4)

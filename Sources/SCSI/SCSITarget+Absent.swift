@@ -8,7 +8,7 @@ extension SCSITarget {
         guard [0x03, 0x12, 0xA0].contains(command.cdb.code) else { throw .check(.unitNotSupported) }
         // REPORT LUNS is for unit 0, whether it is there or not.
         if command.cdb.code == 0xA0, LUN.decode(command.lun) != 0 { throw .check(.unitNotSupported) }
-        let row = table.rows[try table.index(of: command.cdb)]
+        let row = try table.row(of: command.cdb)
         if let fault = row.fault(in: command.cdb) { throw fault }
         return row
     }

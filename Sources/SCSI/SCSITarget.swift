@@ -35,6 +35,7 @@ public final class SCSITarget {
     /// Hides a logical unit, and waits for its commands.
     public func detach(lun: UInt16) async {
         guard let unit = units.removeValue(forKey: lun) else { return }
+        unit.isDetached = true
         unit.drive.removeObserver(unit)
         announceInventory()
         await unit.tasks.enterOrdered()
@@ -87,9 +88,8 @@ public final class SCSITarget {
     /// nothing. No plan is larger than `maxTransfer`.
     public func plan(_ command: SCSICommand) -> SCSIDataPlan {
         guard let unit = unit(at: command.lun) else { return absentPlan(command) }
-        guard let index = try? unit.operations.index(of: command.cdb),
-            unit.operations.rows[index].fault(in: command.cdb) == nil,
-            let plan = try? unit.operations.rows[index].plan(command, blockShift: unit.blockShift)
+        guard let operation = try? unit.operations.row(of: command.cdb), operation.fault(in: command.cdb) == nil,
+            let plan = try? operation.plan(command, blockShift: unit.blockShift)
         else { return .none }
         return plan
     }
@@ -111,8 +111,7 @@ public final class SCSITarget {
             await unit.tasks.enter()
         }
         defer { if isOrdered { unit.tasks.leaveOrdered() } else { unit.tasks.leave() } }
-        // It may have been detached while the command waited.
-        guard units[unit.number] === unit else { return absentOutcome(command, &dataIn) }
+        guard !unit.isDetached else { return absentOutcome(command, &dataIn) }
         return await unit.run(command, dataOut: dataOut, dataIn: &dataIn)
     }
 }

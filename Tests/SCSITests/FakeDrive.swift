@@ -35,7 +35,7 @@ final class FakeDrive: Drive {
     func setLocked(_ isLocked: Bool) { if kind != .fixed { self.isLocked = isLocked } }
 
     func moveTray(open: Bool) -> Bool {
-        guard kind == .tray else { return true }
+        guard kind == .tray else { return !open }
         if isTrayOpen == open { return true }
         if isLocked { return false }
         isTrayOpen = open

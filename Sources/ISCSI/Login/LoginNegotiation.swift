@@ -50,7 +50,8 @@ struct LoginNegotiation {
     private var requests = 0
     private var textCount = 0
     private var text: [UInt8] = []
-    private var initiator: String?
+    /// Who it says it is, in lower case.
+    private(set) var initiator: String?
     private var isDiscovery = false
     private var target: ISCSITarget?
     private var hasToldGroup = false

@@ -1,6 +1,6 @@
 import Block
 import Bytes
-import Digests
+import Logging
 import SCSI
 import Streams
 
@@ -137,6 +137,7 @@ final class ISCSISession {
             try await send(response, text)
             return nil
         case .refuse(let response):
+            tellRefusal(response.status)
             try await send(response, [])
             return false
         case .done(var response, let text, let wish):
@@ -144,6 +145,7 @@ final class ISCSISession {
                 response.transits = false
                 response.dataCount = 0
                 response.status = status.rawValue
+                tellRefusal(status.rawValue)
                 try await send(response, [])
                 return false
             }
@@ -153,6 +155,11 @@ final class ISCSISession {
                 hasHeaderDigest: parameters.hasHeaderDigest, hasDataDigest: parameters.hasDataDigest)
             return !isClosing
         }
+    }
+
+    private func tellRefusal(_ status: UInt16) {
+        let reason = LoginStatus(rawValue: status).map { "\($0)" } ?? "\(status)"
+        server.log.notice("a login of '\(login.initiator ?? "")' at \(portal) was refused: \(reason)")
     }
 
     /// Sends a response of the login, which goes out at once.
