@@ -16,7 +16,7 @@ extension DeviceSet {
         let (device, name) = try named(device, id)
         guard device.isRemovable else { throw DeviceError("Device '\(name)' is not removable") }
         if device.isHeld, !force { return device.requestEject() }
-        open(device, force: force)
+        open(device)
     }
 
     /// `blockdev-close-tray`.
@@ -70,7 +70,7 @@ extension DeviceSet {
             try check()
             plan.confirm = check
             try self.planRemoval(of: device, plan) {
-                self.open(device, force: force)
+                self.open(device)
                 device.setMedium(nil)
             }
         }
@@ -96,7 +96,7 @@ extension DeviceSet {
             plan.takeOut(of: device.name)
             let root = try self.insert(node, into: device, state, plan)
             plan.onSwap = {
-                self.open(device, force: force)
+                self.open(device)
                 device.rememberedState = state
                 device.setMedium(root)
                 device.setTray(open: false)
@@ -115,7 +115,8 @@ extension DeviceSet {
             "Device '\(name)' is locked and force was not specified, wait for tray to open and try again")
     }
 
-    private func open(_ device: Device, force: Bool) {
+    /// Opens the tray, if there is one; a lock that held it is gone, for only who forces it comes here then.
+    private func open(_ device: Device) {
         if device.isHeld { device.setLocked(false) }
         device.setTray(open: true)
     }

@@ -69,6 +69,8 @@ final class ISCSISession {
 
     /// Ends the session: what is under way still ends, nothing is answered any more.
     func close() {
+        // Once: logins that wait for this session's end ask for it each time they are woken, and this wakes them.
+        guard !isClosing else { return }
         isClosing = true
         stream.close()
         server.noticeEnd()
