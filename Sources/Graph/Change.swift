@@ -16,6 +16,8 @@ final class Change {
     var permissions: [NodeID: NodePermissions] = [:]
     /// The locks that files hold by now, where the change has added some.
     private var locked: [NodeID: NodePermissions] = [:]
+    /// Nodes whose files have given up their locks for this change.
+    private var yielded: Set<NodeID> = []
     /// Asked right before the swap, when nothing waits any more: throws where what was planned must not happen now.
     var confirm: () throws(OpenError) -> Void = {}
     /// Called within the swap.
@@ -59,10 +61,32 @@ final class Change {
             guard let host = live(id)?.host, let needed = permissions[id] else { continue }
             var held = locked[id] ?? graph.granted[id] ?? NodePermissions()
             if held.used.isSuperset(of: needed.used), held.shared.isSubset(of: needed.shared) { continue }
+            yieldLocks(to: host)
             try host.acquirePermissions(used: needed.used, shared: needed.shared)
             held.used.formUnion(needed.used)
             held.shared.formIntersection(needed.shared)
             locked[id] = held
+        }
+    }
+
+    /// A file that the change closes stands in nobody's way: where the same is open anew (a drive's image is put in again,
+    /// to be written this time), the old one's locks go first.
+    private func yieldLocks(to host: any HostFile) {
+        for (id, node) in graph.live where value.nodes[id] == nil && !yielded.contains(id) {
+            guard let file = node.host, file !== host, file.identity == host.identity else { continue }
+            file.releasePermissions(used: [], shared: .all)
+            yielded.insert(id)
+        }
+    }
+
+    /// The change is dropped: what yielded its locks takes them back. Somebody else may have been faster.
+    func reclaimLocks() {
+        for id in yielded {
+            guard let file = graph.live[id]?.host else { continue }
+            let needed = graph.granted[id] ?? NodePermissions()
+            do throws(OpenError) {
+                try file.acquirePermissions(used: needed.used, shared: needed.shared)
+            } catch { graph.observer.onWarning("\(file.filename): \(error.message)") }
         }
     }
 }
@@ -91,6 +115,7 @@ extension Graph {
             guard let node = change.opened[id] else { continue }
             await close(node, node.name)
         }
+        change.reclaimLocks()
         releaseLocks()
     }
 

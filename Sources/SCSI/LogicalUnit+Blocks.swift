@@ -37,7 +37,8 @@ extension LogicalUnit {
     }
 
     func write(_ command: SCSICommand, _ data: RawSpan) async throws(Refusal) {
-        let range = try range(command.cdb)
+        // Of what the command names, what came.
+        let range = try range(command.cdb).prefix(UInt64(data.byteCount))
         guard !range.isEmpty else { return }
         let flags = writeFlags(fua: asksForFUA(command.cdb))
         try await hold(range)

@@ -22,7 +22,7 @@ extension LogicalUnit {
                 return SCSIOutcome(wanted: UInt64(data.byteCount))
             case .write(let handler):
                 try await handler(self, command, data)
-                return SCSIOutcome(wanted: UInt64(data.byteCount))
+                return SCSIOutcome(wanted: plan.dataOutCount)
             case .read(let handler):
                 // Another unit, of other blocks, may have taken the number since room was made.
                 guard dataIn.byteCount >= plan.dataInLimit else { throw .check(.reportedUnitsChanged) }
@@ -46,6 +46,11 @@ extension LogicalUnit {
 extension SCSIDataPlan {
     var dataInLimit: Int {
         if case .toInitiator(let count) = self { return count }
+        return 0
+    }
+
+    var dataOutCount: UInt64 {
+        if case .fromInitiator(let count) = self { return UInt64(count) }
         return 0
     }
 }

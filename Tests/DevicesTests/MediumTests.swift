@@ -173,24 +173,28 @@ struct MediumTests {
         }
     }
 
-    @Test("an image that is in the drive to be written is not opened a second time")
+    @Test("an image that is in the drive is put in anew, but for one whose metadata would be open to be written twice")
     func sameImage() throws {
         let bench = DeviceBench()
         try bench.run {
             bench.host.addRaw("r", bytes: 512)
+            try await bench.host.addQcow2("q")
             let device = try await bench.add(.floppy, "F")
-            func change(_ mode: ReadOnlyMode = .retain) async -> String {
+            func change(_ file: String, _ format: String, _ mode: ReadOnlyMode = .retain) async -> String {
                 await bench.reply {
-                    try await bench.devices.changeMedium(id: "F", filename: "r", format: "raw", readOnlyMode: mode)
+                    try await bench.devices.changeMedium(id: "F", filename: file, format: format, readOnlyMode: mode)
                 }
             }
-            #expect(await change() == "ok")
+            #expect(await change("r", "raw") == "ok")
             try await device.write([1], at: 0)
-            #expect(await change() == "Failed to get \"write\" lock")
+            #expect(await change("r", "raw") == "ok")
             try await device.write([2], at: 0)
-            try await bench.devices.eject(id: "F")
-            #expect(await change(.readOnly) == "ok")
-            #expect(await change() == "ok")
+            #expect(await change("r", "raw", .readOnly) == "ok")
+            #expect(await change("r", "raw", .readWrite) == "ok")
+            try await device.write([3], at: 0)
+            #expect(await change("q", "qcow2") == "ok")
+            #expect(await change("q", "qcow2") == "Failed to get \"write\" lock")
+            try await device.write([4], at: 0)
         }
     }
 

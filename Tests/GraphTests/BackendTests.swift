@@ -166,4 +166,37 @@ struct BackendTests {
             try await bench.graph.delete("n")
         }
     }
+
+    @Test("an image is put in again to be written, its old locks gone; a change that fails takes them back")
+    func sameImageAgain() throws {
+        let bench = GraphBench()
+        try bench.run {
+            let file = bench.host.addRaw("floppy", bytes: 4096)
+            let shared: Permissions = [.consistentRead, .writeUnchanged]
+            /// Puts the image in anew; `fails` right before the swap.
+            func exchange(readOnly: Bool, fails: Bool = false) async throws(OpenError) {
+                try await bench.graph.changeBackends { (plan: BackendPlan) async throws(OpenError) in
+                    if !plan.hasBackend("fd") { try plan.addBackend("fd") }
+                    let raw = RawOptions(file: .options(NodeOptions(.file(FileDriverOptions(filename: "floppy")))))
+                    let node = try await plan.open(
+                        NodeOptions(.raw(raw), common: CommonOptions(isReadOnly: readOnly)))
+                    plan.takeOut(of: "fd")
+                    _ = try plan.insert(node, into: "fd", mayWrite: true, shared: shared)
+                    if fails { plan.confirm = { () throws(OpenError) in throw OpenError("no") } }
+                }
+            }
+            func locks() -> [(used: Permissions, unshared: Permissions)] {
+                file.handles.map { ($0.used, $0.unshared) }
+            }
+            try await exchange(readOnly: true)
+            let before = locks()
+            #expect(await bench.failure { try await exchange(readOnly: false, fails: true) } == "no")
+            #expect(locks().map(\.used) == before.map(\.used))
+            #expect(locks().map(\.unshared) == before.map(\.unshared))
+            try await exchange(readOnly: false)
+            #expect(locks().count == 1)
+            #expect(locks()[0].used.contains(.write))
+            #expect(bench.notes.warnings.isEmpty)
+        }
+    }
 }

@@ -319,6 +319,39 @@ struct DriveTests {
         }
     }
 
+    @Test("descriptors that nothing is open from go with the last client, those that are named with theirs")
+    func descriptorsEnd() async throws {
+        try await Scratch.use { scratch in
+            try Data(count: 4096).write(to: URL(filePath: scratch.file("a")))
+            let (child, session) = try await serve(scratch, [])
+            // Proof: the path is lent as a C string for the call.
+            let file = unsafe open(scratch.file("a"), O_RDWR | O_CLOEXEC)
+            defer { close(file) }
+            for request in ["add-fd", "add-fd"] {
+                try session.send(#"{"execute": "\#(request)"}"#, passing: file)
+                _ = try await session.answer()
+            }
+            try session.send(#"{"execute": "getfd", "arguments": {"fdname": "x"}}"#, passing: file)
+            _ = try await session.answer()
+            // One more that nobody takes.
+            try session.send(#"{"execute": "query-version"}"#, passing: file)
+            _ = try await session.answer()
+            try await session.execute(
+                "blockdev-add", ["driver": "file", "node-name": "f", "filename": "/dev/fdset/1"])
+            session.close()
+            let next = try await QMPSession(scratch.file("d.qmp"))
+            #expect(try await next.execute("query-fdsets").items.map { $0["fdset-id"] } == [1])
+            #expect(try await next.refusal("closefd", ["fdname": "x"]).text == "File descriptor named 'x' not found")
+            let open = try FileManager.default.contentsOfDirectory(atPath: "/proc/\(child.pid)/fd").filter {
+                (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/\(child.pid)/fd/\($0)"))
+                    == scratch.file("a")
+            }
+            // The one of the set, and the node's.
+            #expect(open.count == 2)
+            _ = try await stop(child)
+        }
+    }
+
     @Test("requests of the monitor for people answer what qemu-io prints, and count")
     func humanRequests() async throws {
         try await Scratch.use { scratch in

@@ -43,7 +43,7 @@ struct DriveTranscriptTests {
                 #"{"execute": "query-block"}"#, #"{"execute": "eject", "arguments": {"id": "fd"}}"#,
                 #"{"execute": "blockdev-change-medium", "arguments": {"id": "fd", "filename": "new.iso", "format": "raw", "read-only-mode": "read-only"}}"#,
                 #"{"execute": "query-block"}"#,
-                #"{"execute": "blockdev-change-medium", "arguments": {"id": "fd", "filename": "new2.img", "format": "raw", "read-only-mode": "read-write"}}"#,
+                #"{"execute": "blockdev-change-medium", "arguments": {"id": "fd", "filename": "new.iso", "format": "raw", "read-only-mode": "read-write"}}"#,
                 #"{"execute": "query-block"}"#,
             ]),
         Transcript(
@@ -181,7 +181,7 @@ struct DriveTranscriptTests {
         try await scratch.ok("rm", "-f", "d.qmp")
         for (name, format, size) in [
             ("disk.qcow2", "qcow2", "4M"), ("old.iso", "raw", "2M"), ("new.iso", "raw", "3M"),
-            ("new.qcow2", "qcow2", "1M"), ("new2.img", "raw", "1M"), ("floppy.img", "raw", "1440k"),
+            ("new.qcow2", "qcow2", "1M"), ("floppy.img", "raw", "1440k"),
             ("overlay.qcow2", "qcow2", "4M"),
         ] { try await scratch.ok("qemu-img", "create", "-q", "-f", format, name, size) }
     }
