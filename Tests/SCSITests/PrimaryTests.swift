@@ -89,7 +89,7 @@ struct PrimaryTests {
         try Bench().run { bench in
             let page = await bench.send(.inquiry(page: 0xB0)).data
             #expect(page.count == 64 && page[4] == 0 && page[5] == 255)
-            #expect(page.number(6..<8) == 8 && page.number(8..<12) == 16384 && page.number(12..<16) == 8)
+            #expect(page.number(6..<8) == 8 && page.number(8..<12) == 65536 && page.number(12..<16) == 8)
             #expect(page.number(20..<24) == 1 << 20 && page.number(24..<28) == 256 && page.number(28..<32) == 1)
             #expect(page[32] == 0x80 && page.number(36..<44) == 1 << 15)
             #expect(await bench.send(.inquiry(page: 0xB1)).data.number(4..<6) == 1)

@@ -65,11 +65,11 @@ struct ReadWriteTests {
         }
     }
 
-    @Test("a transfer of more than 8 MiB is refused before anything is moved")
+    @Test("a transfer of more than 32 MiB is refused before anything is moved")
     func longest() throws {
         try Bench(blocks: 1 << 20).run { bench in
             for (read, write) in [(0xA8, 0xAA), (0x88, 0x8A)] as [(UInt8, UInt8)] {
-                for (count, fits) in [(16384, true), (16385, false), (.max, false)] as [(UInt32, Bool)] {
+                for (count, fits) in [(65536, true), (65537, false), (.max, false)] as [(UInt32, Bool)] {
                     let cdb = read == 0xA8 ? CDB.twelve(read, 0, count) : .sixteen(read, 0, count)
                     let reply = await bench.send(cdb)
                     #expect(reply.isGood == fits && (fits || reply.plan == .none))

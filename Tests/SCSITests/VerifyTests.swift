@@ -62,7 +62,7 @@ struct VerifyTests {
             #expect(await bench.send(.ten(0x2F, 0, 1025)).sense == .unrecoveredRead)
         }
         try Bench(blocks: 1 << 20).run { bench in
-            #expect(await bench.send(.twelve(0xAF, 0, 16385)).sense == .invalidFieldInCDB)
+            #expect(await bench.send(.twelve(0xAF, 0, 65537)).sense == .invalidFieldInCDB)
         }
     }
 
