@@ -274,6 +274,26 @@ struct LoginTests {
         }
     }
 
+    @Test("logins that wait for one session do not wake each other for ever")
+    func rivals() throws {
+        let bench = Bench()
+        try bench.run {
+            let old = try await bench.initiator()
+            bench.drive.isHolding = true
+            try await old.send(old.commandPDU(Initiator.read(0, 8), reads: 4096))
+            await bench.settle()
+            let rivals = [bench.connect(), bench.connect(), bench.connect()]
+            for rival in rivals {
+                try await rival.send(rival.loginRequest(1, to: 3), Initiator.text(rival.introduction))
+            }
+            // A loop among them would keep this from coming back.
+            await bench.settle()
+            bench.drive.open()
+            await bench.settle()
+            #expect(bench.server.sessions(of: bench.target) == 1)
+        }
+    }
+
     @Test("a lost connection's session is gone when its initiator comes back for it, and no second one joins a session")
     func connectionReinstatement() throws {
         let bench = Bench()
