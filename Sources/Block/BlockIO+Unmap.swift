@@ -42,7 +42,9 @@ extension BlockIO {
             scheduleCommit(format)
         }
         var rest = range
+        var steps = 0
         while !rest.isEmpty {
+            await step(&steps)
             if let refusal = format.writeRefusal { throw refusal }
             switch format.unmap(rest, to: target) {
             case .done(let count):
@@ -74,7 +76,9 @@ extension BlockIO {
     /// Writes zeros through the ordinary write path, unless the part reads as zeros already.
     private func zeroAsData(_ part: ByteRange, of format: any ImageFormat, flags: ZeroFlags) async throws(BlockError) {
         var rest = part
+        var steps = 0
         while !rest.isEmpty {
+            await step(&steps)
             let known = try await status(of: rest)
             let piece = rest.prefix(min(known.count, Self.zeroPiece))
             if !known.flags.contains(.zero) {

@@ -29,7 +29,9 @@ extension BlockIO {
         }
         var rest = range
         var hasReclaimed = false
+        var steps = 0
         while !rest.isEmpty {
+            await step(&steps)
             if let refusal = format.writeRefusal { throw refusal }
             let extent = format.lookup(rest)
             let from = Int(rest.start - range.start)

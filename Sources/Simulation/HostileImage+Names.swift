@@ -186,7 +186,8 @@ extension HostileImage {
                 $0.grow(to: 1 << 40)
             }
             images.append(
-                HostileImage(.r26, "method 0, length=2^40\(name)", image, .refused("only expected with LUKS encryption")))
+                HostileImage(
+                    .r26, "method 0, length=2^40\(name)", image, .refused("only expected with LUKS encryption")))
         }
         return images
     }
