@@ -127,6 +127,7 @@ let package = Package(
         tests("NBDServerTests", ["NBDServer", "NBDWire", "Block", "Bytes", "BlockTestKit"]),
         tests("MonitorTests", ["Monitor", "QMPTypes", "JSON", "Block", "Bytes", "BlockTestKit"]),
         tests("ImageTests", ["Image", "JSON", "Qcow2", "Block", "Bytes", "BlockTestKit"]),
+        tests("DaemonTests", ["Daemon", "Fuzzing", "BlockTestKit", "Graph", "HostIO", "Block", "Bytes", "JSON"]),
         tests("NacreTests", ["nacre", "Daemon", "Image", "JSON"]),
         tests(
             "ConformanceTests",
