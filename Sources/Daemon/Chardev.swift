@@ -83,9 +83,7 @@ extension Service {
         listeners.append(listener)
         starts.append { [context, monitor] in
             context.spawn {
-                while let connection = try? await listener.next() {
-                    await monitor?.serve(connection, pretty: pretty)
-                }
+                await self.acceptAll(from: listener) { await monitor?.serve($0, pretty: pretty) }
             }
         }
     }

@@ -27,6 +27,8 @@ final class Service: QMPCommands {
     var nbd: NBDServer?
     var nbdListener: (any StreamListener)?
     var exports: [Export] = []
+    /// The ids and names of exports whose nodes are being attached.
+    var exportsUnderWay: (ids: Set<String>, names: Set<String>) = ([], [])
 
     private(set) var isQuitting = false
     private let quitting = WaitQueue()
@@ -59,6 +61,9 @@ final class Service: QMPCommands {
             onFence: { [weak self] node, error in
                 self?.log.error(
                     "\(node): a metadata write or a flush failed (\(error)); the image takes no more writes")
+                // Where no client waits, as in a commit by the clock, nobody else tells of it.
+                let report = IOErrorReport(user: "", nodeName: node, operation: .write, error: error)
+                self?.tell(.blockIoError(BlockIoErrorEvent(report)))
             },
             onIOError: { [weak self] report in self?.tell(.blockIoError(BlockIoErrorEvent(report))) },
             onBackingOpened: { [weak self] path, image in
