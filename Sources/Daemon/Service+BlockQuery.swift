@@ -5,7 +5,9 @@ import Qcow2
 // The commands of Schema/block-query.json.
 extension Service {
     func queryNamedBlockNodes(_ arguments: QueryNamedBlockNodesArguments) async throws(QMPError) -> [BlockDeviceInfo] {
-        graph.nodes.reversed().map { deviceInfo($0, flat: arguments.flat ?? false) }
+        let nodes = graph.nodes
+        var images = ImageTexts(nodes, flat: arguments.flat ?? false)
+        return nodes.reversed().map { deviceInfo($0, flat: arguments.flat ?? false, image: images.info($0)) }
     }
 
     /// A daemon without devices has nothing to list.
@@ -13,20 +15,41 @@ extension Service {
 
     func queryBlockstats(_ arguments: QueryBlockstatsArguments) async throws(QMPError) -> [BlockStats] {
         guard arguments.queryNodes ?? false else { return [] }
-        return graph.nodes.reversed().map { stats($0) }
+        let nodes = graph.nodes
+        let byName = Dictionary(uniqueKeysWithValues: nodes.map { ($0.nodeName, $0) })
+        return nodes.reversed().map { stats($0, byName) }
     }
 
-    private func deviceInfo(_ node: NodeInfo, flat: Bool) -> BlockDeviceInfo {
+    private func deviceInfo(_ node: NodeInfo, flat: Bool, image: QMPTypes.ImageInfo) -> BlockDeviceInfo {
         BlockDeviceInfo(
             file: node.filename, nodeName: node.nodeName, ro: node.isReadOnly, drv: node.driver,
             backingFile: node.backingFile, backingFileDepth: flat ? 0 : Int64(node.backingDepth),
             encrypted: node.image.isEncrypted,
             detectZeroes: BlockdevDetectZeroesOptions(rawValue: node.detectZeroes.rawValue) ?? .off, bps: 0, bpsRd: 0,
-            bpsWr: 0, iops: 0, iopsRd: 0, iopsWr: 0, image: imageInfo(node, flat: flat),
+            bpsWr: 0, iops: 0, iopsRd: 0, iopsWr: 0, image: image,
             cache: BlockdevCacheInfo(writeback: true, direct: node.direct, noFlush: node.noFlush), writeThreshold: 0)
     }
 
-    private func imageInfo(_ node: NodeInfo, flat: Bool) -> QMPTypes.ImageInfo {
+    private func stats(_ node: NodeInfo, _ byName: [String: NodeInfo]) -> BlockStats {
+        var result = BlockStats(nodeName: node.nodeName, stats: .none(highest: node.highestWrite))
+        if let below = node.dataNode.flatMap({ byName[$0] }) { result.parent = .value(stats(below, byName)) }
+        return result
+    }
+}
+
+/// The descriptions of many nodes' images. Each holds that of the image below it; all are made once.
+private struct ImageTexts {
+    private let byName: [String: NodeInfo]
+    private let flat: Bool
+    private var made: [String: QMPTypes.ImageInfo] = [:]
+
+    init(_ nodes: [NodeInfo], flat: Bool) {
+        byName = Dictionary(uniqueKeysWithValues: nodes.map { ($0.nodeName, $0) })
+        self.flat = flat
+    }
+
+    mutating func info(_ node: NodeInfo) -> QMPTypes.ImageInfo {
+        if let known = made[node.nodeName] { return known }
         let image = node.image
         var info = QMPTypes.ImageInfo(
             filename: image.filename, format: image.format, dirtyFlag: image.dirtyFlag,
@@ -39,16 +62,9 @@ extension Service {
             info.formatSpecific = ImageInfoSpecific(
                 type: .qcow2, variant: .qcow2(ImageInfoSpecificQCow2Wrapper(data: ImageInfoSpecificQCow2(qcow2))))
         }
-        if !flat, let below = node.backingNode.flatMap({ graph.node($0) }) {
-            info.backingImage = .value(imageInfo(below, flat: false))
-        }
+        if !flat, let below = node.backingNode.flatMap({ byName[$0] }) { info.backingImage = .value(self.info(below)) }
+        made[node.nodeName] = info
         return info
-    }
-
-    private func stats(_ node: NodeInfo) -> BlockStats {
-        var result = BlockStats(nodeName: node.nodeName, stats: .none(highest: node.highestWrite))
-        if let below = node.dataNode.flatMap({ graph.node($0) }) { result.parent = .value(stats(below)) }
-        return result
     }
 }
 
