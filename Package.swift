@@ -141,6 +141,9 @@ let package = Package(
         tests("ISCSITests", ["ISCSI", "SCSI", "Devices", "Digests", "Block", "Bytes", "BlockTestKit"]),
         tests("MonitorTests", ["Monitor", "QMPTypes", "JSON", "Block", "Bytes", "BlockTestKit"]),
         tests("ImageTests", ["Image", "JSON", "Qcow2", "Block", "Bytes", "BlockTestKit"]),
+        tests(
+            "DaemonTests",
+            ["Daemon", "Fuzzing", "BlockTestKit", "Graph", "HostIO", "HostStorage", "Block", "Bytes", "JSON"]),
         tests("NacreTests", ["nacre", "Daemon", "Image", "JSON"]),
         tests(
             "ConformanceTests",

@@ -19,7 +19,9 @@ extension BlockIO {
         async throws(BlockError)
     {
         var rest = range
+        var steps = 0
         while !rest.isEmpty {
+            await step(&steps)
             let extent = format.lookup(rest)
             if case .unresolved(let need) = extent.mapping {
                 try await format.resolve(need)

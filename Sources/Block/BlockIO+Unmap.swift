@@ -43,7 +43,9 @@ extension BlockIO {
             scheduleCommit(format)
         }
         var rest = range
+        var steps = 0
         while !rest.isEmpty {
+            await step(&steps)
             if let refusal = format.writeRefusal { throw refusal }
             do throws(BlockError) {
                 rest = rest.dropping(try await unmapFirst(of: rest, of: format, to: target, flags: flags, &walk))
@@ -88,7 +90,9 @@ extension BlockIO {
         _ part: ByteRange, of format: any ImageFormat, flags: ZeroFlags, _ walk: inout Walk
     ) async throws(BlockError) {
         var rest = part
+        var steps = 0
         while !rest.isEmpty {
+            await step(&steps)
             let known = try await status(of: rest)
             let piece = rest.prefix(min(known.count, Self.zeroPiece))
             if !known.flags.contains(.zero) {

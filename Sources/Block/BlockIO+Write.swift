@@ -35,7 +35,9 @@ extension BlockIO {
         async throws(BlockError)
     {
         var rest = range
+        var steps = 0
         while !rest.isEmpty {
+            await step(&steps)
             if let refusal = format.writeRefusal { throw refusal }
             let extent = format.lookup(rest)
             let from = Int(rest.start - range.start)

@@ -52,6 +52,15 @@ public final class BlockIO: Storage {
     private let ownFlushesEnded = WaitQueue()
     private var isPaused = false
 
+    /// After so many steps of a walk that may all have completed in place, others get their turn.
+    private static let stepsPerTurn = 64
+
+    /// Counts a step of a walk.
+    func step(_ steps: inout Int) async {
+        steps += 1
+        if steps % Self.stepsPerTurn == 0 { await context.yield() }
+    }
+
     /// How long a change of a format may wait for its commit, in milliseconds.
     static let epochMs: UInt64 = 1000
 

@@ -39,8 +39,11 @@ extension IOContext {
         await Task(executorPreference: taskExecutor) { await body() }.value
     }
 
-    /// Lets the others that are ready run before the running task goes on: for work that would hold them up for long.
-    public func yield() async { await suspend { (suspension: Suspension<Void>) in suspension.resume() } }
+    /// Parks the running task until all that is ready has run, due timers have fired and the kernel has been asked: for
+    /// work that would hold others up for long.
+    ///
+    /// By a timer: a suspension that is resumed while it is made does not suspend at all.
+    public func yield() async { await sleep(ms: 0) }
 
     /// Parks the running task for `ms` milliseconds.
     public func sleep(ms: UInt64) async {

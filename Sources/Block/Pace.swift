@@ -24,12 +24,7 @@ public struct Pace {
     /// Lets all others go first. Throws `closed` where the work is not wanted any more.
     public func rest() async throws(BlockError) {
         guard let context else { return }
-        await context.rest()
+        await context.yield()
         if !isWanted() { throw .closed }
     }
-}
-
-extension IOContext {
-    /// Parks the running task until all that is ready has run, due timers have fired and the kernel has been asked.
-    public func rest() async { await sleep(ms: 0) }
 }

@@ -80,7 +80,8 @@ public final class SimulatedContext: IOContext, TaskExecutor {
     public var nowNs: UInt64 { unsafe state.nowNs }
 
     public func schedule(afterMs: UInt64, _ body: @escaping () -> Void) -> TimerID {
-        schedule(afterNs: afterMs.multipliedReportingOverflow(by: 1_000_000).partialValue, body)
+        let wait = afterMs.multipliedReportingOverflow(by: 1_000_000)
+        return schedule(afterNs: wait.overflow ? .max : wait.partialValue, body)
     }
 
     public func cancel(_ timer: TimerID) {

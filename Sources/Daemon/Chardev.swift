@@ -113,12 +113,8 @@ extension Service {
                 case .stream(let stream): await monitor?.serve(stream, pretty: pretty)
                 case .listener(let listener, let first):
                     // One client at a time, as a character device has one end.
-                    var next = first
-                    if next == nil { next = try? await listener.next() }
-                    while let client = next {
-                        await monitor?.serve(client, pretty: pretty)
-                        next = try? await listener.next()
-                    }
+                    if let first { await monitor?.serve(first, pretty: pretty) }
+                    await self.acceptAll(from: listener) { await monitor?.serve($0, pretty: pretty) }
                 }
             }
         }

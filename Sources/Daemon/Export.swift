@@ -8,7 +8,8 @@ import QMPTypes
 /// An export as the management protocol knows it.
 final class Export {
     enum Kind {
-        case nbd(NBDExport)
+        /// With who serves it, also while another server has taken its place.
+        case nbd(NBDExport, NBDServer)
         case iscsi(ISCSITarget, ISCSIPortal)
     }
 
@@ -16,13 +17,39 @@ final class Export {
     let kind: Kind
     /// What it shows: one of NBD's, the units of iSCSI's.
     let sources: [ExportSource]
-    var isShuttingDown = false
+    private(set) var isShuttingDown = false
+    private var isGone = false
+    private let gone = WaitQueue()
 
     init(id: String, kind: Kind, sources: [ExportSource]) {
         self.id = id
         self.kind = kind
         self.sources = sources
     }
+
+    /// How many clients use it.
+    var clients: Int {
+        switch kind {
+        case .nbd(let export, let server): server.clients(of: export)
+        case .iscsi(let target, let portal): portal.server.sessions(of: target)
+        }
+    }
+
+    /// Hides the export, and cuts NBD's clients off. False where somebody did so before, whose business the rest is.
+    func beginRemoval() -> Bool {
+        guard !isShuttingDown else { return false }
+        isShuttingDown = true
+        if case .nbd(let export, let server) = kind { server.close(export) }
+        return true
+    }
+
+    /// The export is gone, and its end has been told.
+    func endRemoval() {
+        isGone = true
+        gone.wakeAll()
+    }
+
+    func waitUntilGone() async { while !isGone { await gone.wait() } }
 
     var type: BlockExportType {
         switch kind {

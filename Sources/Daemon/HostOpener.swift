@@ -34,16 +34,18 @@ final class HostOpener: DaemonHost {
 
     func create(_ request: CreationRequest) async throws(OpenError) {
         guard request.format == "qcow2" else { throw OpenError("Unknown file format '\(request.format)'") }
-        if !request.mayReplace, let size = FileStorage.existingSize(request.filename), size > 0 {
-            throw OpenError(
-                "Could not create '\(request.filename)': it exists and is not empty (\"force\": true overwrites it)")
-        }
+        let isDevice = FileStorage.isDevice(request.filename)
+        let taken = OpenError(
+            "Could not create '\(request.filename)': it exists and is not empty (\"force\": true overwrites it)")
+        if !request.mayReplace, let size = FileStorage.existingSize(request.filename), size > 0 { throw taken }
         if tellsCreations { say(try Self.formattingLine(request) + "\n") }
-        try FileStorage.makeFile(request.filename)
-        let storage = try FileStorage(FileOptions(filename: request.filename), on: thread)
+        if !isDevice { try FileStorage.makeFile(request.filename) }
+        let storage = try FileStorage(FileOptions(filename: request.filename, isDevice: isDevice), on: thread)
         defer { storage.closeFile() }
         try storage.acquirePermissions(
             used: LockPermissions([.write, .resize]), shared: LockPermissions([.consistentRead, .writeUnchanged]))
+        // A device has a size whatever is on it: it is empty where it begins with zeros.
+        if !request.mayReplace, isDevice, try await !Self.beginsWithZeros(storage) { throw taken }
         let walker = BlockIO(context: thread, driver: .storage(storage))
         defer { walker.retire() }
         var options = CreateOptions(size: request.size)
@@ -66,6 +68,16 @@ final class HostOpener: DaemonHost {
     }
 
     func say(_ text: String) { HostText.say(text) }
+
+    /// Whether nothing stands where formats, file systems and partition tables begin.
+    private static func beginsWithZeros(_ device: FileStorage) async throws(OpenError) -> Bool {
+        var start = AlignedBuffer(byteCount: Int(min(device.length, 1 << 20)))
+        var span = start.mutableBytes
+        do throws(BlockError) { try await device.read(at: 0, into: &span) } catch {
+            throw OpenError("Could not read '\(device.filename)': \(error.sentence)", cause: error)
+        }
+        return start.bytes.isZero
+    }
 
     func listen(on address: HostIO.SocketAddress) throws(OpenError) -> any StreamListener {
         try SocketListener(address, on: thread)

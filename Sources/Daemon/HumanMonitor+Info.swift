@@ -15,7 +15,7 @@ extension HumanMonitor {
             where wanted == nil || node.nodeName == wanted {
                 // The first of all has no line before it, whether or not others are left out.
                 if index > 0 { text += "\n" }
-                let info = service.deviceInfo(node, flat: false)
+                guard let info = service.deviceInfo(named: node.nodeName) else { continue }
                 text += entry(nil, info, isVerbose: isVerbose)
             }
             return text

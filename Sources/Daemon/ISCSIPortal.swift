@@ -36,7 +36,7 @@ extension Service {
         portal.users = 1
         portals.append(portal)
         context.spawn { [context] in
-            while let connection = try? await listener.next() {
+            await self.acceptAll(from: listener) { connection in
                 // What discovery tells: the address that the initiator reached us by.
                 let place = connection.localAddress ?? address.description
                 context.spawn { await server.serve(connection, portal: "\(place),1") }

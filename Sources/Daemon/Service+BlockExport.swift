@@ -1,12 +1,15 @@
 import Block
 import HostIO
 import ISCSI
+import Logging
 import NBDServer
 import QMPTypes
 
 // The commands of Schema/block-export.json.
 extension Service {
     func nbdServerStart(_ arguments: NbdServerStartArguments, from client: any QMPClient) async throws(QMPError) {
+        // Before a descriptor is taken for it.
+        guard nbd == nil else { throw QMPError("NBD server already running") }
         let named = named[ObjectIdentifier(client)]
         let address = try HostIO.SocketAddress(arguments.addr) { (name) throws(QMPError) in
             guard let descriptor = named?.take(name) else {
@@ -18,6 +21,21 @@ extension Service {
             address, tlsCreds: arguments.tlsCreds, authz: arguments.tlsAuthz, maxConnections: arguments.maxConnections)
     }
 
+    /// Hands over each connection, until the listener is closed. An error that the host gives for one of them, such as a
+    /// firewall's refusal, is no reason to take no others.
+    func acceptAll(from listener: any StreamListener, _ serve: (any ByteStream) async -> Void) async {
+        while true {
+            do throws(BlockError) { await serve(try await listener.next()) } catch {
+                if error == .closed { return }
+                log.warning("a connection was not accepted: \(error)")
+                await context.sleep(ms: Self.acceptPauseMs)
+            }
+        }
+    }
+
+    /// How long no connection is accepted after one could not be.
+    private static var acceptPauseMs: UInt64 { 200 }
+
     func nbdServerStop() async throws(QMPError) {
         guard nbd != nil else { throw QMPError("NBD server not running") }
         await stopNBD()
@@ -28,8 +46,8 @@ extension Service {
         guard Self.isIdentifier(arguments.id) else { throw QMPError("Invalid block export id") }
         try checkFree(arguments.id)
         // Being added it has its name already, so that nobody else takes it meanwhile.
-        addingExports.insert(arguments.id)
-        defer { addingExports.remove(arguments.id) }
+        exportsUnderWay.ids.insert(arguments.id)
+        defer { exportsUnderWay.ids.remove(arguments.id) }
         switch arguments.variant {
         case .nbd(let options): exports.append(try await nbdExport(arguments, options))
         case .iscsi(let options): exports.append(try await iscsiExport(arguments, options))
@@ -38,7 +56,7 @@ extension Service {
     }
 
     private func checkFree(_ id: String) throws(QMPError) {
-        if addingExports.contains(id) || exports.contains(where: { $0.id == id }) {
+        if exportsUnderWay.ids.contains(id) || exports.contains(where: { $0.id == id }) {
             throw QMPError("Block export id '\(id)' is already in use")
         }
     }
@@ -48,10 +66,14 @@ extension Service {
             throw QMPError("Export '\(arguments.id)' is not found")
         }
         if export.isShuttingDown { throw QMPError("Export '\(arguments.id)' is already shutting down") }
-        if (arguments.mode ?? .safe) == .safe, clients(of: export) > 0 {
+        let clients = export.clients
+        if (arguments.mode ?? .safe) == .safe, clients > 0 {
             throw QMPError("export '\(arguments.id)' still in use")
         }
-        await remove(export)
+        guard export.beginRemoval() else { return }
+        if clients == 0 { return await finishRemoval(export) }
+        // The requests of its clients end when the disk lets them; nobody waits for that but the event.
+        context.spawn { await self.finishRemoval(export) }
     }
 
     func queryBlockExports() async throws(QMPError) -> [BlockExportInfo] {
@@ -62,24 +84,16 @@ extension Service {
         }
     }
 
-    private func clients(of export: Export) -> Int {
+    /// Waits for what the export's clients began, gives back what it held, and tells everybody.
+    func finishRemoval(_ export: Export) async {
         switch export.kind {
-        case .nbd(let nbdExport): nbd?.clients(of: nbdExport) ?? 0
-        case .iscsi(let target, let portal): portal.server.sessions(of: target)
-        }
-    }
-
-    /// Ends an export: its clients first, then what it held.
-    func remove(_ export: Export) async {
-        guard !export.isShuttingDown else { return }
-        export.isShuttingDown = true
-        switch export.kind {
-        case .nbd(let nbdExport): await nbd?.remove(nbdExport)
+        case .nbd(let nbdExport, let server): await server.remove(nbdExport)
         case .iscsi(let target, let portal): await remove(target, from: portal, units: export.sources.count)
         }
         for source in export.sources { await release(source) }
         exports.removeAll { $0 === export }
         tell(.blockExportDeleted(BlockExportDeletedEvent(id: export.id)))
+        export.endRemoval()
     }
 
     /// A letter, then letters, digits and `-._`.

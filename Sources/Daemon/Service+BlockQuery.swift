@@ -8,7 +8,9 @@ import Qcow2
 // The commands of Schema/block-query.json.
 extension Service {
     func queryNamedBlockNodes(_ arguments: QueryNamedBlockNodesArguments) async throws(QMPError) -> [BlockDeviceInfo] {
-        graph.nodes.reversed().map { deviceInfo($0, flat: arguments.flat ?? false) }
+        let nodes = graph.nodes
+        var images = ImageTexts(nodes, flat: arguments.flat ?? false)
+        return nodes.reversed().map { deviceInfo($0, flat: arguments.flat ?? false, image: images.info($0)) }
     }
 
     func queryBlock() async throws(QMPError) -> [BlockInfo] { devices.devices.map { info($0) } }
@@ -20,20 +22,30 @@ extension Service {
     }
 
     private func medium(of device: Device) -> BlockDeviceInfo? {
-        guard let node = device.nodeName.flatMap({ graph.node($0) }) else { return nil }
-        var info = deviceInfo(node, flat: false)
+        guard let name = device.nodeName else { return nil }
+        guard var info = deviceInfo(named: name) else { return nil }
         if let throttle = device.throttle { info.set(throttle) }
         return info
     }
 
-    func queryBlockstats(_ arguments: QueryBlockstatsArguments) async throws(QMPError) -> [BlockStats] {
-        guard arguments.queryNodes ?? false else { return devices.devices.map { stats($0) } }
-        return graph.nodes.map { stats($0, withBacking: false) }
+    /// One node with what lies below it; nil where there is none of this name.
+    func deviceInfo(named name: String) -> BlockDeviceInfo? {
+        let nodes = graph.nodes
+        guard let node = nodes.first(where: { $0.nodeName == name }) else { return nil }
+        var images = ImageTexts(nodes, flat: false)
+        return deviceInfo(node, flat: false, image: images.info(node))
     }
 
-    private func stats(_ device: Device) -> BlockStats {
-        let node = device.nodeName.flatMap { graph.node($0) }
-        var result = node.map { stats($0, withBacking: true) } ?? BlockStats(stats: .none(highest: 0))
+    func queryBlockstats(_ arguments: QueryBlockstatsArguments) async throws(QMPError) -> [BlockStats] {
+        let nodes = graph.nodes
+        let byName = Dictionary(uniqueKeysWithValues: nodes.map { ($0.nodeName, $0) })
+        guard arguments.queryNodes ?? false else { return devices.devices.map { stats($0, byName) } }
+        return nodes.map { stats($0, byName, withBacking: false) }
+    }
+
+    private func stats(_ device: Device, _ byName: [String: NodeInfo]) -> BlockStats {
+        let node = device.nodeName.flatMap { byName[$0] }
+        var result = node.map { stats($0, byName, withBacking: true) } ?? BlockStats(stats: .none(highest: 0))
         result.device = device.name
         result.qdev = device.guestID
         result.stats = BlockDeviceStats(
@@ -41,17 +53,41 @@ extension Service {
         return result
     }
 
-    func deviceInfo(_ node: NodeInfo, flat: Bool) -> BlockDeviceInfo {
+    private func deviceInfo(_ node: NodeInfo, flat: Bool, image: QMPTypes.ImageInfo) -> BlockDeviceInfo {
         BlockDeviceInfo(
             file: node.filename, nodeName: node.nodeName, ro: node.isReadOnly, drv: node.driver,
             backingFile: node.backingFile, backingFileDepth: flat ? 0 : Int64(node.backingDepth),
             encrypted: node.image.isEncrypted,
             detectZeroes: BlockdevDetectZeroesOptions(rawValue: node.detectZeroes.rawValue) ?? .off, bps: 0, bpsRd: 0,
-            bpsWr: 0, iops: 0, iopsRd: 0, iopsWr: 0, image: imageInfo(node, flat: flat),
+            bpsWr: 0, iops: 0, iopsRd: 0, iopsWr: 0, image: image,
             cache: BlockdevCacheInfo(writeback: true, direct: node.direct, noFlush: node.noFlush), writeThreshold: 0)
     }
 
-    private func imageInfo(_ node: NodeInfo, flat: Bool) -> QMPTypes.ImageInfo {
+    private func stats(_ node: NodeInfo, _ byName: [String: NodeInfo], withBacking: Bool) -> BlockStats {
+        var result = BlockStats(nodeName: node.nodeName, stats: .none(highest: node.highestWrite))
+        if let below = node.dataNode.flatMap({ byName[$0] }) {
+            result.parent = .value(stats(below, byName, withBacking: withBacking))
+        }
+        if withBacking, let below = node.backingNode.flatMap({ byName[$0] }) {
+            result.backing = .value(stats(below, byName, withBacking: true))
+        }
+        return result
+    }
+}
+
+/// The descriptions of many nodes' images. Each holds that of the image below it; all are made once.
+private struct ImageTexts {
+    private let byName: [String: NodeInfo]
+    private let flat: Bool
+    private var made: [String: QMPTypes.ImageInfo] = [:]
+
+    init(_ nodes: [NodeInfo], flat: Bool) {
+        byName = Dictionary(uniqueKeysWithValues: nodes.map { ($0.nodeName, $0) })
+        self.flat = flat
+    }
+
+    mutating func info(_ node: NodeInfo) -> QMPTypes.ImageInfo {
+        if let known = made[node.nodeName] { return known }
         let image = node.image
         var info = QMPTypes.ImageInfo(
             filename: image.filename, format: image.format, dirtyFlag: image.dirtyFlag,
@@ -64,21 +100,9 @@ extension Service {
             info.formatSpecific = ImageInfoSpecific(
                 type: .qcow2, variant: .qcow2(ImageInfoSpecificQCow2Wrapper(data: ImageInfoSpecificQCow2(qcow2))))
         }
-        if !flat, let below = node.backingNode.flatMap({ graph.node($0) }) {
-            info.backingImage = .value(imageInfo(below, flat: false))
-        }
+        if !flat, let below = node.backingNode.flatMap({ byName[$0] }) { info.backingImage = .value(self.info(below)) }
+        made[node.nodeName] = info
         return info
-    }
-
-    private func stats(_ node: NodeInfo, withBacking: Bool) -> BlockStats {
-        var result = BlockStats(nodeName: node.nodeName, stats: .none(highest: node.highestWrite))
-        if let below = node.dataNode.flatMap({ graph.node($0) }) {
-            result.parent = .value(stats(below, withBacking: withBacking))
-        }
-        if withBacking, let below = node.backingNode.flatMap({ graph.node($0) }) {
-            result.backing = .value(stats(below, withBacking: true))
-        }
-        return result
     }
 }
 

@@ -25,21 +25,24 @@ extension Service {
         nbd = server
         nbdListener = listener
         context.spawn { [context] in
-            while let connection = try? await listener.next() {
+            await self.acceptAll(from: listener) { connection in
                 context.spawn { await server.serve(connection) }
             }
         }
     }
 
-    /// Ends the server with its exports and clients; nothing where there is none.
+    /// Ends the server with its exports and clients; nothing where there is none. It is out of reach at once: who stops,
+    /// starts or exports meanwhile deals with another.
     func stopNBD() async {
+        let server = nbd
+        let ending = exports.filter { $0.type == .nbd }
         nbdListener?.close()
         nbdListener = nil
-        for export in exports {
-            if case .nbd = export.kind { await remove(export) }
-        }
-        await nbd?.stop()
         nbd = nil
+        let mine = ending.filter { $0.beginRemoval() }
+        for export in mine { await finishRemoval(export) }
+        for export in ending { await export.waitUntilGone() }
+        await server?.stop()
     }
 
     func nbdExport(_ arguments: BlockExportOptions, _ options: BlockExportOptionsNbd) async throws(QMPError) -> Export {
@@ -58,9 +61,12 @@ extension Service {
         if let description = options.description, description.utf8.count > 4096 {
             throw QMPError("description '\(description.prefix(64))' too long")
         }
-        guard server.export(named: name) == nil else {
+        guard server.export(named: name) == nil, !exportsUnderWay.names.contains(name) else {
             throw QMPError("NBD server already has export named '\(name)'")
         }
+        // Taken before the node is waited for, so that nobody else takes it meanwhile.
+        exportsUnderWay.names.insert(name)
+        defer { exportsUnderWay.names.remove(name) }
         // NBD knows no media: those who saw the last one are disconnected.
         weak var made: NBDExport?
         let source = try await source(place, for: arguments.id, isWritable: isWritable) {
@@ -75,12 +81,12 @@ extension Service {
             export.access = { device.isReady ? isWritable && !device.isReadOnly ? .write : .read : .none }
         }
         made = export
-        // The server may have gone, or the name been taken, while the node was attached.
-        guard nbd === server, server.export(named: name) == nil else {
+        // The server may have gone while the node was attached.
+        guard nbd === server else {
             await release(source)
             throw QMPError("NBD server not running")
         }
         server.add(export)
-        return Export(id: arguments.id, kind: .nbd(export), sources: [source])
+        return Export(id: arguments.id, kind: .nbd(export, server), sources: [source])
     }
 }

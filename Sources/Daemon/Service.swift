@@ -33,8 +33,8 @@ final class Service: QMPCommands {
     var nbdListener: (any StreamListener)?
     var portals: [ISCSIPortal] = []
     var exports: [Export] = []
-    /// Ids of exports that are being made.
-    var addingExports: Set<String> = []
+    /// The ids of exports that are being made, and NBD's names of them.
+    var exportsUnderWay: (ids: Set<String>, names: Set<String>) = ([], [])
 
     /// What initiators are told as serial numbers, by guest device.
     var serials: [String: String] = [:]
@@ -77,6 +77,9 @@ final class Service: QMPCommands {
             onFence: { [weak self] node, error in
                 self?.log.error(
                     "\(node): a metadata write or a flush failed (\(error)); the image takes no more writes")
+                // Where no client waits, as in a commit by the clock, nobody else tells of it.
+                let report = IOErrorReport(user: "", nodeName: node, operation: .write, error: error)
+                self?.tell(.blockIoError(BlockIoErrorEvent(report)))
             },
             onIOError: { [weak self] report in self?.tell(.blockIoError(BlockIoErrorEvent(report))) },
             onBackingOpened: { [weak self] path, image in
@@ -118,7 +121,9 @@ final class Service: QMPCommands {
         graph.giveUp()
         for listener in listeners { listener.close() }
         await stopNBD()
-        for export in exports { await remove(export) }
+        for export in exports {
+            if export.beginRemoval() { await finishRemoval(export) } else { await export.waitUntilGone() }
+        }
         // Where an export was still being made.
         for portal in portals { await closePortal(portal) }
         await graph.close()

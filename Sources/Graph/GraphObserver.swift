@@ -33,11 +33,18 @@ public struct GraphObserver {
 /// A request that failed on a node: what the event BLOCK_IO_ERROR tells. Malformed requests are not reported.
 public struct IOErrorReport: Equatable, Sendable {
     public enum Operation: String, Sendable { case read, write }
-    /// The user whose request it was: an export's name.
+    /// The user whose request it was: an export's name; empty where it was nobody's.
     public let user: String
     public let nodeName: String
     /// Flushes, zeroes and discards count as writes.
     public let operation: Operation
     public let error: BlockError
     public var isNoSpace: Bool { error == .noSpace }
+
+    public init(user: String, nodeName: String, operation: Operation, error: BlockError) {
+        self.user = user
+        self.nodeName = nodeName
+        self.operation = operation
+        self.error = error
+    }
 }

@@ -223,7 +223,10 @@ public final class IOThread: IOContext, TaskExecutor, @unchecked Sendable {
     }
 
     public func schedule(afterMs: UInt64, _ body: @escaping () -> Void) -> TimerID {
-        timers.add(at: nowNs + afterMs * 1_000_000, body)
+        // What overflows is never: some client asked for it.
+        let wait = afterMs.multipliedReportingOverflow(by: 1_000_000)
+        let time = nowNs.addingReportingOverflow(wait.partialValue)
+        return timers.add(at: wait.overflow || time.overflow ? .max : time.partialValue, body)
     }
 
     public func cancel(_ timer: TimerID) { timers.remove(timer) }

@@ -22,11 +22,14 @@ public final class SocketListener {
         switch address {
         case .unix(let path): descriptor = try Self.listenUnix(path)
         case .inet(let host, let port, let options): descriptor = try Self.listenInet(host, port, options)
-        case .descriptor(let number): descriptor = number
+        case .descriptor(let number):
+            guard isStreamSocket(number) else { throw OpenError("File descriptor '\(number)' is not a socket") }
+            descriptor = number
         }
         guard listen(descriptor, 128) == 0 else {
             let reason = errnoText(nacre_errno())
-            Glibc.close(descriptor)
+            // One that was inherited is its owner's until it listens for us; any other goes with this object.
+            if case .descriptor = address { isReleased = true }
             throw OpenError("Failed to listen on socket: \(reason)")
         }
         _ = nacre_set_nonblocking(descriptor)
@@ -77,6 +80,7 @@ public final class SocketListener {
     }
 
     private static func listenUnix(_ path: String) throws(OpenError) -> Int32 {
+        guard !path.utf8.contains(0) else { throw OpenError("Failed to bind socket to \(path): \(errnoText(ENOENT))") }
         let descriptor = nacre_socket(AF_UNIX)
         guard descriptor >= 0 else { throw OpenError("Failed to create Unix socket: \(errnoText(nacre_errno()))") }
         // The mode is narrowed before the file appears, so that nobody can connect in between.
@@ -106,6 +110,9 @@ public final class SocketListener {
     }
 
     private static func listenInet(_ host: String, _ port: String, _ options: InetOptions) throws(OpenError) -> Int32 {
+        guard !host.utf8.contains(0), !port.utf8.contains(0) else {
+            throw OpenError("address resolution failed for \(host):\(port): \(resolverText(EAI_NONAME))")
+        }
         var port = port
         while true {
             var code: Int32 = 0
@@ -124,6 +131,9 @@ public final class SocketListener {
 extension Socket {
     /// Connects to a server; blocks until the connection stands.
     public static func connect(to address: SocketAddress, on thread: IOThread) throws(OpenError) -> Socket {
+        if address.description.utf8.contains(0) {
+            throw OpenError("Failed to connect to '\(address)': \(errnoText(ENOENT))")
+        }
         switch address {
         case .unix(let path):
             let descriptor = nacre_socket(AF_UNIX)
@@ -142,6 +152,7 @@ extension Socket {
             let reason = code < 0 ? resolverText(code) : errnoText(code)
             throw OpenError("Failed to connect to '\(address)': \(reason)")
         case .descriptor(let number):
+            guard isStreamSocket(number) else { throw OpenError("File descriptor '\(number)' is not a socket") }
             return Socket(number, on: thread)
         }
     }
@@ -156,6 +167,13 @@ extension InetOptions {
         default: 0
         }
     }
+}
+
+private func isStreamSocket(_ descriptor: Int32) -> Bool {
+    var (type, size): (Int32, socklen_t) = (0, 4)
+    // Proof: two local integers.
+    return unsafe getsockopt(descriptor, SOL_SOCKET, SO_TYPE, &type, &size) == 0
+        && type == Int32(SOCK_STREAM.rawValue)
 }
 
 /// The host's words for an errno, as strerror gives them.

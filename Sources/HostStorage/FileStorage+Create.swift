@@ -8,9 +8,9 @@ extension FileStorage {
     /// them. What is there is left as it is. Blocks for the time of the system calls.
     public static func makeFile(_ filename: String) throws(OpenError) {
         // Proof: the path is lent as a C string for the call.
-        let descriptor = unsafe nacre_open(filename, O_RDWR | O_CREAT, 0o644)
+        let descriptor = HostPath.isWhole(filename) ? unsafe nacre_open(filename, O_RDWR | O_CREAT, 0o644) : -1
         guard descriptor >= 0 else {
-            let code = nacre_errno()
+            let code = HostPath.isWhole(filename) ? nacre_errno() : ENOENT
             throw OpenError("Could not create '\(filename)': \(errnoText(code))", cause: BlockError(errno: code))
         }
         Glibc.close(descriptor)
@@ -28,14 +28,15 @@ extension FileStorage {
     public static func existingSize(_ filename: String) -> UInt64? {
         var info = stat()
         // Proof: one local structure, and a string lent for the call.
-        return unsafe stat(filename, &info) == 0 ? UInt64(clamping: info.st_size) : nil
+        guard HostPath.isWhole(filename), unsafe stat(filename, &info) == 0 else { return nil }
+        return UInt64(clamping: info.st_size)
     }
 
     /// Whether the path is a block or character device, links followed.
     public static func isDevice(_ filename: String) -> Bool {
         var info = stat()
         // Proof: as above.
-        guard unsafe stat(filename, &info) == 0 else { return false }
+        guard HostPath.isWhole(filename), unsafe stat(filename, &info) == 0 else { return false }
         return info.st_mode & S_IFMT == S_IFBLK || info.st_mode & S_IFMT == S_IFCHR
     }
 }

@@ -34,6 +34,7 @@ final class OpenedFile {
         if options.aio == .native, !options.direct {
             throw OpenError("aio=native was specified, but it requires cache.direct=on, which was not specified.")
         }
+        guard HostPath.isWhole(options.filename) else { throw Self.failure(options, ENOENT) }
         // Opening a pipe to read would wait for somebody who writes to it.
         if Self.isPipe(options.filename) { throw Self.wrongKind(options) }
         self.options = options

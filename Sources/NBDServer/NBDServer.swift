@@ -48,10 +48,15 @@ public final class NBDServer {
 
     public var connections: Int { sessions.count }
 
-    /// Hides the export, ends its sessions and waits until their requests have ended.
-    public func remove(_ export: NBDExport) async {
+    /// Hides the export and ends its sessions; their requests go on to their ends.
+    public func close(_ export: NBDExport) {
         exports.removeAll { $0 === export }
         for session in sessions where session.export === export { session.close() }
+    }
+
+    /// Closes the export and waits until the requests on it have ended.
+    public func remove(_ export: NBDExport) async {
+        close(export)
         while clients(of: export) > 0 { await ended.wait() }
     }
 

@@ -120,7 +120,9 @@ extension NBDSession {
         async throws(BlockError)
     {
         var rest = ByteRange(at: request.offset, count: UInt64(request.length))
+        var steps = 0
         while !rest.isEmpty {
+            await step(&steps)
             let status = try await export.storage.status(of: rest)
             var part = rest.prefix(status.count)
             if status.flags.contains(.zero) {
@@ -131,6 +133,7 @@ extension NBDSession {
             // Neighbouring runs of data go out as one, as far as there is memory.
             let most = min(rest.count, UInt64(memory.byteCount))
             while part.count < most {
+                await step(&steps)
                 let next = try await export.storage.status(of: rest.dropping(part.count))
                 if next.flags.contains(.zero) { break }
                 part = rest.prefix(part.count + next.count)
@@ -185,6 +188,17 @@ extension NBDSession {
         }
     }
 
+    /// Counts a look-up, which may well complete in place; after some of them others get their turn.
+    private func step(_ steps: inout Int) async {
+        steps += 1
+        if steps % Self.lookupsPerTurn == 0 { await context.yield() }
+    }
+
+    /// Each may have to load a table from the page cache: some ten microseconds.
+    private static var lookupsPerTurn: Int { 64 }
+    /// What one block status request may ask of a disk in pieces: enough for as many extents as an answer holds.
+    private static var lookupsPerReply: Int { NBDLimits.extents }
+
     // MARK: Block status
 
     private func blockStatus(_ request: NBDRequest, _ export: NBDExport, room: Int) async throws(BlockError) {
@@ -194,7 +208,10 @@ extension NBDSession {
         let most =
             request.flags.contains(.reqOne)
             ? 1 : min(NBDLimits.extents, room / Self.extentWeight / max(1, contexts.count))
-        gather: while !rest.isEmpty {
+        var steps = 0
+        // A shorter answer than was asked for is legal; the client asks again for the rest.
+        gather: while !rest.isEmpty, steps < Self.lookupsPerReply, !isClosing || steps == 0 {
+            await step(&steps)
             let status = try await export.storage.status(of: rest)
             let part = rest.prefix(status.count)
             for (index, context) in contexts.enumerated() {

@@ -36,6 +36,46 @@ struct SocketTests {
         return (client, try await listener.accept())
     }
 
+    @Test("a descriptor on which nobody can listen is refused, and stays its owner's", arguments: engines)
+    func foreignDescriptor(engine: IOThread.EngineChoice) async throws {
+        let folder = Folder()
+        let path = folder.make("image")
+        // Proof: the path is lent as a C string for the call.
+        let file = unsafe open(path, O_RDWR)
+        let idle = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
+        try await onThread(engine) { thread in
+            for (number, text) in [
+                (file, "File descriptor '\(file)' is not a socket"),
+                (idle, "Failed to listen on socket: Invalid argument"),
+            ] {
+                #expect(await refusal { _ = try SocketListener(.descriptor(number), on: thread) } == text)
+                #expect(fcntl(number, F_GETFD) >= 0)
+            }
+            #expect(throws: OpenError("File descriptor '\(file)' is not a socket")) {
+                _ = try Socket.connect(to: .descriptor(file), on: thread)
+            }
+        }
+        #expect(descriptors(of: path) == [file])
+        Glibc.close(file)
+        Glibc.close(idle)
+    }
+
+    @Test("a socket's path with a NUL in it names no other", arguments: engines)
+    func cutPath(engine: IOThread.EngineChoice) async throws {
+        let folder = Folder()
+        try await onThread(engine) { thread in
+            let whole = folder.file("s\0x")
+            #expect(throws: OpenError("Failed to bind socket to \(whole): No such file or directory")) {
+                _ = try SocketListener(.unix(path: whole), on: thread)
+            }
+            let listener = try SocketListener(.unix(path: folder.file("s")), on: thread)
+            #expect(throws: OpenError("Failed to connect to '\(whole)': No such file or directory")) {
+                _ = try Socket.connect(to: .unix(path: whole), on: thread)
+            }
+            listener.close()
+        }
+    }
+
     @Test("megabytes cross both ways at once, whole and in order", arguments: ways)
     func echo(way: Way) async throws {
         let folder = Folder()

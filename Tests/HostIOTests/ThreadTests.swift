@@ -37,6 +37,39 @@ struct ThreadTests {
         thread.stop()
     }
 
+    @Test("a timer for after the end of time is one that does not fire", arguments: engines)
+    func endOfTime(engine: IOThread.EngineChoice) async {
+        let thread = IOThread(engine: engine)
+        thread.start()
+        let fired = await thread.run {
+            let fired = Mark()
+            for afterMs in [.max, .max / 1_000_000, .max / 1_000_000 - 1, 1 << 63] as [UInt64] {
+                thread.cancel(thread.schedule(afterMs: afterMs) { fired.isSet = true })
+                _ = thread.schedule(afterMs: afterMs) { fired.isSet = true }
+            }
+            await thread.sleep(ms: 2)
+            return fired.isSet
+        }
+        #expect(!fired)
+        thread.stop()
+    }
+
+    private final class Mark { var isSet = false }
+
+    @Test("a task that yields lets those that are ready and the timers that are due go first", arguments: engines)
+    func yields(engine: IOThread.EngineChoice) async {
+        let thread = IOThread(engine: engine)
+        thread.start()
+        let seen = await thread.run {
+            let others = Mark()
+            thread.spawn { others.isSet = true }
+            await thread.yield()
+            return others.isSet
+        }
+        #expect(seen)
+        thread.stop()
+    }
+
     @Test("a caller of another thread is blocked until its call has run", arguments: engines)
     func block(engine: IOThread.EngineChoice) {
         let thread = IOThread(engine: engine)

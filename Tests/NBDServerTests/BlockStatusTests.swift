@@ -92,6 +92,32 @@ struct BlockStatusTests {
         #expect(told[Self.both[0]]?.prefix(2) == [.init(512, 0), .init(512, 3)])
     }
 
+    @Test("a disk in many pieces that are told alike is told in part, and others get their turn meanwhile")
+    func longWalk() throws {
+        let pieces = NBDLimits.extents + 1000
+        let storage = ExtentStorage(
+            [ExtentStorage.Extent](repeating: .init(count: 512, flags: [.data, .allocated]), count: pieces))
+        let bench = Bench()
+        bench.export(storage, isWritable: false)
+        try bench.run {
+            let client = try await bench.client(contexts: [Self.both[0]])
+            var (turns, isDone) = (0, false)
+            bench.context.spawn {
+                while !isDone {
+                    turns += 1
+                    await bench.context.sleep(ms: 0)
+                }
+            }
+            let answer = try await client.call(.blockStatus, at: 0, Int(storage.length))
+            isDone = true
+            #expect(
+                client.contexts.values.first.flatMap { answer.status[$0] }?.map(\.length) == [
+                    UInt32(NBDLimits.extents) * 512
+                ])
+            #expect(turns >= NBDLimits.extents / 128)
+        }
+    }
+
     @Test("a status of nothing, past the end or without a chosen context is invalid")
     func invalid() throws {
         let bench = Bench()
