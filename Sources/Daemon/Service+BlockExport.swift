@@ -8,8 +8,8 @@ import QMPTypes
 // The commands of Schema/block-export.json.
 extension Service {
     func nbdServerStart(_ arguments: NbdServerStartArguments, from client: any QMPClient) async throws(QMPError) {
-        // Before a descriptor is taken for it.
-        guard nbd == nil else { throw QMPError("NBD server already running") }
+        // A descriptor is taken only once nothing else stands in the way.
+        try checkNBD(tlsCreds: arguments.tlsCreds, authz: arguments.tlsAuthz)
         let named = named[ObjectIdentifier(client)]
         let address = try HostIO.SocketAddress(arguments.addr) { (name) throws(QMPError) in
             guard let descriptor = named?.take(name) else {

@@ -10,9 +10,7 @@ extension Service {
     func startNBD(
         _ address: HostIO.SocketAddress, tlsCreds: String?, authz: String?, maxConnections: UInt32?
     ) throws(QMPError) {
-        guard nbd == nil else { throw QMPError("NBD server already running") }
-        if let tlsCreds { throw QMPError("No TLS credentials with id '\(tlsCreds)'") }
-        if authz != nil { throw QMPError("TLS authorization is not supported without TLS credentials") }
+        try checkNBD(tlsCreds: tlsCreds, authz: authz)
         var limits = NBDServer.Limits()
         // A quarter of the descriptors stays for images, monitors and whatever else is opened.
         limits.connections = min(limits.connections, max(1, host.descriptorLimit / 4 * 3))
@@ -29,6 +27,13 @@ extension Service {
                 context.spawn { await server.serve(connection) }
             }
         }
+    }
+
+    /// Whether a server can be started.
+    func checkNBD(tlsCreds: String?, authz: String?) throws(QMPError) {
+        guard nbd == nil else { throw QMPError("NBD server already running") }
+        if let tlsCreds { throw QMPError("No TLS credentials with id '\(tlsCreds)'") }
+        if authz != nil { throw QMPError("TLS authorization is not supported without TLS credentials") }
     }
 
     /// Ends the server with its exports and clients; nothing where there is none. It is out of reach at once: who stops,

@@ -36,6 +36,10 @@ for reply in (
     ask("block-export-add", {"type": "nbd", "id": "passed", "node-name": node}),
 ):
     assert reply == {"return": {}}, reply
+# What is refused leaves the descriptor where it is.
+assert ask("getfd", {"fdname": "l"}, listener.fileno()) == {"return": {}}
+assert ask("nbd-server-start", address)["error"]["desc"] == "NBD server already running"
+assert ask("closefd", {"fdname": "l"}) == {"return": {}}
 listener.close()
 uri = f"nbd+unix:///{node}?socket={path}"
 print(subprocess.run(["nbdinfo", "--size", uri], check=True, capture_output=True, text=True).stdout.strip())

@@ -255,6 +255,34 @@ struct DriveTests {
         }
     }
 
+    @Test("the daemon ends in order while an initiator is busy, and its session ends", .needs("iscsi-perf"))
+    func endWhileBusy() async throws {
+        try await Scratch.use { scratch in
+            let port = 41_000 + Int(getpid()) % 20_000
+            let target = "iqn.2026-01.org.example:busy"
+            let (child, session) = try await serve(
+                scratch,
+                [
+                    "--blockdev", "driver=null-co,node-name=disk,size=1048576,read-zeroes=on", "--device",
+                    "scsi-hd,id=hd,drive=disk", "--export",
+                    "type=iscsi,id=t,target=\(target),lun.0=hd,portal.host=127.0.0.1,portal.port=\(port)",
+                ])
+            let busy = try scratch.start(
+                ["iscsi-perf", "-b", "8", "-m", "8", "iscsi://127.0.0.1:\(port)/\(target)/0"])
+            var reads: JSONValue? = 0
+            for _ in 0..<400 where reads == 0 {
+                try await Task.sleep(for: .milliseconds(50))
+                reads = try await session.execute("query-blockstats").items.first?["stats"]?["rd_operations"]
+            }
+            #expect(reads != 0 && busy.isRunning)
+            #expect(try await session.refusal("block-export-del", ["id": "t"]).text == "export 't' still in use")
+            try await session.execute("quit")
+            #expect(try await child.wait(seconds: 20).ending == .exited(0))
+            busy.signal(SIGKILL)
+            try await busy.wait()
+        }
+    }
+
     private static func refusals(_ target: String, _ port: Int) -> [(String, String)] {
         [
             (#""target": "\#(target)", "lun": ["hd"]"#, "The portal already has an iSCSI target named '\(target)'"),
