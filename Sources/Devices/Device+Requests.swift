@@ -15,6 +15,7 @@ extension Device {
         let medium = reach
         do throws(BlockError) {
             guard let medium else { throw .noMedium }
+            try checkEnd(offset, byteCount, medium)
             if let throttle { try await admit(throttle, medium, byteCount, isWrite: false) }
             try await medium.read(at: offset, into: &buffer)
         } catch {
@@ -29,6 +30,7 @@ extension Device {
         let medium = reach
         do throws(BlockError) {
             guard let medium else { throw .noMedium }
+            try checkEnd(offset, byteCount, medium)
             if let throttle { try await admit(throttle, medium, byteCount, isWrite: true) }
             try await medium.write(at: offset, from: bytes, flags: flags)
         } catch {
@@ -42,6 +44,7 @@ extension Device {
         let medium = reach
         do throws(BlockError) {
             guard let medium else { throw .noMedium }
+            try checkEnd(range.start, range.count, medium)
             if let throttle { try await admit(throttle, medium, range.count, isWrite: true) }
             try await medium.zero(range, flags: flags)
         } catch {
@@ -55,6 +58,7 @@ extension Device {
         let medium = reach
         do throws(BlockError) {
             guard let medium else { throw .noMedium }
+            try checkEnd(range.start, range.count, medium)
             try await medium.discard(range)
         } catch {
             throw failed(.unmap, error, medium, startNs)
@@ -82,6 +86,12 @@ extension Device {
     public func resize(to length: UInt64) async throws(BlockError) {
         guard let medium = reach else { throw .noMedium }
         do { try await medium.resize(to: length) } catch { throw explain(error, medium) }
+    }
+
+    /// A disk ends where it ends, also where what it lies on could grow.
+    private func checkEnd(_ offset: UInt64, _ count: UInt64, _ medium: BlockRoot) throws(BlockError) {
+        let length = medium.length
+        if offset > length || count > length - offset { throw .outOfRange }
     }
 
     /// Holds a request to the limits. The medium it was meant for may be gone by the time it may go.

@@ -168,7 +168,8 @@ struct MediumTests {
             file.storage.plan.add(Fault([.write, .flush], forever: true))
             try await bench.devices.changeMedium(id: "F", filename: "next", format: "raw")
             #expect(device.isReady && device.length == 512)
-            #expect(bench.notes.warnings.count == 1)
+            // By the image, and by its file.
+            #expect(bench.notes.warnings.count == 2)
             #expect(bench.host.files["q"]?.handles.isEmpty == true)
         }
     }

@@ -15,7 +15,8 @@ struct AllocationTests {
         try folder.image("t.qcow2", size: "1M", options: "cluster_size=512,refcount_bits=64")
         var options = Options()
         options.refcountCacheSize = 4 * 512
-        let bench = try Bench(folder.read("t.qcow2"), options: options)
+        // Places are taken here without data that goes there, which the audit would mind.
+        let bench = try Bench(folder.read("t.qcow2"), options: options, isDamaged: true)
         let used: UInt64 = 512 << 10
         try bench.write([UInt8](repeating: 1, count: Int(used)), at: 0)
         try bench.reopen(options)

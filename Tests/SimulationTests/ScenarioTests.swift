@@ -44,7 +44,8 @@ import Testing
     func forged(index: Int) throws {
         let start = Self.stored[index]
         let image = try #require(start.image)
-        guard start.snapshot == nil else { return }
+        // Where refcounts are behind, so are those that a snapshot adds to.
+        guard start.snapshot == nil, MiniCheck(image).isClean else { return }
         let forged = try #require(SnapshotForge.adding(to: image))
         #expect(MiniCheck(forged).isClean, "\(MiniCheck(forged).errors)")
         #expect(SnapshotForge.kept(in: forged) == MiniCheck(image).stored)
