@@ -52,7 +52,7 @@ import Testing
     private func expectCorrupt(_ sample: Sample, _ message: String, writing: Bool = false) throws {
         // Read-only: reported, nothing written.
         if !writing {
-            let bench = try Bench(sample.contents, options: Options(isReadOnly: true))
+            let bench = try Bench(sample.contents, options: Options(isReadOnly: true), isDamaged: true)
             #expect(throws: BlockError.corrupt) { try bench.read(0, 512) }
             #expect(throws: BlockError.corrupt) { try bench.read(0, 512) }
             #expect(bench.reports.map(\.message) == [message])
@@ -60,7 +60,7 @@ import Testing
             #expect(bench.disk.contents == sample.contents)
         }
         // Writable: reported, marked, and writes are refused from then on.
-        let bench = try Bench(sample.contents)
+        let bench = try Bench(sample.contents, isDamaged: true)
         #expect(throws: BlockError.corrupt) { try bench.write([UInt8](repeating: 1, count: 512), at: 0) }
         #expect(bench.reports.map(\.message) == [message])
         #expect(bench.reports.first?.isFatal == true)
@@ -68,9 +68,9 @@ import Testing
         #expect(bench.disk.durable.bytes(ByteRange(at: 79, count: 1)) == [2])
         try bench.close()
         #expect(throws: OpenError("qcow2: Image is corrupt; cannot be opened read/write")) {
-            try Bench(bench.disk.contents)
+            try Bench(bench.disk.contents, isDamaged: true)
         }
-        let reader = try Bench(bench.disk.contents, options: Options(isReadOnly: true))
+        let reader = try Bench(bench.disk.contents, options: Options(isReadOnly: true), isDamaged: true)
         #expect(reader.image.info.isCorrupt)
         #expect(try reader.read(600 << 20, 512) == [UInt8](repeating: 0, count: 512))
     }
@@ -95,7 +95,7 @@ import Testing
     func flagWithoutTable() throws {
         var sample = try Sample()
         sample.put(Self.copied, at: sample.l1 + 8)
-        let bench = try Bench(sample.contents)
+        let bench = try Bench(sample.contents, isDamaged: true)
         #expect(try bench.read(512 << 20, 512) == [UInt8](repeating: 0, count: 512))
         try bench.resize(256 << 20)
         try bench.resize(1 << 30)
@@ -156,7 +156,7 @@ import Testing
     func contestedTable() throws {
         var sample = try Sample()
         sample.put(Self.copied | sample.refcountTable, at: sample.l1)
-        let bench = try Bench(sample.contents)
+        let bench = try Bench(sample.contents, isDamaged: true)
         #expect(throws: BlockError.corrupt) { try bench.zero(0, 65536) }
         #expect(bench.reports.map(\.message) == ["Preventing invalid write on metadata (overlaps with refcount table)"])
     }
@@ -165,7 +165,7 @@ import Testing
     func unalignedBlock() throws {
         var sample = try Sample()
         sample.put(sample.refcountBlock + 512, at: sample.refcountTable)
-        let bench = try Bench(sample.contents)
+        let bench = try Bench(sample.contents, isDamaged: true)
         #expect(throws: BlockError.corrupt) { try bench.write([1], at: 1 << 20) }
         #expect(
             bench.reports.map(\.message) == [
@@ -179,7 +179,7 @@ import Testing
     func zeroFlagInVersion2() throws {
         var sample = try Sample(version: .v2)
         sample.put(Self.copied | sample.data | 1, at: sample.l2)
-        let bench = try Bench(sample.contents)
+        let bench = try Bench(sample.contents, isDamaged: true)
         #expect(throws: BlockError.corrupt) { try bench.read(0, 512) }
         #expect(
             bench.reports.map(\.message) == [
@@ -191,7 +191,7 @@ import Testing
     func compressedGarbage() throws {
         var sample = try Sample()
         sample.put(1 << 62 | sample.data, at: sample.l2)
-        let bench = try Bench(sample.contents, options: Options(isReadOnly: true))
+        let bench = try Bench(sample.contents, options: Options(isReadOnly: true), isDamaged: true)
         #expect(throws: BlockError.io) { try bench.read(0, 512) }
         #expect(bench.reports.isEmpty)
     }
@@ -201,7 +201,7 @@ import Testing
         let sample = try Sample()
         var contents = sample.contents
         contents.resize(to: sample.l1)
-        #expect(throws: OpenError.self) { try Bench(contents, options: Options(isReadOnly: true)) }
+        #expect(throws: OpenError.self) { try Bench(contents, options: Options(isReadOnly: true), isDamaged: true) }
     }
 
     @Test("any single flipped byte of the metadata ends in an error or in bytes, never in a trap")
@@ -216,7 +216,7 @@ import Testing
                 let byte = [UInt8(truncatingIfNeeded: random.next())]
                 contents.write(byte.byteSpan, at: at)
             }
-            guard let bench = try? Bench(contents) else { continue }
+            guard let bench = try? Bench(contents, isDamaged: true) else { continue }
             _ = try? bench.read(0, 70000)
             _ = try? bench.write(random.bytes(700), at: 100)
             _ = try? bench.write(random.bytes(70000), at: 1 << 20)
