@@ -188,7 +188,7 @@ struct GuestDriveTests {
             #expect(!guest.hasSaid("wrote 60"), "the guest was done before the last snapshot")
             let console = try await guest.end()
             let stats = try await session.execute("query-blockstats").items.first?["stats"]
-            for figure in ["rd_operations", "wr_operations", "flush_operations"] {
+            for figure in ["rd_operations", "wr_operations", "flush_operations", "unmap_operations"] {
                 #expect(stats?[figure]?.number ?? 0 > 0, "\(figure)")
             }
             try await stop(child, session)
