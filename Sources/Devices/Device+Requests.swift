@@ -40,6 +40,16 @@ extension Device {
     }
 
     public func zero(_ range: ByteRange, flags: ZeroFlags) async throws(BlockError) {
+        try await zero(range, flags: flags, as: .write)
+    }
+
+    public func unmap(_ range: ByteRange, flags: ZeroFlags) async throws(BlockError) {
+        try await zero(range, flags: flags.union(.mayUnmap), as: .unmap)
+    }
+
+    private func zero(_ range: ByteRange, flags: ZeroFlags, as operation: DeviceStatistics.Operation)
+        async throws(BlockError)
+    {
         let startNs = context.nowNs
         let medium = reach
         do throws(BlockError) {
@@ -48,9 +58,9 @@ extension Device {
             if let throttle { try await admit(throttle, medium, range.count, isWrite: true) }
             try await medium.zero(range, flags: flags)
         } catch {
-            throw failed(.write, error, medium, startNs)
+            throw failed(operation, error, medium, startNs)
         }
-        statistics.succeed(.write, range.count, from: startNs, to: context.nowNs)
+        statistics.succeed(operation, range.count, from: startNs, to: context.nowNs)
     }
 
     public func discard(_ range: ByteRange) async throws(BlockError) {

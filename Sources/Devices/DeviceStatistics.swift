@@ -22,7 +22,8 @@ public struct OperationCounters: Equatable, Sendable {
     }
 }
 
-/// The figures behind `query-blockstats` of one device. Writes of zeros count as writes.
+/// The figures behind `query-blockstats` of one device. Writes of zeros count as writes, unless
+/// the initiator gave the range up.
 public struct DeviceStatistics: Equatable, Sendable {
     enum Operation { case read, write, flush, unmap }
 

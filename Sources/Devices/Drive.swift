@@ -1,4 +1,5 @@
 public import Block
+public import Bytes
 
 /// A device as whoever shows it to an initiator sees it: requests, and the tray.
 ///
@@ -23,9 +24,18 @@ public protocol Drive: Storage {
     /// The initiator opens or closes the tray (START STOP UNIT). Answers whether it is as asked: false where the drive is
     /// locked. A change of position is told as `DEVICE_TRAY_MOVED`. Without effect where there is no tray.
     func moveTray(open: Bool) -> Bool
+    /// The initiator gives the range up and is to read zeros there. What `zero` does, with `mayUnmap`; a device counts it
+    /// with the discards.
+    func unmap(_ range: ByteRange, flags: ZeroFlags) async throws(BlockError)
     /// Held weakly.
     func addObserver(_ observer: any DriveObserver)
     func removeObserver(_ observer: any DriveObserver)
+}
+
+extension Drive {
+    public func unmap(_ range: ByteRange, flags: ZeroFlags) async throws(BlockError) {
+        try await zero(range, flags: flags.union(.mayUnmap))
+    }
 }
 
 public enum DriveKind: String, CaseIterable, Sendable {

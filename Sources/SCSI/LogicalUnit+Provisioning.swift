@@ -106,9 +106,12 @@ extension LogicalUnit {
     }
 
     private func unmap(_ range: ByteRange) async throws(Refusal) {
-        if unmapsToZero { return try await zero(range, unmaps: true) }
         do throws(BlockError) {
-            try await drive.discard(range)
+            if unmapsToZero {
+                try await drive.unmap(range, flags: mode.hasWriteCache ? [] : .fua)
+            } else {
+                try await drive.discard(range)
+            }
         } catch {
             throw refusal(error, .write)
         }

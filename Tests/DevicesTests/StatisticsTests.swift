@@ -28,6 +28,7 @@ struct StatisticsTests {
             try await device.write([1, 2, 3], at: 7)
             try await device.zero(ByteRange(at: 0, count: 4096), flags: .mayUnmap)
             try await device.discard(ByteRange(at: 0, count: 8192))
+            try await device.unmap(ByteRange(at: 0, count: 512), flags: [])
             try await device.flush()
             let statistics = device.statistics
             #expect(statistics.read.bytes == 3000)
@@ -36,8 +37,8 @@ struct StatisticsTests {
             #expect(statistics.write.bytes == 4099)
             #expect(statistics.write.operations == 2)
             #expect(statistics.write.timeNs == 10_000_000)
-            #expect(statistics.unmap.bytes == 8192)
-            #expect(statistics.unmap.operations == 1)
+            #expect(statistics.unmap.bytes == 8704)
+            #expect(statistics.unmap.operations == 2)
             #expect(statistics.flush.operations == 1)
             #expect(statistics.flush.bytes == 0)
             #expect(statistics.flush.timeNs == 5_000_000)
