@@ -10,22 +10,16 @@ request, and the requests per second. QEMU_STORAGE_DAEMON names another daemon t
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 
+sys.dont_write_bytecode = True
+from rounds import compare, cpu_seconds
+
 SIZE_MIB = 512
 SECONDS = 5
-TICK = os.sysconf("SC_CLK_TCK")
-
-
-def cpu_seconds(pid):
-    """User and system time of a process and all its threads."""
-    with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
-        fields = stat.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICK
 
 
 def start(command, socket):
@@ -74,24 +68,15 @@ def main():
                 "--nbd-server", f"addr.type=unix,addr.path={socket}",
                 "--export", "type=nbd,id=e,node-name=disk,name=disk"]
 
+    def round_of(name, program):
+        socket = f"{folder}/{name}.sock"
+        return lambda: measure(command(program, socket), socket, "disk")
+
     servers = {"nacre": [sys.argv[1], "daemon"], "qemu-storage-daemon": [peer]}
-    results = {name: [] for name in servers}
     try:
-        for number in range(rounds):
-            for name, program in servers.items():
-                socket = f"{folder}/{name}.sock"
-                cost, rate = measure(command(program, socket), socket, "disk")
-                results[name].append((cost, rate))
-                print(f"round {number + 1}: {name:20} {cost:6.2f} µs/request {rate:9.0f} requests/s", flush=True)
+        compare({name: round_of(name, program) for name, program in servers.items()}, rounds)
     finally:
         shutil.rmtree(folder)
-    ours, theirs = results.values()
-    for name, rows in results.items():
-        print(f"median:  {name:20} {statistics.median(r[0] for r in rows):6.2f} µs/request "
-              f"{statistics.median(r[1] for r in rows):9.0f} requests/s")
-    ratios = [a[0] / b[0] for a, b in zip(ours, theirs)]
-    print(f"CPU ratio nacre / qemu-storage-daemon: median {statistics.median(ratios):.2f} "
-          f"({min(ratios):.2f} to {max(ratios):.2f}, {rounds} rounds)")
 
 
 main()

@@ -5,12 +5,9 @@ struct KillTests {
     /// Runs `scripts/kills` on the program under test, its images in the scratch folder.
     private func kills(_ words: [String], _ scratch: Scratch) async throws -> Child.Outcome {
         try await scratch.run(
-            ["python3", "\(Tool.package)/scripts/kills", "--nacre", program] + words, seconds: 300,
+            ["python3", "\(Tool.package)/scripts/kills", "--nacre", Subject.released] + words, seconds: 300,
             environment: ["TMPDIR": scratch.path])
     }
-
-    /// The release build where there is one: it is what loses a race that the debug build wins.
-    private var program: String { Tool.path("\(Tool.package)/.build/release/nacre") ?? Subject.nacre }
 
     @Test("what was flushed outlives kills of the daemon under load")
     func flushedSurvives() async throws {

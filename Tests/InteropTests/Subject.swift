@@ -13,6 +13,12 @@ enum Subject {
         return candidates.first { Tool.path($0) != nil } ?? candidates[1]
     }()
 
+    /// The release build where there is one, for what compares speeds, or looks for a race that the debug build wins.
+    static let released: String = {
+        let isNamed = ProcessInfo.processInfo.environment["NACRE"] != nil
+        return isNamed ? nacre : Tool.path("\(Tool.package)/.build/release/nacre") ?? nacre
+    }()
+
     /// The words that start the storage daemon.
     static var daemon: [String] { isPeer ? ["qemu-storage-daemon"] : [nacre, "daemon"] }
 
