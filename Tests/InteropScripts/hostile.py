@@ -106,7 +106,8 @@ def run(folder, name, seconds, trace, input, *words):
         child.returncode = os.waitstatus_to_exitcode(status)
         paths = opened(log.read(), folder)
         err.seek(0)
-        complaint = err.read(400).decode(errors="replace")
+        # What was wrong comes last, behind what was opened on the way.
+        complaint = err.read()[-400:].decode(errors="replace")
     milliseconds = int((used.ru_utime + used.ru_stime) * 1000)
     said = "".join(letter if letter.isprintable() else " " for letter in complaint)
     return [folder, name, child.returncode, milliseconds, used.ru_maxrss, 0, "|".join(paths), said]
