@@ -11,14 +11,18 @@ extension Service {
         // A descriptor is taken only once nothing else stands in the way.
         try checkNBD(tlsCreds: arguments.tlsCreds, authz: arguments.tlsAuthz)
         let named = named[ObjectIdentifier(client)]
+        // Closed again where nobody listens on it after all.
+        var taken: Descriptor?
         let address = try HostIO.SocketAddress(arguments.addr) { (name) throws(QMPError) in
             guard let descriptor = named?.take(name) else {
                 throw QMPError("File descriptor named '\(name)' has not been found")
             }
-            return .descriptor(descriptor.giveAway())
+            taken = descriptor
+            return .descriptor(descriptor.number)
         }
         try startNBD(
             address, tlsCreds: arguments.tlsCreds, authz: arguments.tlsAuthz, maxConnections: arguments.maxConnections)
+        _ = taken?.giveAway()
     }
 
     /// Hands over each connection, until the listener is closed. An error that the host gives for one of them, such as a

@@ -119,6 +119,7 @@ final class Service: QMPCommands {
     /// Closes in order: exports, nodes from the top with their caches flushed, then the monitors.
     func close() async {
         graph.giveUp()
+        devices.liftLimits()
         for listener in listeners { listener.close() }
         await stopNBD()
         for export in exports {

@@ -178,6 +178,14 @@ extension DeviceSet {
         do { try await graph.changeBackends(plan) } catch { throw DeviceError(error) }
     }
 
+    /// Lifts all limits: what they hold back goes on, so that whoever ends the daemon does not wait for it.
+    public func liftLimits() {
+        for device in devices {
+            device.throttle?.release(device)
+            device.throttle = nil
+        }
+    }
+
     /// The device is gone: what waits for it is refused.
     func drop(_ device: Device) {
         devices.removeAll { $0 === device }

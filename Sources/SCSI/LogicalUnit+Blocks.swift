@@ -26,9 +26,13 @@ extension LogicalUnit {
     func read(_ command: SCSICommand, into room: inout MutableRawSpan) async throws(Refusal) -> Int {
         let range = try range(command.cdb)
         guard !range.isEmpty else { return 0 }
+        // FUA: what is read must be on the medium first, which has to be the same one afterwards.
+        if asksForFUA(command.cdb), mode.hasWriteCache, !drive.isReadOnly {
+            let generation = mediumGeneration
+            do throws(BlockError) { try await drive.flush() } catch { throw refusal(error, .read) }
+            try checkMedium(generation)
+        }
         do throws(BlockError) {
-            // FUA: what is read must be on the medium first.
-            if asksForFUA(command.cdb), mode.hasWriteCache, !drive.isReadOnly { try await drive.flush() }
             try await drive.read(at: range.start, into: &room)
         } catch {
             throw refusal(error, .read)

@@ -124,6 +124,9 @@ extension LogicalUnit {
         return kind
     }
 
+    /// Bytes of a TransportID: one of iSCSI's has a name of 223 at most, and what stands around it (SPC-4 7.6.4.6).
+    private static let longestTransportID = 256
+
     /// REGISTER AND MOVE has a list of its own, with the TransportID of the port that is to hold.
     private func move(_ port: PortID, _ data: RawSpan) throws(Refusal) {
         guard data.byteCount >= Self.listLength else { throw .check(.parameterListLength) }
@@ -132,7 +135,7 @@ extension LogicalUnit {
         if flags & 1 != 0 { throw .parameter(17, bit: 0) }
         guard data.bigEndian(UInt16.self, at: 18) == 1 else { throw .parameter(18) }
         let count = Int(data.bigEndian(UInt32.self, at: 20))
-        guard count >= 24, count % 4 == 0 else { throw .parameter(20) }
+        guard count >= 24, count <= Self.longestTransportID, count % 4 == 0 else { throw .parameter(20) }
         guard count == data.byteCount - Self.listLength else { throw .check(.parameterListLength) }
         let transportID = data.extracting(Self.listLength..<data.byteCount).array
         try reservations.move(

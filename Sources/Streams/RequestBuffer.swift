@@ -19,6 +19,7 @@ public struct RequestBuffer: ~Copyable {
     /// Makes the buffer at least `length` bytes long, keeping its first `count` bytes; false where that cannot be paid.
     /// Precondition: it is not lent.
     public mutating func reserve(_ length: Int, keeping count: Int = 0) -> Bool {
+        precondition(buffer != nil, "a buffer is made longer while it is lent")
         guard byteCount < length else { return true }
         guard account.charge(length - byteCount) else { return false }
         byteCount = length
@@ -56,6 +57,7 @@ public struct RequestBuffer: ~Copyable {
 
     /// Gives back all that is not needed between requests. Precondition: it is not lent.
     public mutating func shrink() {
+        precondition(buffer != nil, "a buffer is made shorter while it is lent")
         guard byteCount > Self.least else { return }
         buffer = nil
         buffer = AlignedBuffer(byteCount: Self.least)

@@ -50,6 +50,27 @@ struct ThrottleTests {
         }
     }
 
+    @Test("limits that are lifted let go at once what they held back")
+    func lifted() throws {
+        let bench = DeviceBench()
+        try bench.run {
+            let device = try await disk(bench)
+            try bench.devices.setThrottle(device: "D", limits { $0.bps = .init(1) })
+            var left = 3
+            for _ in 0..<3 {
+                bench.context.spawn {
+                    _ = try? await device.bytes(at: 0, count: 1 << 20)
+                    left -= 1
+                }
+            }
+            await bench.context.sleep(ms: 10)
+            #expect(left > 0)
+            bench.devices.liftLimits()
+            await bench.context.sleep(ms: 10)
+            #expect(left == 0 && device.throttle == nil)
+        }
+    }
+
     @Test("bytes come at the average rate, whatever the size of the requests", arguments: [1000, 10_000, 100_000])
     func bytes(size: Int) throws {
         let bench = DeviceBench()

@@ -20,11 +20,11 @@ final class Bench {
 
     init(
         seed: UInt64 = 0, order: SimulatedContext.Order = .seeded, blocks: Int = 32 << 10, chap: CHAPSecrets? = nil,
-        allowed: [String] = []
+        allowed: [String] = [], budget: MemoryBudget = MemoryBudget()
     ) {
         self.seed = seed
         context = SimulatedContext(seed: seed, order: order)
-        server = ISCSIServer(context: context)
+        server = ISCSIServer(context: context, budget: budget)
         drive = MemoryDrive(blocks: blocks)
         let scsi = SCSITarget(context: context, name: Self.name)
         target = ISCSITarget(name: Self.name, scsi: scsi, allowedInitiators: allowed, chap: chap)

@@ -1,3 +1,4 @@
+import Block
 import BlockTestKit
 import SCSI
 import Testing
@@ -171,6 +172,26 @@ struct TaskManagementTests {
                 #expect(try Self.response(try await initiator.receive()) == .complete)
             }
         }
+    }
+
+    @Test(
+        "what comes before its turn is paid for; an initiator that keeps more of it waiting than there is memory goes")
+    func earlyWithoutEnd() throws {
+        let budget = MemoryBudget(limit: 24 << 20, clients: 4)
+        let bench = Bench(budget: budget)
+        let all = budget.common
+        try bench.run {
+            let initiator = try await bench.initiator(chunks: false)
+            _ = initiator.takeCmdSN()
+            for _ in 0..<100 {
+                var pdu = NopOutPDU(tag: initiator.takeTag())
+                pdu.cmdSN = initiator.takeCmdSN()
+                do { try await initiator.send(pdu, [UInt8](repeating: 1, count: 256 << 10)) } catch { break }
+            }
+            await bench.settle()
+            #expect(bench.ended == 1)
+        }
+        #expect(budget.common == all)
     }
 
     @Test("a command that came before its turn is aborted there")

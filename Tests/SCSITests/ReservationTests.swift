@@ -282,7 +282,8 @@ struct ReservationTests {
             let data =
                 key.bigEndianBytes + newKey.bigEndianBytes + [0, flags, 0, target]
                 + UInt32(port.count).bigEndianBytes + port
-            return await bench.send(CDB([0x5F, 7, 0, 0, 0, 0, 0, 0, UInt8(data.count)]), data: data)
+            return await bench.send(
+                CDB([0x5F, 7, 0, 0, 0, 0, 0, UInt8(data.count >> 8), UInt8(data.count & 0xFF)]), data: data)
         }
         try Bench().run { bench in
             let other = try bench.join("b")
@@ -298,6 +299,8 @@ struct ReservationTests {
             #expect(await move(bench, to: padded, flags: 1).field?.byte == 17)
             #expect(await move(bench, to: padded, target: 2).field?.byte == 18)
             #expect(await move(bench, to: [1, 2, 3, 4]).field?.byte == 20)
+            // As long as no port's name is: it would be kept as long as the registration.
+            #expect(await move(bench, to: padded + [UInt8](repeating: 0, count: 220)).field?.byte == 20)
             #expect(
                 await bench.send([0x5F, 7, 0, 0, 0, 0, 0, 0, 20], data: [UInt8](repeating: 0, count: 20)).sense
                     == .parameterListLength)

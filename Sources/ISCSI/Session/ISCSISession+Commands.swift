@@ -50,7 +50,7 @@ extension ISCSISession {
             admit(task)
         } else {
             waiting.append(task)
-            if !task.buffer.reserve(min(task.wanted, limit)) { task.failure = .noMemory }
+            reserve(task, min(task.wanted, limit))
         }
         if pdu.writes, !pdu.isFinal {
             if parameters.initialR2T { task.failure = .unexpected } else { task.awaitsUnsolicited = true }
@@ -75,7 +75,14 @@ extension ISCSISession {
     private func admit(_ task: ISCSITask) {
         task.isAdmitted = true
         bytes += task.weight
-        if !task.buffer.reserve(task.weight, keeping: task.received) { task.failure = .noMemory }
+        reserve(task, task.weight)
+    }
+
+    /// Makes a command's buffer long enough; where memory is short, with what idle slots have kept.
+    private func reserve(_ task: ISCSITask, _ length: Int) {
+        if task.buffer.reserve(length, keeping: task.received) { return }
+        for other in idle { other.buffer.shrink() }
+        if !task.buffer.reserve(length, keeping: task.received) { task.failure = .noMemory }
     }
 
     /// A command has been answered, or nobody waits for an answer: its tag and its place in the window are free.
@@ -95,6 +102,8 @@ extension ISCSISession {
         ended.wakeAll()
         while let next = waiting.first, bytes == 0 || bytes + next.weight <= ISCSILimits.bytes {
             waiting.removeFirst()
+            // One that was aborted while it waited works with the buffer that it has, and ends by itself.
+            guard next.state == .collecting else { continue }
             admit(next)
             await advance(next)
         }

@@ -80,7 +80,7 @@ extension ISCSISession {
     /// Drops a command that has come before its turn. False where it is not there.
     private func forget(_ pdu: TaskManagementPDU) -> Bool {
         guard let number = early.first(where: { $0.value.header.tag == pdu.referencedTag })?.key else { return false }
-        early[number] = nil
+        forget(early: number)
         return true
     }
 }

@@ -57,16 +57,26 @@ extension ISCSISession {
         switch window.arrive(number) {
         case .outside: return
         case .early:
+            // Paid for until its turn comes; whoever keeps more waiting than there is memory for goes.
+            guard account.charge(frame.ahs.count + frame.data.count) else { return close() }
             early[number] = input.show {
                 EarlyCommand(header: header, ahs: $0.extracting(frame.ahs).array, data: $0.extracting(frame.data).array)
             }
         case .next:
             await carryOut(header, .here(frame))
             while let number = window.takeNext() {
-                guard let command = early.removeValue(forKey: number) else { continue }
+                guard let command = forget(early: number) else { continue }
                 await carryOut(command.header, .kept(command))
             }
         }
+    }
+
+    /// Takes out one that came before its turn.
+    @discardableResult
+    func forget(early number: UInt32) -> EarlyCommand? {
+        guard let command = early.removeValue(forKey: number) else { return nil }
+        account.refund(command.ahs.count + command.data.count)
+        return command
     }
 
     private func carryOut(_ header: PDUHeader, _ body: Body) async {
