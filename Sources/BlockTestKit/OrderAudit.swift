@@ -57,7 +57,7 @@ public final class OrderAudit {
     private func issued(_ operation: SimDisk.Operation) {
         changes += 1
         let (before, now) = (latest ?? view(without: operation.id), durable)
-        guard before.clusterSize > 0 else { return latest = nil }
+        guard before.clusterSize > 0 else { return checkMade(operation, before) }
         let clusters = Self.clusters(of: operation.range, before.clusterSize)
         // O17: who reads there looked the place up when it was theirs.
         if let read = reads.values.first(where: { $0.overlaps(operation.range) }) {
@@ -80,6 +80,18 @@ public final class OrderAudit {
         checkNames(operation, before, after)
         checkCounts(operation, before, after, now)
         if before.isDirty, !after.isDirty { checkClean(operation, after, now) }
+        latest = after
+    }
+
+    /// Where there was no image, a change may make one: in one sector, once all that it names is durable.
+    private func checkMade(_ operation: SimDisk.Operation, _ before: MiniCheck) {
+        latest = nil
+        let after = view(without: nil)
+        guard after.clusterSize > 0 else { return }
+        metadataChanges += 1
+        metadataWrites.insert(operation.id)
+        if operation.range.end > 512 { broken("O11", "a new header is written across sectors", operation) }
+        checkNames(operation, before, after)
         latest = after
     }
 
@@ -118,6 +130,11 @@ public final class OrderAudit {
                 default: "O8"
                 }
             checkFilled(cluster, rule, operation, after)
+            let place = ByteRange(at: cluster * after.clusterSize, count: after.clusterSize)
+            if disk.pending.contains(where: { $0.id != operation.id && $0.range.overlaps(place) }) {
+                broken(
+                    rule, "a table at cluster \(cluster) is named before what was written there is durable", operation)
+            }
             if disk.durable.length < cluster * after.clusterSize {
                 broken("O14", "a table lies at cluster \(cluster), past the file's durable end", operation)
             }
