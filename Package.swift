@@ -115,6 +115,10 @@ let package = Package(
         .executableTarget(
             name: "fuzz", dependencies: ["Fuzzing", log],
             swiftSettings: common + (fuzzer == nil ? [] : [.define("FUZZER")])),
+        // What the benchmarks hold every server against.
+        .executableTarget(
+            name: "floor", dependencies: ["HostIO", "NBDServer", "Block", "Bytes", log], path: "Benchmarks/floor",
+            swiftSettings: common),
         // Tests.
         tests("BytesTests", ["Bytes"]),
         tests("JSONTests", ["JSON"]),

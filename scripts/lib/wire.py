@@ -1,4 +1,4 @@
-"""The two clients of the daemon that the kills need: NBD with many requests in flight, and QMP."""
+"""Clients of a daemon's two sockets, for scripts that load and time it: NBD with many requests in flight, and QMP."""
 import json, socket, struct, time
 
 READ, WRITE, FLUSH, TRIM, ZEROES = 0, 1, 3, 4, 6
