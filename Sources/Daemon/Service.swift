@@ -2,6 +2,7 @@ import Block
 import Devices
 import Graph
 import HostIO
+import Jobs
 import Logging
 import Monitor
 import NBDServer
@@ -18,6 +19,7 @@ final class Service: QMPCommands {
     let version: Monitor.Version
     private(set) var graph: Graph!
     private(set) var devices: DeviceSet!
+    private(set) var jobs: JobSet!
     private(set) var monitor: Monitor!
     var chardevs: [String: Chardev] = [:]
     /// Monitors listen once all options have been carried out.
@@ -58,6 +60,7 @@ final class Service: QMPCommands {
                 opener: host, creator: host, backing: BackingPolicy(configuration.backing),
                 actsAsQEMU: configuration.actsAsQEMU, observer: observer()))
         devices = DeviceSet(context: context, graph: graph, observer: deviceObserver())
+        jobs = JobSet(context: context) { [weak self] job, event in self?.tell(event, of: job) }
         // Whoever asks for QEMU by name gets what QEMU answers to older words.
         monitor = Monitor(
             context: context, handler: configuration.actsAsQEMU ? self : OlderDialect(self), version: version)
@@ -116,10 +119,11 @@ final class Service: QMPCommands {
 
     func waitForQuit() async { while !isQuitting { await quitting.wait() } }
 
-    /// Closes in order: exports, nodes from the top with their caches flushed, then the monitors.
+    /// Closes in order: jobs, exports, nodes from the top with their caches flushed, then the monitors.
     func close() async {
         graph.giveUp()
         devices.liftLimits()
+        await jobs.close()
         for listener in listeners { listener.close() }
         await stopNBD()
         for export in exports {
