@@ -183,7 +183,7 @@ extension BlockIO {
     }
 
     /// Copies guest bytes as they read now to a place in the file.
-    private func copyUp(_ part: ByteRange, to offset: UInt64, _ file: any Storage) async throws(BlockError) {
+    func copyUp(_ part: ByteRange, to offset: UInt64, _ file: any Storage) async throws(BlockError) {
         guard !part.isEmpty else { return }
         var buffer = AlignedBuffer(byteCount: Int(part.count))
         var whole = buffer.mutableBytes

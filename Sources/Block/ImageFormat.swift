@@ -51,6 +51,8 @@ public protocol ImageFormat: AnyObject {
     func resize(to length: UInt64) async throws(BlockError)
     /// What the disk gained reads as it shall: its size may become durable.
     func confirmLength()
+    /// Ends the `file` child behind the last place that is used. No request is under way.
+    func cutTail() async throws(BlockError)
 }
 
 extension ImageFormat {
@@ -58,6 +60,8 @@ extension ImageFormat {
     public func noteFullHost() {}
     /// Likewise.
     public func release(_ freed: [ByteRange]) {}
+    /// For formats whose file ends where the disk does.
+    public func cutTail() async throws(BlockError) {}
     /// For formats that do not store a size.
     public func confirmLength() {}
 }

@@ -10,6 +10,8 @@ final class MemoryFiles: ImageFiles {
     private(set) var opened: [String] = []
     private(set) var uses: [FileUse] = []
     private(set) var openNow = 0
+    /// What the file system was told of the file that was made last.
+    private(set) var attributes: FileAttributes?
     /// Every request that changes something.
     var writes: Int { watched.reduce(0) { $0 + $1.writes } }
     private var watched: [WatchedStorage] = []
@@ -34,7 +36,8 @@ final class MemoryFiles: ImageFiles {
         return file(storage, path)
     }
 
-    func create(_ path: String) async throws(OpenError) -> ImageFile {
+    func create(_ path: String, _ attributes: FileAttributes) async throws(OpenError) -> ImageFile {
+        self.attributes = attributes
         if path.hasPrefix("/nonexistent/") {
             throw OpenError("Could not create '\(path)': No such file or directory", cause: .system(2))
         }
