@@ -1,5 +1,6 @@
 import Block
 import Devices
+import Filters
 import Graph
 import HostIO
 import Jobs
@@ -41,6 +42,8 @@ final class Service: QMPCommands {
     /// What initiators are told as serial numbers, by guest device.
     var serials: [String: String] = [:]
     var secrets: [String: Secret] = [:]
+    /// The groups of limits that are objects.
+    var throttleGroups: [String: ThrottleGroup] = [:]
     /// Clients that have negotiated, and the descriptors that each has named.
     var clients = 0
     var named: [ObjectIdentifier: NamedDescriptors] = [:]

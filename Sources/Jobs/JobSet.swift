@@ -23,7 +23,7 @@ public final class JobSet {
 
     /// Makes a job, which does nothing until it is started.
     public func create(
-        _ id: String, _ kind: JobKind, _ options: Job.Options = Job.Options(), _ work: any JobWork
+        _ id: String, _ kind: JobKind, _ work: any JobWork, _ options: Job.Options = Job.Options()
     ) throws(OpenError) -> Job {
         guard Self.isWellFormed(id) else { throw OpenError("Invalid job ID '\(id)'") }
         guard job(id) == nil else { throw OpenError("Job ID '\(id)' already in use") }
@@ -40,7 +40,7 @@ public final class JobSet {
         _ id: String, _ kind: JobKind, _ options: Job.Options = Job.Options(),
         _ body: @escaping (Job) async throws(OpenError) -> Void
     ) throws(OpenError) -> Job {
-        let job = try create(id, kind, options, ClosureWork(body))
+        let job = try create(id, kind, ClosureWork(body), options)
         job.start()
         return job
     }

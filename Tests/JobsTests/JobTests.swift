@@ -91,7 +91,7 @@ struct JobTests {
         try bench.run {
             let work = ScriptedWork()
             work.failure = OpenError("no luck")
-            let job = try bench.jobs.create("j", .create, Job.Options(dismisses: false), work)
+            let job = try bench.jobs.create("j", .create, work, Job.Options(dismisses: false))
             job.start()
             await job.waitUntilConcluded()
             #expect(bench.take() == ["created", "running", "aborting", "COMPLETED", "concluded"])
@@ -110,7 +110,7 @@ struct JobTests {
             for refusal in [nil, OpenError("not so")] {
                 let work = ScriptedWork()
                 work.refusal = refusal
-                let job = try bench.jobs.create("j", .create, Self.manual, work)
+                let job = try bench.jobs.create("j", .create, work, Self.manual)
                 job.start()
                 await bench.context.sleep(ms: 1000)
                 #expect(bench.take() == ["created", "running", "waiting", "pending", "PENDING"])
@@ -129,7 +129,7 @@ struct JobTests {
         let bench = Bench()
         try bench.run {
             let work = ScriptedWork()
-            let job = try bench.jobs.create("j", .create, Self.manual, work)
+            let job = try bench.jobs.create("j", .create, work, Self.manual)
             job.start()
             await bench.context.sleep(ms: 1000)
             _ = bench.take()
@@ -193,7 +193,7 @@ struct JobTests {
         let bench = Bench()
         try bench.run {
             let work = ScriptedWork()
-            let job = try bench.jobs.create("j", .create, Self.manual, work)
+            let job = try bench.jobs.create("j", .create, work, Self.manual)
             try await job.cancel(force: false)
             #expect(bench.take() == ["created", "aborting", "concluded", "null"])
             #expect(work.runs == 0)
@@ -330,7 +330,7 @@ struct JobSetTests {
                 work.keepsUp = number == 3
                 jobs.append(
                     try bench.jobs.create(
-                        "j\(number)", .create, Job.Options(finalizes: number != 4, dismisses: false), work))
+                        "j\(number)", .create, work, Job.Options(finalizes: number != 4, dismisses: false)))
             }
             for job in jobs.dropFirst() { job.start() }
             try jobs[2].pause()

@@ -61,6 +61,10 @@ final class RefusingCommands: QMPCommands {
         throw Self.reached
     }
 
+    func blockdevCreate(_ arguments: BlockdevCreateArguments) async throws(QMPError) { throw Self.reached }
+    func qomList(_ arguments: QomListArguments) async throws(QMPError) -> [ObjectPropertyInfo] { throw Self.reached }
+    func qomGet(_ arguments: QomGetArguments) async throws(QMPError) -> JSONValue { throw Self.reached }
+    func qomSet(_ arguments: QomSetArguments) async throws(QMPError) { throw Self.reached }
     func queryJobs() async throws(QMPError) -> [JobInfo] { throw Self.reached }
     func jobPause(_ arguments: JobPauseArguments) async throws(QMPError) { throw Self.reached }
     func jobResume(_ arguments: JobResumeArguments) async throws(QMPError) { throw Self.reached }
