@@ -74,6 +74,7 @@ extension CreateOptions {
         backingFile = options.backingFile
         backingFormat = options.backingFmt?.rawValue
         lazyRefcounts = options.lazyRefcounts ?? false
+        extendedL2 = options.extendedL2 ?? false
         compression = options.compressionType == .zstd ? .zstd : .zlib
         preallocation = options.preallocation.flatMap { Preallocation(rawValue: $0.rawValue) } ?? .off
     }

@@ -53,6 +53,7 @@ extension ImgCommand {
         "cluster_size=<size>    - qcow2 cluster size",
         "compat=<str>           - Compatibility level (v2 [0.10] or v3 [1.1])",
         "compression_type=<str> - Compression method used for image cluster compression",
+        "extended_l2=<bool (on/off)> - Extended L2 tables",
         "lazy_refcounts=<bool (on/off)> - Postpone refcount updates",
         "preallocation=<str>    - Preallocation mode (allowed values: off, metadata, falloc, full)",
         "refcount_bits=<num>    - Width of a reference count entry in bits",
