@@ -33,6 +33,7 @@ extension DriverOptions {
         case .throttle(let throttle):
             self = .throttle(
                 ThrottleOptions(file: try ChildReference(throttle.file), group: throttle.throttleGroup))
+        case .compress(let own): self = .compress(CompressOptions(file: try ChildReference(own.file)))
         case .copyOnRead(let own):
             self = .copyOnRead(CopyOnReadOptions(file: try ChildReference(own.file), bottom: own.bottom))
         case .nothing: throw QMPError("Unknown driver '\(options.driver.rawValue)'")

@@ -109,6 +109,9 @@ extension DriverOptions {
         case .copyOnRead(var own):
             own.file.setFileAIO(aio)
             self = .copyOnRead(own)
+        case .compress(var own):
+            own.file.setFileAIO(aio)
+            self = .compress(own)
         case .nullCo, .nullAio: break
         }
     }

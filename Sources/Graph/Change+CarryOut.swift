@@ -169,7 +169,7 @@ extension Graph {
                 swap.undo.append { try? await image.close() }
                 driver = .qcow2(image)
             case .throttle(let options): driver = .throttle(ThrottleMember(of: try throttleGroup(options.group)))
-            case .file, .hostDevice, .nullCo, .nullAio, .blkdebug, .copyOnRead: break
+            case .file, .hostDevice, .nullCo, .nullAio, .blkdebug, .copyOnRead, .compress: break
             }
         }
         let walkers = swap.walkers

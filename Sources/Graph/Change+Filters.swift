@@ -48,6 +48,21 @@ extension Change {
         register(id, .copyOnRead(bottom: bottom), flags)
         return id
     }
+
+    func openCompress(_ own: CompressOptions, _ options: NodeOptions, _ flags: NodeFlags, _ place: OpenPlace)
+        async throws(OpenError) -> NodeID
+    {
+        let file = try await child(own.file, place.child(flags, .filtered, isFormat: false))
+        let id = try add(options, place)
+        attach(file, to: id, as: "file", .filtered)
+        try lockFiles()
+        guard let walker = live(file.id)?.walker, walker.limits.encodedUnit > 0 else {
+            let name = value.nodes[file.id]?.driver.name ?? ""
+            throw OpenError("Compression is not supported for underlying format: \(name)")
+        }
+        register(id, .compress, flags)
+        return id
+    }
 }
 
 extension Graph {

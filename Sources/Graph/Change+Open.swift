@@ -40,6 +40,7 @@ extension Change {
         case .blkdebug(let own): return try await openFaults(own, options, flags, place)
         case .throttle(let own): return try await openThrottle(own, options, flags, place)
         case .copyOnRead(let own): return try await openCopyOnRead(own, options, flags, place)
+        case .compress(let own): return try await openCompress(own, options, flags, place)
         }
     }
 
@@ -211,7 +212,7 @@ extension Graph {
         switch node.driver {
         case .file(let own): return FileSpec(own, isDevice: false, flags, within: node.within)
         case .hostDevice(let own): return FileSpec(own, isDevice: true, flags, within: node.within)
-        case .nullCo, .nullAio, .raw, .qcow2, .blkdebug, .throttle, .copyOnRead: return nil
+        case .nullCo, .nullAio, .raw, .qcow2, .blkdebug, .throttle, .copyOnRead, .compress: return nil
         }
     }
 }

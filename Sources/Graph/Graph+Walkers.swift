@@ -29,6 +29,9 @@ extension Graph {
             guard let bottom else { return filter(CopyOnReadFilter(file), options) }
             let copies = CopyOnReadFilter(file) { [weak self] in self?.value.depth(of: bottom, below: top) ?? 0 }
             return filter(copies, options)
+        case .compress:
+            guard let file else { preconditionFailure("a filter has one child") }
+            return filter(CompressFilter(file), options)
         case .raw(let format):
             guard let file else { preconditionFailure("a format has a file") }
             return BlockIO(context: context, driver: .format(format), file: file, options: options)
@@ -69,7 +72,7 @@ extension Graph {
         case .qcow2(let image):
             image.rebind(file: straight(file, node.edge("file").flatMap { host($0.child) }))
             image.hasBacking = node.backing != nil || image.header.backingFileName != nil
-        case .file, .null, .faults, .throttle, .copyOnRead: break
+        case .file, .null, .faults, .throttle, .copyOnRead, .compress: break
         }
     }
 

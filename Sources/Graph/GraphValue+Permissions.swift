@@ -113,8 +113,11 @@ extension DriverOptions {
             needed.shared.subtract(own.unshared)
         case .copyOnRead:
             // A copy writes what is read anyway. Whoever wrote past the filter would not know of copies under way.
+            if needed.used.contains(.consistentRead) { needed.shared.remove(.write) }
             needed.used.insert(.writeUnchanged)
-            needed.shared.remove(.write)
+        case .compress:
+            // Whoever wrote to a part of a cluster past the filter would not know that the rest is written with it.
+            if needed.used.contains(.write) { needed.shared.remove(.write) }
         default: break
         }
     }

@@ -49,3 +49,10 @@ public struct CopyOnReadOptions: Equatable, Sendable {
         self.bottom = bottom
     }
 }
+
+/// Options of `compress`.
+public struct CompressOptions: Equatable, Sendable {
+    public var file: ChildReference
+
+    public init(file: ChildReference) { self.file = file }
+}

@@ -67,6 +67,7 @@ public enum DriverOptions: Equatable, Sendable {
     case blkdebug(BlkdebugOptions)
     case throttle(ThrottleOptions)
     case copyOnRead(CopyOnReadOptions)
+    case compress(CompressOptions)
 
     /// The driver's name on the wire.
     public var name: String {
@@ -80,6 +81,7 @@ public enum DriverOptions: Equatable, Sendable {
         case .blkdebug: "blkdebug"
         case .throttle: "throttle"
         case .copyOnRead: "copy-on-read"
+        case .compress: "compress"
         }
     }
 }

@@ -140,4 +140,15 @@ final class Bench {
             await file.close()
         }
     }
+
+    /// The first bytes of an image, as its whole chain reads.
+    func read(_ path: String, count: Int) throws -> [UInt8] {
+        try run { [files, context, rule] _ in
+            let chain = try await ImageChain.open(
+                path, format: "qcow2", ImageChain.Source(files: files, context: context, rule: rule))
+            let bytes = try await chain.top.bytes(at: 0, count: count)
+            await chain.close()
+            return bytes
+        }
+    }
 }

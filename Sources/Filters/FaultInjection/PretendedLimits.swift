@@ -12,7 +12,7 @@ public struct PretendedLimits: Equatable, Sendable {
     public var optDiscard: UInt64?
     public var maxDiscard: UInt64?
 
-    public init() {}
+    public init(align: UInt64? = nil) { self.align = align }
 
     /// Checks them against each other, in QEMU's words and order. QEMU stops at 2^31, and then takes a buffer of that size
     /// for every request; here no alignment is larger than the buffers that requests may have.
