@@ -19,6 +19,11 @@ public struct MiniCheck {
     public private(set) var size: UInt64 = 0
     public private(set) var clusterSize: UInt64 = 0
 
+    /// Where the tables in force begin, by the header.
+    public private(set) var refcountTable: UInt64 = 0
+    public private(set) var activeL1: UInt64 = 0
+    public private(set) var snapshotTable: UInt64 = 0
+
     /// What a cluster is there for.
     public enum Use: String, Sendable { case header, refcountTable, refcountBlock, l1, l2, snapshots, bitmaps, data }
 
@@ -64,7 +69,8 @@ public struct MiniCheck {
         walkRefcounts()
         let l1Entries = number(at: 36, bytes: 4)
         if l1Entries * (clusterSize / 8) * clusterSize < size { complain("the L1 table is too short for the disk") }
-        walkL1(at: number(at: 40, bytes: 8), entries: l1Entries, isActive: true)
+        activeL1 = number(at: 40, bytes: 8)
+        walkL1(at: activeL1, entries: l1Entries, isActive: true)
         walkSnapshots()
         walkBitmaps()
         compare()
@@ -128,6 +134,7 @@ public struct MiniCheck {
 
     private mutating func walkRefcounts() {
         let (table, clusters) = (number(at: 48, bytes: 8), number(at: 56, bytes: 4))
+        refcountTable = table
         guard clusters > 0, table != 0, table % clusterSize == 0 else { return complain("no refcount table") }
         use(.refcountTable, at: table, bytes: clusters * clusterSize)
         let perBlock = clusterSize * 8 / refcountBits
@@ -223,6 +230,7 @@ public struct MiniCheck {
 
     private mutating func walkSnapshots() {
         let (count, start) = (number(at: 60, bytes: 4), number(at: 64, bytes: 8))
+        snapshotTable = start
         guard count > 0 else { return }
         var offset = start
         for _ in 0..<min(count, 65536) {
@@ -230,6 +238,10 @@ public struct MiniCheck {
             let names = number(at: offset + 12, bytes: 2) + number(at: offset + 14, bytes: 2)
             let extra = number(at: offset + 36, bytes: 4)
             walkL1(at: l1, entries: entries, isActive: false)
+            if version == 3, extra < 16 { complain("a snapshot does not tell the size of its disk") }
+            if extra >= 16, entries * (clusterSize / 8) * clusterSize < number(at: offset + 48, bytes: 8) {
+                complain("a snapshot's L1 table is too short for its disk")
+            }
             offset = (offset + 40 + extra + names + 7) & ~7
         }
         use(.snapshots, at: start, bytes: offset - start)

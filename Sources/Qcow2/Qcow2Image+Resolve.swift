@@ -68,7 +68,7 @@ extension Qcow2Image {
         return buffer
     }
 
-    private func liesInFile(_ offset: UInt64) -> Bool {
+    func liesInFile(_ offset: UInt64) -> Bool {
         file.length >= geometry.clusterSize && offset <= file.length - geometry.clusterSize
     }
 
