@@ -106,10 +106,11 @@ public final class OrderAudit {
             }
         }
         let known = Set(before.mapped.values)
-        // What a snapshot keeps was filled when it was first named, and is named by the disk again when that is applied.
-        for place in after.mapped.values
-        where !known.contains(place) && (before.references[place / after.clusterSize] ?? 0) == 0 {
-            checkFilled(place / after.clusterSize, "O2, O3", operation, after)
+        let isSwitch = Self.isSwitch(before, after)
+        for place in after.mapped.values where !known.contains(place) {
+            // What a snapshot keeps was filled when it was first named; the disk names it again when that is applied.
+            if isSwitch, before.references[place / after.clusterSize] ?? 0 > 0 { continue }
+            checkFilled(ByteRange(at: place, count: after.subclusterSize), "O2, O3", operation)
         }
         for (cluster, use) in after.owners where before.owners[cluster] == nil {
             let rule =
@@ -119,21 +120,19 @@ public final class OrderAudit {
                 case .snapshots: "O9"
                 default: "O8"
                 }
-            checkFilled(cluster, rule, operation, after)
+            checkFilled(ByteRange(at: cluster * after.clusterSize, count: after.clusterSize), rule, operation)
             if disk.durable.length < cluster * after.clusterSize {
                 broken("O14", "a table lies at cluster \(cluster), past the file's durable end", operation)
             }
         }
     }
 
-    /// What will be read there was written since the cluster was free, or reads as zeros.
-    private func checkFilled(_ cluster: UInt64, _ rule: String, _ operation: SimDisk.Operation, _ after: MiniCheck) {
-        let size = after.clusterSize
-        for sector in cluster * size / 512..<(cluster + 1) * size / 512 where !filled.contains(sector) {
+    /// What will be read there was written since its cluster was free, or reads as zeros.
+    private func checkFilled(_ place: ByteRange, _ rule: String, _ operation: SimDisk.Operation) {
+        for sector in place.start / 512..<place.end / 512 where !filled.contains(sector) {
             let bytes = disk.durable.bytes(ByteRange(at: sector * 512, count: 512))
             guard !bytes.allSatisfy({ $0 == 0 }) else { continue }
-            return broken(
-                rule, "cluster \(cluster) is named while its sector \(sector) holds what was there before", operation)
+            return broken(rule, "\(place) is named while its sector \(sector) holds what was there before", operation)
         }
     }
 
@@ -141,9 +140,7 @@ public final class OrderAudit {
     private func checkCounts(
         _ operation: SimDisk.Operation, _ before: MiniCheck, _ after: MiniCheck, _ now: MiniCheck
     ) {
-        let isSwitch =
-            before.refcountTable != after.refcountTable
-            && (before.activeL1, before.snapshotTable) != (after.activeL1, after.snapshotTable)
+        let isSwitch = Self.isSwitch(before, after)
         for (cluster, count) in before.refcounts {
             let lower = after.refcounts[cluster] ?? 0
             guard lower < count else { continue }
@@ -160,6 +157,12 @@ public final class OrderAudit {
         for (cluster, references) in after.references where now.refcounts[cluster] ?? 0 < references {
             broken("O12", "the dirty bit goes while the refcount of cluster \(cluster) is behind", operation)
         }
+    }
+
+    /// Whether one write has put other refcounts and other tables in force (O9).
+    private static func isSwitch(_ before: MiniCheck, _ after: MiniCheck) -> Bool {
+        before.refcountTable != after.refcountTable
+            && (before.activeL1, before.snapshotTable) != (after.activeL1, after.snapshotTable)
     }
 
     // MARK: the two states

@@ -50,8 +50,11 @@ extension Qcow2Check {
     }
 
     private func checkCopied(inL2At table: UInt64, _ counts: RefcountReader, fixes: Bool) async throws(BlockError) {
-        try await forEachEntry(at: table, count: UInt64(geometry.l2Entries)) {
+        let words = UInt64(geometry.l2EntrySize / 8)
+        try await forEachEntry(at: table, count: UInt64(geometry.l2Entries) * words) {
             (index, entry) async throws(BlockError) in
+            // The bitmap of an extended entry is no descriptor.
+            guard index % words == 0 else { return }
             let place = entry & 0x00FF_FFFF_FFFF_FE00
             guard entry & 1 << 62 == 0, place != 0, place & self.geometry.clusterMask == 0 else { return }
             let refcount = try await counts.refcount(place >> UInt64(self.geometry.clusterBits))

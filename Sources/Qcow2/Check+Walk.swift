@@ -4,7 +4,6 @@ import Bytes
 extension Qcow2Check {
     private static var offsetMask: UInt64 { 0x00FF_FFFF_FFFF_FE00 }
     private static var copiedFlag: UInt64 { 1 << 63 }
-    private static var compressedFlag: UInt64 { 1 << 62 }
 
     /// Counts all references of the image; the refcount table's own are left out while it is rebuilt.
     func walk(refcountStructures: Bool) async throws(BlockError) {
@@ -108,7 +107,9 @@ extension Qcow2Check {
         // A zero cluster whose reserved place is impossible loses the place; it reads as before.
         for index in unaligned {
             do throws(BlockError) {
-                try await write(1, at: table + UInt64(index) * 8)
+                // In an extended entry the bitmap stays.
+                try await write(
+                    geometry.hasExtendedL2 ? 0 : L2Entry.zeroFlag, at: table + UInt64(index * geometry.l2EntrySize))
                 result.corruptionsFixed += 1
             } catch { try unreadable("ERROR: Failed to overwrite L2 table entry: \(error.sentence)") }
         }
@@ -134,10 +135,11 @@ extension Qcow2Check {
         let end = min(count.index + Self.entriesPerStep, geometry.l2Entries)
         defer { count.index = end }
         for index in count.index..<end {
-            let entry = bytes.bigEndian(UInt64.self, at: index * 8)
-            if entry == 0 { continue }
-            if entry & Self.compressedFlag != 0 {
-                countCompressed(entry, count)
+            let whole = L2Entry(bytes, at: index, geometry)
+            let entry = whole.descriptor
+            if whole == .none { continue }
+            if whole.isCompressed {
+                countCompressed(whole, index, count)
                 continue
             }
             let reserved: UInt64 = header.version >= 3 ? 0x3F00_0000_0000_01FE : 0x3F00_0000_0000_01FF
@@ -145,8 +147,10 @@ extension Qcow2Check {
                 corruption("ERROR found l2 entry with reserved bits set: \(hex(entry))", times: count.times)
             }
             let place = entry & Self.offsetMask
+            checkBitmap(whole, place, times: count.times)
             guard place != 0 else { continue }
-            let isZero = header.version >= 3 && entry & 1 != 0
+            let isZero =
+                geometry.hasExtendedL2 ? whole.allocated == 0 : header.version >= 3 && entry & L2Entry.zeroFlag != 0
             if place & geometry.clusterMask != 0, replacesUnaligned(place, isZero: isZero, times: count.times) {
                 count.unaligned.append(index)
                 continue
@@ -157,6 +161,17 @@ extension Qcow2Check {
                 if count.next != 0, place != count.next { result.fragmentedClusters += UInt64(count.times) }
                 count.next = place + geometry.clusterSize
             }
+        }
+    }
+
+    /// Reports a bitmap of subclusters that contradicts itself or its descriptor.
+    private func checkBitmap(_ entry: L2Entry, _ place: UInt64, times: UInt32) {
+        if place == 0, entry.allocated != 0 {
+            corruption("ERROR: Unallocated cluster has non-zero subcluster allocation map", times: times)
+        } else if place != 0, entry.allocated & entry.zeros != 0 {
+            corruption(
+                "ERROR offset=\(hex(place)): Allocated cluster has corrupted subcluster allocation bitmap", times: times
+            )
         }
     }
 
@@ -176,7 +191,8 @@ extension Qcow2Check {
         return true
     }
 
-    private func countCompressed(_ entry: UInt64, _ count: L2Count) {
+    private func countCompressed(_ whole: L2Entry, _ index: Int, _ count: L2Count) {
+        let entry = whole.descriptor
         let shift = UInt64(62 - (geometry.clusterBits - 8))
         let place = entry & ((1 << shift) - 1)
         if entry & Self.copiedFlag != 0 {
@@ -184,7 +200,12 @@ extension Qcow2Check {
                 "ERROR: coffset=0x\(hex(place)): copied flag must never be set for compressed clusters",
                 times: count.times)
         }
-        let sectors = (entry & ~(Self.copiedFlag | Self.compressedFlag)) >> shift + 1
+        if whole.bitmap != 0 {
+            return corruption(
+                "ERROR compressed cluster \(index) with non-zero subcluster allocation bitmap, entry=0x\(hex(entry))",
+                times: count.times)
+        }
+        let sectors = (entry & ~(Self.copiedFlag | L2Entry.compressedFlag)) >> shift + 1
         reference(place, sectors * 512 - (place & 511), times: count.times)
         if count.isActive, isFirstWalk {
             result.allocatedClusters += UInt64(count.times)

@@ -32,8 +32,8 @@ final class NextImage {
     func drop(_ l1: [UInt64], at offset: UInt64) async throws(BlockError) {
         for (index, entry) in l1.enumerated() {
             guard let table = try await table(entry, index) else { continue }
-            for entry in table.entries { try await count(entry, by: -1) }
-            try await refcounts.change(table.cluster, by: -1)
+            for position in 0..<table.count { try await count(table[position], by: -1) }
+            try await refcounts.change(table.offset >> bits, by: -1)
         }
         try await refcounts.change(l1Clusters(offset, l1.count), by: -1)
     }
@@ -45,16 +45,15 @@ final class NextImage {
         for (index, entry) in l1.enumerated() {
             shared[index] = 0
             guard let table = try await table(entry, index) else { continue }
-            var copy = table.entries
-            for position in copy.indices {
-                try await count(copy[position], by: 1)
-                if copy[position] & L2Entry.compressedFlag == 0 { copy[position] &= ~L2Entry.copied }
+            for position in 0..<table.count {
+                try await count(table[position], by: 1)
+                flag(table, position, isAlone: false)
             }
-            if copy == table.entries {
-                try await refcounts.change(table.cluster, by: 1)
-                shared[index] = table.cluster << bits
+            if table.dirty == 0 {
+                try await refcounts.change(table.offset >> bits, by: 1)
+                shared[index] = table.offset
             } else {
-                shared[index] = try await write(copy)
+                shared[index] = try await write(table)
             }
         }
         return shared
@@ -66,26 +65,31 @@ final class NextImage {
         for (index, entry) in l1.enumerated() {
             flagged[index] = 0
             guard let table = try await table(entry, index) else { continue }
-            var copy = table.entries
-            for position in copy.indices where copy[position] & L2Entry.compressedFlag == 0 {
-                guard let cluster = image.clustersNamed(by: copy[position]).first else { continue }
-                let isAlone = try await refcounts.count(of: cluster) == 1
-                copy[position] = copy[position] & ~L2Entry.copied | (isAlone ? L2Entry.copied : 0)
+            for position in 0..<table.count {
+                guard let place = image.rules.place(of: table[position]) else { continue }
+                flag(table, position, isAlone: try await refcounts.count(of: place >> bits) == 1)
             }
-            if copy != table.entries {
-                try await refcounts.change(table.cluster, by: -1)
-                flagged[index] = try await write(copy)
+            if table.dirty == 0 {
+                let isAlone = try await refcounts.count(of: table.offset >> bits) == 1
+                flagged[index] = table.offset | (isAlone ? L2Entry.copied : 0)
             } else {
-                let isAlone = try await refcounts.count(of: table.cluster) == 1
-                flagged[index] = table.cluster << bits | (isAlone ? L2Entry.copied : 0)
+                try await refcounts.change(table.offset >> bits, by: -1)
+                flagged[index] = try await write(table)
             }
         }
         return flagged
     }
 
+    /// Sets or clears an entry's COPIED, which compressed clusters do not have.
+    private func flag(_ table: L2Table, _ position: Int, isAlone: Bool) {
+        var entry = table[position]
+        guard !entry.isCompressed, entry.isOwn != isAlone else { return }
+        entry.descriptor ^= L2Entry.copied
+        table.set(entry, at: position)
+    }
+
     /// Reads the L2 table that an L1 entry names; nil where it names none.
-    private func table(_ entry: UInt64, _ index: Int) async throws(BlockError) -> (cluster: UInt64, entries: [UInt64])?
-    {
+    private func table(_ entry: UInt64, _ index: Int) async throws(BlockError) -> L2Table? {
         let offset = entry & L2Entry.offsetMask
         guard offset != 0 else { return nil }
         try await pace.rest()
@@ -93,21 +97,22 @@ final class NextImage {
             throw .corrupt
         }
         let bytes = try await image.readCluster(at: offset)
-        let entries = [UInt64](bigEndian: bytes.bytes)
-        for entry in entries where image.rules.read(entry) == .invalid || image.metadataNamed(by: entry) != nil {
+        let table = image.table(index, at: offset, [UInt64](bigEndian: bytes.bytes))
+        for position in 0..<table.count
+        where image.rules.read(table[position]) == .invalid || image.metadataNamed(by: table[position]) != nil {
             throw .corrupt
         }
-        return (offset >> bits, entries)
+        return table
     }
 
-    private func count(_ entry: UInt64, by delta: Int) async throws(BlockError) {
+    private func count(_ entry: L2Entry, by delta: Int) async throws(BlockError) {
         for cluster in image.clustersNamed(by: entry) { try await refcounts.change(cluster, by: delta) }
     }
 
     /// Writes a table that is used once; answers its L1 entry.
-    private func write(_ entries: [UInt64]) async throws(BlockError) -> UInt64 {
+    private func write(_ table: L2Table) async throws(BlockError) -> UInt64 {
         let row = try await refcounts.takeRow(1)
-        try await image.writeTable(entries, at: row.start << bits)
+        try await image.writeTable(table.words, at: row.start << bits)
         return row.start << bits | L2Entry.copied
     }
 

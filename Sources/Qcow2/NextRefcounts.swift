@@ -39,7 +39,9 @@ final class NextRefcounts {
     /// The same counts; where `refcountOrder` is another width, none until `copyAll` has brought them over.
     init(_ image: Qcow2Image, refcountOrder: UInt32) {
         self.image = image
-        geometry = Geometry(clusterBits: image.geometry.clusterBits, refcountOrder: refcountOrder)
+        geometry = Geometry(
+            clusterBits: image.geometry.clusterBits, refcountOrder: refcountOrder,
+            hasExtendedL2: image.geometry.hasExtendedL2)
         oldOrder = image.geometry.refcountOrder
         oldTable = image.refcountTable
         table = refcountOrder == image.geometry.refcountOrder ? oldTable : []
