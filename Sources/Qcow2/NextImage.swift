@@ -24,7 +24,7 @@ final class NextImage {
         (l1, snapshots, snapshotTableBytes) = (image.l1, image.snapshots, image.snapshotTableBytes)
     }
 
-    private var bits: UInt64 { UInt64(image.geometry.clusterBits) }
+    var bits: UInt64 { UInt64(image.geometry.clusterBits) }
 
     // MARK: Mappings
 
@@ -89,7 +89,7 @@ final class NextImage {
     }
 
     /// Reads the L2 table that an L1 entry names; nil where it names none.
-    private func table(_ entry: UInt64, _ index: Int) async throws(BlockError) -> L2Table? {
+    func table(_ entry: UInt64, _ index: Int) async throws(BlockError) -> L2Table? {
         let offset = entry & L2Entry.offsetMask
         guard offset != 0 else { return nil }
         try await pace.rest()
@@ -110,7 +110,7 @@ final class NextImage {
     }
 
     /// Writes a table that is used once; answers its L1 entry.
-    private func write(_ table: L2Table) async throws(BlockError) -> UInt64 {
+    func write(_ table: L2Table) async throws(BlockError) -> UInt64 {
         let row = try await refcounts.takeRow(1)
         try await image.writeTable(table.words, at: row.start << bits)
         return row.start << bits | L2Entry.copied
@@ -118,7 +118,7 @@ final class NextImage {
 
     // MARK: Tables
 
-    private func l1Clusters(_ offset: UInt64, _ entries: Int) -> ClusterRun {
+    func l1Clusters(_ offset: UInt64, _ entries: Int) -> ClusterRun {
         ClusterRun(start: offset >> bits, count: image.geometry.clusters(for: UInt64(entries) * 8))
     }
 
@@ -130,12 +130,17 @@ final class NextImage {
     /// Gives the mapping an L1 table at a new place, `entries` long. The old one stays counted.
     func writeL1(_ table: [UInt64], entries: Int) async throws(BlockError) {
         l1 = table + repeatElement(0, count: max(0, entries - table.count))
+        header.l1Size = UInt32(l1.count)
+        header.l1TableOffset = try await writeTable(l1)
+    }
+
+    /// Writes an L1 table into clusters of its own; answers where.
+    func writeTable(_ l1: [UInt64]) async throws(BlockError) -> UInt64 {
         let clusters = l1Clusters(0, l1.count).count
         let row = try await refcounts.takeRow(clusters)
-        header.l1Size = UInt32(l1.count)
-        header.l1TableOffset = row.start << bits
-        try await image.writeTable(
-            l1 + repeatElement(0, count: Int(clusters) << Int(bits - 3) - l1.count), at: row.start << bits)
+        let padding = repeatElement(0 as UInt64, count: Int(clusters) << Int(bits - 3) - l1.count)
+        try await image.writeTable(l1 + padding, at: row.start << bits)
+        return row.start << bits
     }
 
     /// Gives the image another list of snapshots; the old table's place is free.

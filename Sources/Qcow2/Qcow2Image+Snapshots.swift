@@ -91,7 +91,7 @@ extension Qcow2Image {
         return snapshot
     }
 
-    private func l1Table(of snapshot: Snapshot) async throws(BlockError) -> [UInt64] {
+    func l1Table(of snapshot: Snapshot) async throws(BlockError) -> [UInt64] {
         do throws(OpenError) {
             return try await Self.readTable(
                 "snapshot L1 table", file, at: snapshot.l1TableOffset, count: Int(snapshot.l1Size))

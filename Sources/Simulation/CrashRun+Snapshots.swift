@@ -40,9 +40,11 @@ extension CrashRun {
         try await drain()
         do { _ = try await settled() } catch { return try excuse(error, "flush before a snapshot is deleted") }
         let chosen = snapshots[Int(choice % UInt64(snapshots.count))]
-        _ = try await change(
+        let isDone = try await change(
             to: CrashPoint.Outcome(oracle: oracle, snapshots: snapshots.filter { $0.id != chosen.id })
         ) { (image, punch) throws(BlockError) in try await image.deleteSnapshot(id: chosen.id, onFreed: punch) }
+        // The next one may have the same id.
+        if isDone { snapshotContents[chosen.id] = nil }
     }
 
     /// Makes the disk durable as a client's flush does, and answers what it reads as.

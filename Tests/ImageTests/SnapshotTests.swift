@@ -10,7 +10,7 @@ struct SnapshotTests {
 
     /// What the tool said, or the message that it failed with.
     private func snapshot(
-        _ bench: Bench, _ path: String = "a.qcow2", _ action: ImageTool.SnapshotAction?, format: String? = "qcow2"
+        _ bench: Bench, _ action: ImageTool.SnapshotAction?, path: String = "a.qcow2", format: String? = "qcow2"
     ) throws -> String {
         do {
             try bench.run { try await $0.snapshot(path, format: format, action, forceShare: false) }
@@ -80,15 +80,15 @@ struct SnapshotTests {
     func raw() throws {
         let bench = Bench()
         try bench.create("r.raw", "raw", size: "1M")
-        #expect(try snapshot(bench, "r.raw", .list, format: nil) == "")
+        #expect(try snapshot(bench, .list, path: "r.raw", format: nil) == "")
         #expect(
-            try snapshot(bench, "r.raw", new("s"), format: "raw")
+            try snapshot(bench, new("s"), path: "r.raw", format: "raw")
                 == "Could not create snapshot 's': -95 (Operation not supported)")
         #expect(
-            try snapshot(bench, "r.raw", .apply("s"), format: "raw")
+            try snapshot(bench, .apply("s"), path: "r.raw", format: "raw")
                 == "Could not apply snapshot 's': Block driver does not support snapshots")
         #expect(
-            try snapshot(bench, "r.raw", .delete("s"), format: "raw")
+            try snapshot(bench, .delete("s"), path: "r.raw", format: "raw")
                 == "Could not delete snapshot 's': snapshot not found")
     }
 }

@@ -177,7 +177,7 @@ struct InternalSnapshotTests {
         bench.disk.capacity = bench.disk.length + 4096
         #expect(throws: BlockError.noSpace) { try bench.create("s") }
         #expect(!bench.image.isFenced)
-        bench.disk.capacity = nil
+        bench.disk.capacity = .max
         try bench.create("s")
         #expect(try bench.read(0, 4096) == [UInt8](repeating: 1, count: 4096))
         try bench.close()
