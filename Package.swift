@@ -77,6 +77,7 @@ let package = Package(
         // Layer 3: nodes and what uses them.
         room("Graph", ["Bytes", "Block", "Filters", "Qcow2", log]),
         room("Devices", ["Bytes", "Block", "Filters", "Graph", log]),
+        room("Jobs", ["Bytes", "Block", "Filters"]),
         room("NBDServer", ["Bytes", "Block", "NBDWire", "Streams", log]),
         room("SCSI", ["Bytes", "Block", "Devices", log]),
         // Layer 4: the monitor, the image tool and iSCSI, as libraries.
@@ -88,7 +89,7 @@ let package = Package(
             "Daemon",
             [
                 "Bytes", "JSON", "Block", "HostIO", "HostStorage", "QMPTypes", "Qcow2", "Filters", "Graph", "NBDWire",
-                "NBDServer", "Monitor", "Image", "Devices", "SCSI", "ISCSI", log,
+                "NBDServer", "Monitor", "Image", "Devices", "Jobs", "SCSI", "ISCSI", log,
             ]),
         // Layer 6: the program.
         .executableTarget(
@@ -137,6 +138,7 @@ let package = Package(
         tests("NBDServerTests", ["NBDServer", "NBDWire", "Streams", "Block", "Bytes", "BlockTestKit"]),
         tests(
             "DevicesTests", ["Devices", "Graph", "Filters", "Qcow2", "Block", "Bytes", "BlockTestKit", "GraphTestKit"]),
+        tests("JobsTests", ["Jobs", "Block", "BlockTestKit"]),
         tests("SCSITests", ["SCSI", "Devices", "Block", "Bytes", "BlockTestKit"]),
         tests("ISCSITests", ["ISCSI", "SCSI", "Devices", "Digests", "Block", "Bytes", "BlockTestKit"]),
         tests("MonitorTests", ["Monitor", "QMPTypes", "JSON", "Block", "Bytes", "BlockTestKit"]),

@@ -106,7 +106,7 @@ extension BlockIO {
     }
 
     /// Zeros are written in pieces of at most this many bytes.
-    private static var zeroPiece: UInt64 { 1 << 20 }
+    static var zeroPiece: UInt64 { 1 << 20 }
 
     private func zero(_ range: ByteRange, of storage: any Storage, flags: ZeroFlags) async throws(BlockError) {
         let limits = storage.limits

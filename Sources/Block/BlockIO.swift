@@ -154,6 +154,13 @@ public final class BlockIO: Storage {
         for _ in 0..<8 where format.commitUrgency != .none { try await flush() }
     }
 
+    /// Gives back the end of the file that nothing uses any more, after a disk has shrunk. No request is under way.
+    public func cutTail() async throws(BlockError) {
+        guard case .format(let format) = driver, !options.isReadOnly else { return }
+        try await finish()
+        try await format.cutTail()
+    }
+
     /// Lets the walker do nothing by itself any more, and waits for what it had begun: before the graph below it changes, or
     /// it closes. Who drains it sees to the requests of others.
     public func pause() async {

@@ -192,7 +192,7 @@ extension BlockDeviceInfo {
     }
 }
 
-extension ThrottleLimits.Rate {
+extension Filters.ThrottleLimits.Rate {
     fileprivate var burst: (maximum: Int64?, seconds: Int64?) {
         maximum > 0 ? (Int64(clamping: maximum), Int64(clamping: burstSeconds)) : (nil, nil)
     }

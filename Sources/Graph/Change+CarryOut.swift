@@ -1,4 +1,5 @@
 import Block
+import Filters
 import Qcow2
 
 /// What a change does to the nodes that stay: worked out before anything is touched.
@@ -28,7 +29,7 @@ extension Graph {
         try change.lockFiles()
         var swap = survey(change)
         for root in swap.drained { root.beginDrain() }
-        for root in swap.drained { await root.settle() }
+        await settle(swap.drained)
         // What walkers do by themselves, no root knows of.
         for id in swap.paused { await live[id]?.walker.pause() }
         do throws(OpenError) {
@@ -169,7 +170,8 @@ extension Graph {
                     observer: imageObserver(for: node.name), pace: pace)
                 swap.undo.append { try? await image.close() }
                 driver = .qcow2(image)
-            case .file, .hostDevice, .nullCo, .nullAio, .blkdebug: break
+            case .throttle(let options): driver = .throttle(ThrottleMember(of: try throttleGroup(options.group)))
+            case .file, .hostDevice, .nullCo, .nullAio, .blkdebug, .copyOnRead, .compress: break
             }
         }
         let walkers = swap.walkers

@@ -37,13 +37,21 @@ extension Change {
             return id
         case .raw(let own): return try await openRaw(own, options, flags, place)
         case .qcow2(let own): return try await openQcow2(own, options, flags, place)
-        case .blkdebug(let own): return try await openFilter(own, options, flags, place)
+        case .blkdebug(let own): return try await openFaults(own, options, flags, place)
+        case .throttle(let own): return try await openThrottle(own, options, flags, place)
+        case .copyOnRead(let own): return try await openCopyOnRead(own, options, flags, place)
+        case .compress(let own): return try await openCompress(own, options, flags, place)
         }
+    }
+
+    /// A node that is named, or defined in place.
+    func find(_ reference: ChildReference) async throws(OpenError) -> NodeID {
+        try await child(reference, .root).id
     }
 
     // MARK: Adding to the value
 
-    private func add(_ options: NodeOptions, _ place: OpenPlace) throws(OpenError) -> NodeID {
+    func add(_ options: NodeOptions, _ place: OpenPlace) throws(OpenError) -> NodeID {
         // The name may have been taken by a child since it was checked.
         if let name = options.nodeName { try value.checkNewName(name) }
         let name = options.nodeName ?? value.automaticName()
@@ -55,7 +63,7 @@ extension Change {
     }
 
     /// Notes what stands behind a node of the value.
-    private func register(_ id: NodeID, _ driver: LiveNode.Driver, _ flags: NodeFlags) {
+    func register(_ id: NodeID, _ driver: LiveNode.Driver, _ flags: NodeFlags) {
         guard let node = value.nodes[id] else { return }
         let walker = graph.makeWalker(
             driver, node, flags, child: { self.live($0)?.walker }, host: { self.live($0)?.host })
@@ -64,7 +72,7 @@ extension Change {
     }
 
     /// Opens a child, or finds it.
-    private func child(_ reference: ChildReference, _ place: OpenPlace) async throws(OpenError)
+    func child(_ reference: ChildReference, _ place: OpenPlace) async throws(OpenError)
         -> (id: NodeID, isInline: Bool)
     {
         switch reference {
@@ -73,7 +81,7 @@ extension Change {
         }
     }
 
-    private func attach(_ child: (id: NodeID, isInline: Bool), to parent: NodeID, as name: String, _ role: ChildRole) {
+    func attach(_ child: (id: NodeID, isInline: Bool), to parent: NodeID, as name: String, _ role: ChildRole) {
         value.attach(child.id, to: parent, as: name, role)
         guard child.isInline else { return }
         value.nodes[child.id]?.expected = nil
@@ -115,22 +123,6 @@ extension Change {
         try lockFiles()
         guard let walker = live(file.id)?.walker else { throw OpenError("Node '\(value.name(of: file.id))' is closed") }
         register(id, .raw(try RawFormat(own, on: walker)), flags)
-        return id
-    }
-
-    private func openFilter(_ own: BlkdebugOptions, _ options: NodeOptions, _ flags: NodeFlags, _ place: OpenPlace)
-        async throws(OpenError) -> NodeID
-    {
-        // QEMU stops at 2^31, and then takes a buffer of that size for every request.
-        if let align = own.align, align.nonzeroBitCount != 1 || align > BlockIO.bounceLimit {
-            throw OpenError("Cannot meet constraints with align \(align)")
-        }
-        // As in QEMU the filter is there before its child is opened.
-        let id = try add(options, place)
-        let image = try await child(own.image, place.child(flags, .filtered, isFormat: false))
-        attach(image, to: id, as: "image", .filtered)
-        try lockFiles()
-        register(id, .faults(FaultPlanner(errors: own.errors, transitions: own.transitions)), flags)
         return id
     }
 
@@ -220,7 +212,7 @@ extension Graph {
         switch node.driver {
         case .file(let own): return FileSpec(own, isDevice: false, flags, within: node.within)
         case .hostDevice(let own): return FileSpec(own, isDevice: true, flags, within: node.within)
-        case .nullCo, .nullAio, .raw, .qcow2, .blkdebug: return nil
+        case .nullCo, .nullAio, .raw, .qcow2, .blkdebug, .throttle, .copyOnRead, .compress: return nil
         }
     }
 }

@@ -42,7 +42,10 @@ extension Graph {
             virtualSize: length.roundedUp(to: 512) ?? length, actualSize: allocatedSize(of: id), clusterSize: nil,
             dirtyFlag: dirtyFlag(of: id), isEncrypted: false, backingFilename: nil, backingFormat: nil,
             fullBackingFilename: nil, snapshots: [], qcow2: nil)
-        guard let image = live.image else { return details }
+        guard let image = live.image else {
+            details.clusterSize = filteredImage(of: id)?.info.clusterSize
+            return details
+        }
         let info = image.info
         details.clusterSize = info.clusterSize
         details.snapshots = info.snapshots
@@ -65,8 +68,18 @@ extension Graph {
             if let host = live.host { return host.allocatedSize }
             if case .null = live.driver { return 0 }
             // Told by QEMU for no filter that stands for a protocol.
-            if node.driver.isFilter { return nil }
+            if case .blkdebug = node.driver { return nil }
             next = node.edges.first { $0.role != .backing }?.child
+        }
+        return nil
+    }
+
+    /// The image that a filter stands in front of.
+    private func filteredImage(of id: NodeID) -> Qcow2Image? {
+        var next: NodeID? = id
+        while let here = next, let node = value.nodes[here], node.driver.isFilter {
+            next = node.edges.first?.child
+            if let next, let image = live[next]?.image { return image }
         }
         return nil
     }

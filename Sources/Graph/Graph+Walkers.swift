@@ -20,10 +20,18 @@ extension Graph {
             guard let file, case .blkdebug(let debug) = node.driver else {
                 preconditionFailure("a filter has one child")
             }
-            let filter = FaultFilter(file, planner, on: context, align: debug.align)
-            // What the filter honours is its child's to say.
-            options.honoursDiscard = true
-            return BlockIO(context: context, driver: .storage(filter), options: options)
+            return filter(FaultFilter(file, planner, on: context, pretending: debug.limits), options)
+        case .throttle(let member):
+            guard let file else { preconditionFailure("a filter has one child") }
+            return filter(ThrottleFilter(file, member), options)
+        case .copyOnRead(let bottom):
+            guard let file, let top = fileNode else { preconditionFailure("a filter has one child") }
+            guard let bottom else { return filter(CopyOnReadFilter(file), options) }
+            let copies = CopyOnReadFilter(file) { [weak self] in self?.value.depth(of: bottom, below: top) ?? 0 }
+            return filter(copies, options)
+        case .compress:
+            guard let file else { preconditionFailure("a filter has one child") }
+            return filter(CompressFilter(file), options)
         case .raw(let format):
             guard let file else { preconditionFailure("a format has a file") }
             return BlockIO(context: context, driver: .format(format), file: file, options: options)
@@ -37,6 +45,13 @@ extension Graph {
                 backing: node.backing.flatMap(child),
                 options: options)
         }
+    }
+
+    private func filter(_ filter: any Storage, _ options: BlockIO.Options) -> BlockIO {
+        var options = options
+        // What the filter honours is its child's to say.
+        options.honoursDiscard = true
+        return BlockIO(context: context, driver: .storage(filter), options: options)
     }
 
     /// The walker of a file, or the file itself where the walker would add nothing to what qcow2 asks of it: reads,
@@ -57,7 +72,7 @@ extension Graph {
         case .qcow2(let image):
             image.rebind(file: straight(file, node.edge("file").flatMap { host($0.child) }))
             image.hasBacking = node.backing != nil || image.header.backingFileName != nil
-        case .file, .null, .faults: break
+        case .file, .null, .faults, .throttle, .copyOnRead, .compress: break
         }
     }
 

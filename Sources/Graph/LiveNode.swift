@@ -10,6 +10,10 @@ final class LiveNode {
         case raw(RawFormat)
         case qcow2(Qcow2Image)
         case faults(FaultPlanner)
+        case throttle(ThrottleMember)
+        /// With the lowest node that is copied from.
+        case copyOnRead(bottom: NodeID?)
+        case compress
     }
 
     var driver: Driver
@@ -45,7 +49,7 @@ final class LiveNode {
         switch driver {
         case .file(let file): await file.close()
         case .qcow2(let image): do { try await image.close() } catch { failure = failure ?? error }
-        case .null, .raw, .faults: break
+        case .null, .raw, .faults, .throttle, .copyOnRead, .compress: break
         }
         if let failure { throw failure }
     }

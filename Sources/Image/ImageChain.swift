@@ -47,10 +47,13 @@ public final class ImageChain {
 
     /// Opens the image at `path`, read-only. `format` nil means: by its magic, which harms nobody while nothing is
     /// written. On failure everything is closed again.
-    public static func open(_ path: String, format: String?, _ source: Source) async throws(ImageError) -> ImageChain {
+    /// `below` is the folder that the image must lie in, where it was not named by the user.
+    public static func open(_ path: String, format: String?, _ source: Source, below: String? = nil)
+        async throws(ImageError) -> ImageChain
+    {
         var layers: [Layer] = []
         do throws(OpenError) {
-            try await openLayers(path, format, source, &layers)
+            try await openLayers((path, format, below), source, &layers)
         } catch {
             await close(layers)
             throw ImageError.couldNotOpen(path, error)
@@ -90,9 +93,9 @@ public final class ImageChain {
     }
 
     private static func openLayers(
-        _ path: String, _ format: String?, _ source: Source, _ layers: inout [Layer]
+        _ first: (path: String, format: String?, folder: String?), _ source: Source, _ layers: inout [Layer]
     ) async throws(OpenError) {
-        var next: (path: String, format: String?, folder: String?)? = (path, format, nil)
+        var next: (path: String, format: String?, folder: String?)? = first
         while let here = next {
             do throws(OpenError) {
                 let layer = try await openLayer(here, source, layers)

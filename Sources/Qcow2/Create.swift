@@ -9,16 +9,20 @@ public struct Qcow2Create {
     private let file: any Storage
     private let options: CreateOptions
     private let layout: CreateLayout
+    private let pace: Pace
 
     /// Tables are written in pieces of at most this many bytes.
     private static let piece: UInt64 = 1 << 20
 
-    /// Makes an image on `file`, whose contents are lost. `file` takes requests of any alignment (a walker does).
-    public static func create(on file: any Storage, _ options: CreateOptions) async throws(OpenError) {
+    /// Makes an image on `file`, whose contents are lost. `file` takes requests of any alignment (a walker does). Room that
+    /// is written in advance keeps to `pace`; where that ends the work, no image has come about.
+    public static func create(on file: any Storage, _ options: CreateOptions, pace: Pace = .none)
+        async throws(OpenError)
+    {
         try options.validate()
         let layout = try CreateLayout(options)
         let header = try options.headerCluster(layout)
-        let creation = Qcow2Create(file: file, options: options, layout: layout)
+        let creation = Qcow2Create(file: file, options: options, layout: layout, pace: pace)
         do throws(BlockError) {
             try await creation.write(header)
         } catch {
@@ -36,7 +40,7 @@ public struct Qcow2Create {
             try await writeEntries(
                 at: layout.firstL2Offset, count: layout.dataClusters, first: layout.dataOffset,
                 words: layout.l2EntrySize / 8)
-            try await preallocate()
+            try await file.occupy(layout.data, options.preallocation, pace: pace)
         }
         let whole = buffer(header)
         try await file.write(at: 512, from: whole.bytes.extracting(512..<header.count), flags: [])
@@ -104,21 +108,6 @@ public struct Qcow2Create {
             }
             try await file.write(at: layout.firstBlockOffset + offset, from: block.bytes, flags: [])
             offset += count
-        }
-    }
-
-    private func preallocate() async throws(BlockError) {
-        switch options.preallocation {
-        case .off, .metadata: return
-        case .falloc: try await file.zero(layout.data, flags: [])
-        case .full:
-            let zeros = AlignedBuffer(byteCount: Int(Self.piece))
-            var rest = layout.data
-            while !rest.isEmpty {
-                let part = rest.prefix(Self.piece)
-                try await file.write(at: part.start, from: zeros.bytes.extracting(0..<Int(part.count)), flags: [])
-                rest = rest.dropping(part.count)
-            }
         }
     }
 

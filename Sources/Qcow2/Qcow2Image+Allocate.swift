@@ -15,6 +15,8 @@ struct Ticket {
     let table: L2Table
     /// Whether the entries name the place already, which they keep if the ticket is abandoned.
     let isReuse: Bool
+    /// The entry that names the place, where the cluster is stored compressed.
+    var encoded: L2Entry?
 
     func overlaps(_ subclusters: Range<UInt64>) -> Bool { held.overlaps(subclusters) }
     func touches(_ cluster: UInt64) -> Bool { clusters.contains(cluster) }
@@ -207,6 +209,7 @@ extension Qcow2Image {
 
     public func publish(_ ticket: consuming AllocationTicket) {
         let ticket = end(ticket.resolved())
+        if let entry = ticket.encoded { return publish(entry, of: ticket) }
         var place = ticket.place
         for (position, subclusters) in parts(of: ticket.filled) {
             replace(ticket.table, position, with: rules.placed(ticket.table[position], subclusters, at: place))
@@ -216,6 +219,7 @@ extension Qcow2Image {
 
     public func abandon(_ ticket: consuming AllocationTicket) {
         let ticket = end(ticket.resolved())
+        if let entry = ticket.encoded { return dropReferences(of: entry) }
         guard !ticket.isReuse else { return }
         let bits = UInt64(geometry.clusterBits)
         for cluster in ticket.clusters {

@@ -238,6 +238,7 @@ extension Qcow2Image {
                         break lowering
                     }
                     guard count == 0 else { continue }
+                    if packing?.cluster == cluster { packing = nil }
                     freed.held.insert(cluster)
                     zeroed.add(ClusterRun(start: cluster, count: 1))
                 } catch {

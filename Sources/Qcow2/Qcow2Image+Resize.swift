@@ -9,7 +9,7 @@ extension Qcow2Image {
             return OpenError("Can't resize a v2 image which has snapshots", cause: .unsupported)
         }
         guard newLength <= UInt64(Int64.max), geometry.l1Entries(for: newLength) * 8 <= Limits.l1Bytes else {
-            return OpenError("Image is too big", cause: .limit)
+            return OpenError("Failed to grow the L1 table: File too large", cause: .limit)
         }
         return nil
     }

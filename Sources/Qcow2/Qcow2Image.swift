@@ -43,6 +43,8 @@ public final class Qcow2Image: ImageFormat {
     /// The end of all places ever used, in bytes: what lies behind reads as zeros in a file that grows.
     var highWater: UInt64 = 0
     var freed = FreedClusters()
+    /// Where the next compressed cluster goes, if it fits.
+    var packing: PackingPlace?
     var generations = Generations()
     /// An allocation found nothing, or a write no room on the host: the next commit ends its epoch at once.
     var isStarved = false
@@ -102,7 +104,7 @@ public final class Qcow2Image: ImageFormat {
     public var limits: StorageLimits {
         StorageLimits(
             discardAlignment: geometry.subclusterSize, preferredTransfer: 4096, zeroesFast: header.version >= 3,
-            discards: true)
+            discards: true, encodedUnit: geometry.clusterSize)
     }
 
     public var mapsStraight: Bool { false }

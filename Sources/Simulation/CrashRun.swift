@@ -155,10 +155,10 @@ public final class CrashRun {
         switch step.clipped(to: oracle.length) {
         case nil: break
         case .write(let range, let fua, let fill):
-            var source = SeededRandom(seed: fill)
-            let bytes = source.bytes(Int(range.count))
+            let bytes = chain.shape.bytes(of: fill, count: Int(range.count))
+            let flags = chain.shape.flags(of: fill, range, fua: fua, diskLength: oracle.length)
             await change(range, .write(bytes), isDurable: fua) { (io) async throws(BlockError) in
-                try await io.write(bytes, at: range.start, flags: fua ? .fua : [])
+                try await io.write(bytes, at: range.start, flags: flags)
             }
         case .writeZeros(let range):
             let bytes = [UInt8](repeating: 0, count: Int(range.count))

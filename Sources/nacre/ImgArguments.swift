@@ -1,8 +1,9 @@
+import Block
 import Image
 
 /// The command line of `nacre img` and of `qemu-img`, read.
 struct ImgArguments {
-    enum Command: String, CaseIterable { case create, info, check, map, snapshot }
+    enum Command: String, CaseIterable { case create, info, check, map, resize, snapshot }
 
     /// A command line that cannot be carried out; the text stands behind `qemu-img: `.
     struct Mistake: Error, Equatable {
@@ -32,16 +33,21 @@ struct ImgArguments {
     private(set) var repair = Repair.none
     private(set) var start: UInt64 = 0
     private(set) var count: UInt64?
+    private(set) var size = ""
     private(set) var options = OptionList()
     private(set) var asksForOptions = false
     private(set) var backingFile: String?
     private(set) var backingFormat: String?
     private(set) var checksBacking = true
     private(set) var snapshotAction: SnapshotAction?
+    private(set) var preallocation = Preallocation.off
+    private(set) var mayShrink = false
 
     /// `arguments` begin behind the command's name.
     init(_ command: Command, _ arguments: [String]) throws(Mistake) {
         self.command = command
+        var arguments = arguments
+        if command == .resize { try takeSize(&arguments) }
         let items: [OptionScanner.Item]
         do { items = try OptionScanner(Self.known(command)).scan(arguments) } catch {
             throw Mistake(message: Self.text(error))
@@ -53,6 +59,13 @@ struct ImgArguments {
             }
         }
         if !asksForHelp, !asksForOptions { try checkOperands() }
+    }
+
+    /// The last word is the size, even where it begins like an option: `-1G`.
+    private mutating func takeSize(_ arguments: inout [String]) throws(Mistake) {
+        if arguments == ["-h"] || arguments == ["--help"] { return }
+        guard arguments.count >= 2 else { throw Mistake(message: "Not enough arguments") }
+        size = arguments.removeLast()
     }
 
     private mutating func take(_ name: String, _ value: String) throws(Mistake) {
@@ -81,8 +94,14 @@ struct ImgArguments {
                 throw Mistake(message: "Unknown option value for -r (expecting 'leaks' or 'all'): \(value)")
             }
             repair = value == "all" ? .all : .leaks
-        case "start-offset": start = try size(value, "start offset")
-        case "max-length": count = try size(value, "max length")
+        case "start-offset": start = try position(value, "start offset")
+        case "max-length": count = try position(value, "max length")
+        case "shrink": mayShrink = true
+        case "preallocation":
+            guard let mode = Preallocation(rawValue: value) else {
+                throw Mistake(message: "Invalid preallocation mode '\(value)'", sendsToHelp: false)
+            }
+            preallocation = mode
         case "options":
             if value == "help" || value == "?" {
                 asksForOptions = true
@@ -101,7 +120,7 @@ struct ImgArguments {
         snapshotAction = action
     }
 
-    private func size(_ text: String, _ what: String) throws(Mistake) -> UInt64 {
+    private func position(_ text: String, _ what: String) throws(Mistake) -> UInt64 {
         do { return try SizeText.parse(text) } catch .malformed {
             throw Mistake(
                 message: """
@@ -119,6 +138,8 @@ struct ImgArguments {
         case .create:
             guard !operands.isEmpty else { throw Mistake(message: "Expecting image file name") }
             guard operands.count <= 2 else { throw Mistake(message: "Unexpected argument: \(operands[2])") }
+        case .resize:
+            guard operands.count == 1 else { throw Mistake(message: "Expecting image file name and size") }
         case .info, .check, .map, .snapshot:
             guard operands.count == 1 else { throw Mistake(message: "Expecting one image file name") }
         }
@@ -145,6 +166,11 @@ struct ImgArguments {
                 .init("output", takesValue: true), .init("repair", short: "r", takesValue: true),
                 .init("quiet", short: "q"), .init("cache", short: "T", takesValue: true),
                 .init("force-share", short: "U"), .init("image-opts"),
+            ]
+        case .resize:
+            options += [
+                .init("quiet", short: "q"), .init("shrink"), .init("preallocation", takesValue: true),
+                .init("image-opts"),
             ]
         case .map:
             options += [

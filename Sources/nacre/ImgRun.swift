@@ -29,6 +29,12 @@ struct ImgRun: Sendable {
                 checksBacking: arguments.checksBacking)
             try await tool.create(request, quiet: arguments.isQuiet)
             return 0
+        case .resize:
+            let request = try ResizeRequest(
+                path: path, format: arguments.format, size: arguments.size, preallocation: arguments.preallocation,
+                mayShrink: arguments.mayShrink)
+            try await tool.resize(request, quiet: arguments.isQuiet)
+            return 0
         case .info:
             try await tool.info(
                 path, format: arguments.format, form: arguments.form, chain: arguments.chain,
