@@ -42,22 +42,24 @@ check:
 STATES := 1000000
 POINTS := 100000
 PROGRAMS := 100000
+# Which programs the seeds stand for: plain, or snapshots.
+FAMILY := plain
 RECORD := --record docs/reliability.md
 
 simulate: deps
 	swift build -c release --product simulate
 
 crash: simulate
-	.build/release/simulate crash --states $(STATES) --qemu-every 5000 $(RECORD)
+	.build/release/simulate crash --family $(FAMILY) --states $(STATES) --qemu-every 5000 $(RECORD)
 
 exhaustive: simulate
 	.build/release/simulate exhaustive $(RECORD)
 
 faults: simulate
-	.build/release/simulate faults --points $(POINTS) $(RECORD)
+	.build/release/simulate faults --family $(FAMILY) --points $(POINTS) $(RECORD)
 
 audit: simulate
-	.build/release/simulate audit --programs $(PROGRAMS) $(RECORD)
+	.build/release/simulate audit --family $(FAMILY) --programs $(PROGRAMS) $(RECORD)
 
 MINUTES := 60
 QUARTER = --seconds $$(( $(MINUTES) * 15 ))

@@ -1,4 +1,4 @@
-import Bytes
+public import Bytes
 
 /// The walker of one node: takes requests on the node, asks its driver where bytes are, and moves them.
 ///
@@ -112,8 +112,9 @@ public final class BlockIO: Storage {
         }
     }
 
-    /// Gives back to the host what nothing uses any more. A failure is no failure of the flush: the space stays taken.
-    private func punch(_ freed: [ByteRange]) async {
+    /// Gives back to the host what nothing of the format uses any more. A failure is no failure of whatever freed it: the
+    /// space stays taken.
+    public func punch(_ freed: [ByteRange]) async {
         guard options.punchesFreed, let file else { return }
         for range in freed { try? await file.discard(range) }
     }

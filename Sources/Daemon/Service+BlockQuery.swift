@@ -124,7 +124,7 @@ extension SnapshotInfo {
             dateSec: Int64(snapshot.dateSeconds), dateNsec: Int64(snapshot.dateNanoseconds),
             vmClockSec: Int64(clamping: snapshot.vmClockNs / 1_000_000_000),
             vmClockNsec: Int64(snapshot.vmClockNs % 1_000_000_000),
-            icount: snapshot.instructionCount.flatMap { $0 == UInt64.max ? nil : Int64(clamping: $0) })
+            icount: snapshot.instructionCount.map { Int64(clamping: $0) })
     }
 }
 

@@ -16,6 +16,7 @@ extension Service {
             case .abort, .nothing: actions.append(.abort)
             case .blockdevSnapshot(let snapshot):
                 actions.append(.snapshot(node: snapshot.data.node, overlay: snapshot.data.overlay))
+            case .blockdevSnapshotInternalSync(let snapshot): actions.append(.internalSnapshot(request(snapshot.data)))
             case .blockdevSnapshotSync(let snapshot): actions.append(.snapshotSync(request(snapshot.data)))
             }
         }

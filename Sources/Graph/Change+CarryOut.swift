@@ -63,7 +63,8 @@ extension Graph {
                 changed.insert(id)
             }
         }
-        let seeds = changed.union(change.opened.keys.filter { planned.nodes[$0] != nil })
+        let seeds = changed.union(change.opened.keys.filter { planned.nodes[$0] != nil }).union(
+            change.snapshots.map(\.node))
         let above = planned.ancestors(of: seeds)
         let childrenFirst = Array(planned.topDown().reversed())
         swap.changed = childrenFirst.filter { changed.contains($0) }
@@ -86,6 +87,7 @@ extension Graph {
                 throw OpenError(text, cause: error)
             }
         }
+        for snapshot in change.snapshots { swap.undo.append(try await makeSnapshot(snapshot)) }
         for id in swap.changed { try await prepareFile(id, change, &swap) }
         for id in swap.changed { try await quiesceImage(id, change, &swap) }
         for (id, file, reopen) in swap.reopens {

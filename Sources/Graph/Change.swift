@@ -24,6 +24,8 @@ final class Change {
     var onSwap: () -> Void = {}
     /// The options that held for each new node when it was opened.
     var openedFlags: [NodeID: NodeFlags] = [:]
+    /// Internal snapshots that are made before the swap.
+    var snapshots: [PlannedSnapshot] = []
     /// How a failed flush of a changed node is told; nil: the change goes on.
     var flushFailure: String?
     /// Whether files that cannot be reopened read-only stay as they are.

@@ -111,6 +111,11 @@ public final class Graph {
         }
     }
 
+    /// `blockdev-snapshot-internal-sync`: makes a snapshot inside an image. Those who use it wait meanwhile.
+    public func snapshotInternally(_ request: InternalSnapshotRequest) async throws(OpenError) {
+        try await change { (change: Change) throws(OpenError) in try self.planSnapshot(request, in: change) }
+    }
+
     /// `transaction`: all of the list, in its order, or nothing. An empty list is success.
     public func transaction(_ actions: [GraphAction]) async throws(OpenError) {
         try await change { (change: Change) async throws(OpenError) in

@@ -18,6 +18,8 @@ public enum Limits {
     public static let snapshotExtraBytes: UInt32 = 1024
     /// Bytes of memory that the list of snapshots may take.
     public static let snapshotListBytes = 16 << 20
+    /// Bytes of a new snapshot's name: one less than QEMU's buffer.
+    public static let snapshotNameBytes = 255
     /// Bytes of the L1 tables of all snapshots that a check walks, each counted once: 65 536 snapshots of a disk of 1 TiB
     /// with 64 KiB clusters have as many.
     public static let checkedL1Bytes: UInt64 = 1 << 30

@@ -32,7 +32,7 @@ extension Qcow2Image {
     }
 
     /// Whether the file lacks changes that memory has, freed clusters apart.
-    private var hasChanges: Bool {
+    var hasChanges: Bool {
         !dirtyTables.isEmpty || !dirtyBlocks.isEmpty || !dirtyL1.isEmpty || !dirtyRefcountTable.isEmpty || isSizeDirty
             || needsCorruptMark
     }

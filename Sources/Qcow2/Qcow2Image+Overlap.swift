@@ -22,16 +22,25 @@ extension Qcow2Image {
             let offset = entry & L2Entry.offsetMask
             if offset != 0 { note(at: offset, bytes: 1) }
         }
-        var inactive: UInt64 = 0
-        for snapshot in snapshots {
-            let clusters = geometry.clusters(for: UInt64(snapshot.l1Size) * 8)
-            inactive += clusters
-            guard inactive <= Self.maxInactiveL1Clusters else {
-                throw OpenError("Snapshot L1 tables of more than \(Self.maxInactiveL1Clusters) clusters")
-            }
-            let first = snapshot.l1TableOffset >> UInt64(geometry.clusterBits)
-            for cluster in first..<first + clusters { metadata.insert(cluster) }
+        guard inactiveL1Clusters() != nil else {
+            throw OpenError("Snapshot L1 tables of more than \(Self.maxInactiveL1Clusters) clusters")
         }
+        for snapshot in snapshots {
+            let first = snapshot.l1TableOffset >> UInt64(geometry.clusterBits)
+            for cluster in first..<first + geometry.clusters(for: UInt64(snapshot.l1Size) * 8) {
+                metadata.insert(cluster)
+            }
+        }
+    }
+
+    /// Clusters of the L1 tables of all snapshots, and of one more with so many entries; nil where those are too many.
+    func inactiveL1Clusters(with entries: UInt64 = 0) -> UInt64? {
+        var clusters = geometry.clusters(for: entries * 8)
+        for snapshot in snapshots {
+            clusters += geometry.clusters(for: UInt64(snapshot.l1Size) * 8)
+            if clusters > Self.maxInactiveL1Clusters { return nil }
+        }
+        return clusters
     }
 
     /// Notes the clusters of one structure; what another claims already is contested.

@@ -3,7 +3,7 @@ import Image
 
 /// The command line of `nacre img` and of `qemu-img`, read.
 struct ImgArguments {
-    enum Command: String, CaseIterable { case create, info, check, map, resize }
+    enum Command: String, CaseIterable { case create, info, check, map, resize, snapshot }
 
     /// A command line that cannot be carried out; the text stands behind `qemu-img: `.
     struct Mistake: Error, Equatable {
@@ -13,6 +13,14 @@ struct ImgArguments {
     }
 
     typealias Repair = ImageTool.Repair
+
+    /// What `snapshot` shall do, with the name that it was given.
+    enum SnapshotAction: Equatable {
+        case list
+        case create(String)
+        case apply(String)
+        case delete(String)
+    }
 
     private(set) var command: Command
     private(set) var operands: [String] = []
@@ -31,6 +39,7 @@ struct ImgArguments {
     private(set) var backingFile: String?
     private(set) var backingFormat: String?
     private(set) var checksBacking = true
+    private(set) var snapshotAction: SnapshotAction?
     private(set) var preallocation = Preallocation.off
     private(set) var mayShrink = false
 
@@ -63,6 +72,10 @@ struct ImgArguments {
         switch name {
         case "help": asksForHelp = true
         case "quiet": isQuiet = true
+        case "l": try choose(.list)
+        case "c": try choose(.create(value))
+        case "a": try choose(.apply(value))
+        case "d": try choose(.delete(value))
         case "force-share": forceShare = true
         case "format": format = value
         case "backing-chain": chain = true
@@ -102,6 +115,11 @@ struct ImgArguments {
         }
     }
 
+    private mutating func choose(_ action: SnapshotAction) throws(Mistake) {
+        guard snapshotAction == nil else { throw Mistake(message: "Cannot mix '-l', '-a', '-c', '-d'") }
+        snapshotAction = action
+    }
+
     private func position(_ text: String, _ what: String) throws(Mistake) -> UInt64 {
         do { return try SizeText.parse(text) } catch .malformed {
             throw Mistake(
@@ -122,7 +140,7 @@ struct ImgArguments {
             guard operands.count <= 2 else { throw Mistake(message: "Unexpected argument: \(operands[2])") }
         case .resize:
             guard operands.count == 1 else { throw Mistake(message: "Expecting image file name and size") }
-        case .info, .check, .map:
+        case .info, .check, .map, .snapshot:
             guard operands.count == 1 else { throw Mistake(message: "Expecting one image file name") }
         }
     }
@@ -159,6 +177,12 @@ struct ImgArguments {
                 .init("output", takesValue: true), .init("start-offset", short: "s", takesValue: true),
                 .init("max-length", short: "l", takesValue: true), .init("force-share", short: "U"),
                 .init("image-opts"),
+            ]
+        case .snapshot:
+            options += [
+                .init(nil, short: "l"), .init(nil, short: "c", takesValue: true),
+                .init(nil, short: "a", takesValue: true), .init(nil, short: "d", takesValue: true),
+                .init("quiet", short: "q"), .init("force-share", short: "U"), .init("image-opts"),
             ]
         }
         return options

@@ -9,6 +9,7 @@ extension ImgCommand {
           create [-q] [-f FORMAT] [-b BACKING_FILE -F BACKING_FORMAT] [-u] [-o OPTIONS] FILE [SIZE]
           info [-f FORMAT] [--output=human|json] [--backing-chain] [-U] FILE
           check [-q] [-f FORMAT] [--output=human|json] [-r leaks|all] [-U] FILE
+          snapshot [-q] [-f FORMAT] [-l | -c NAME | -a NAME | -d NAME] [-U] FILE
           map [-f FORMAT] [--output=human|json] [-s OFFSET] [-l LENGTH] [-U] FILE
           resize [-q] [-f FORMAT] [--preallocation=MODE] [--shrink] FILE [+|-]SIZE
 
@@ -18,6 +19,7 @@ extension ImgCommand {
           -o       options of the format, key=value,…; -o help lists them
           -q       say nothing but errors
           -r       repair leaked clusters, or all that can be repaired\(program == "qemu-img" ? "" : "; the format must be stated")
+          -l, -c, -a, -d   list internal snapshots, create one, make the disk what it was at one, delete one
           -s, -l   where to begin, and how far to go
           --shrink the disk may lose its end, and what is on it
           MODE     what room the new end has at once: off, metadata, falloc or full

@@ -1,6 +1,7 @@
 import Foundation
 import HostIO
 import Image
+import Qcow2
 
 /// One command of the image tool, carried out on an I/O thread of its own.
 struct ImgRun: Sendable {
@@ -48,6 +49,26 @@ struct ImgRun: Sendable {
                 path, format: arguments.format, form: arguments.form, start: arguments.start,
                 count: arguments.count, forceShare: arguments.forceShare)
             return 0
+        case .snapshot:
+            try await tool.snapshot(
+                path, format: arguments.format, snapshotAction, forceShare: arguments.forceShare)
+            return 0
+        }
+    }
+
+    /// The instruction count is 0, as qemu-img has it.
+    private var snapshotAction: ImageTool.SnapshotAction? {
+        switch arguments.snapshotAction {
+        case nil: return nil
+        case .list: return .list
+        case .apply(let name): return .apply(name)
+        case .delete(let name): return .delete(name)
+        case .create(let name):
+            let nowUs = IOThread.wallClockUs
+            return .create(
+                NewSnapshot(
+                    name: name, dateSeconds: UInt32(truncatingIfNeeded: nowUs / 1_000_000),
+                    dateNanoseconds: UInt32(nowUs % 1_000_000) * 1000, instructionCount: 0))
         }
     }
 
