@@ -8,7 +8,7 @@ extension ImgCommand {
 
           create [-q] [-f FORMAT] [-b BACKING_FILE -F BACKING_FORMAT] [-u] [-o OPTIONS] FILE [SIZE]
           info [-f FORMAT] [--output=human|json] [--backing-chain] [-U] FILE
-          check [-q] [-f FORMAT] [--output=human|json] [-r leaks|all] [-U] FILE
+          check [-q] [-f FORMAT] [--output=human|json] [-r leaks|all] [--doctor] [-U] FILE
           map [-f FORMAT] [--output=human|json] [-s OFFSET] [-l LENGTH] [-U] FILE
 
         FORMAT is qcow2 or raw. SIZE, OFFSET and LENGTH are bytes, or k, M, G, T, P, E of 1024 each.
@@ -17,6 +17,7 @@ extension ImgCommand {
           -o       options of the format, key=value,…; -o help lists them
           -q       say nothing but errors
           -r       repair leaked clusters, or all that can be repaired\(program == "qemu-img" ? "" : "; the format must be stated")
+          --doctor say first what damage means to the guest: which ranges of which disk are lost, what can still be read
           -s, -l   where to begin, and how far to go
           -U       also where another program has the image open for writing
 
