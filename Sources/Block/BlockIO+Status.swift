@@ -30,8 +30,8 @@ extension BlockIO {
                 return BlockStatus(count: part.count, flags: [.data, .allocated, .encoded], holder: file)
             case .zero(let place):
                 return BlockStatus(count: part.count, flags: [.zero, .allocated], offset: place, holder: file)
-            case .unallocated:
-                return try await backingStatus(part)
+            case .unallocated(let reserved):
+                return try await backingStatus(part, reserved)
             }
         }
     }
@@ -53,9 +53,10 @@ extension BlockIO {
         return format.mapsStraight
     }
 
-    private func backingStatus(_ part: ByteRange) async throws(BlockError) -> BlockStatus {
+    private func backingStatus(_ part: ByteRange, _ reserved: UInt64?) async throws(BlockError) -> BlockStatus {
         guard let backing, part.start < backing.length else {
-            return BlockStatus(count: part.count, flags: [.zero])
+            return BlockStatus(
+                count: part.count, flags: [.zero], offset: reserved, holder: reserved == nil ? nil : file)
         }
         let below = part.intersection(ByteRange(at: 0, count: backing.length))
         var result = try await backing.status(of: below)

@@ -94,8 +94,9 @@ public struct Extent: Equatable, Sendable {
         case data(offset: UInt64)
         /// Reads as zeros, whatever lies below. `allocated` says where a place is reserved in the `file` child.
         case zero(allocated: UInt64?)
-        /// Nothing here: the backing child decides, or zeros where there is none.
-        case unallocated
+        /// Nothing here: the backing child decides, or zeros where there is none. `reserved` says where a place is kept all
+        /// the same in the `file` child.
+        case unallocated(reserved: UInt64? = nil)
         /// Compressed or encrypted: ask `decode`.
         case encoded
         /// The table that knows is not in memory.

@@ -10,14 +10,18 @@ public struct MiniCheck {
     public private(set) var leaks = 0
     public private(set) var isDirty = false
     public private(set) var isCorrupt = false
-    /// Clusters of the guest's disk that have a place of their own, by guest cluster number: its file offset.
+    /// Subclusters of the guest's disk that hold data, by number: their file offsets. Where entries are plain, each cluster
+    /// is one subcluster.
     public private(set) var mapped: [UInt64: UInt64] = [:]
-    /// Guest clusters that are marked as zeros.
+    /// Guest subclusters that are marked as zeros.
     public private(set) var zeros: Set<UInt64> = []
-    /// Guest clusters that are compressed: where in the file.
+    /// Compressed guest clusters, by the number of their first subcluster: where in the file.
     public private(set) var compressed: [UInt64: ByteRange] = [:]
     public private(set) var size: UInt64 = 0
     public private(set) var clusterSize: UInt64 = 0
+    /// Subclusters of a cluster: 32, or 1 where entries are plain.
+    public private(set) var subclusters: UInt64 = 1
+    public var subclusterSize: UInt64 { clusterSize / subclusters }
 
     /// What a cluster is there for.
     public enum Use: String, Sendable { case header, refcountTable, refcountBlock, l1, l2, snapshots, bitmaps, data }
@@ -55,7 +59,8 @@ public struct MiniCheck {
             let incompatible = number(at: 72, bytes: 8)
             isDirty = incompatible & 1 != 0
             isCorrupt = incompatible & 2 != 0
-            if incompatible & ~0b1011 != 0 { complain("unknown incompatible features \(incompatible)") }
+            if incompatible & 0b1_0000 != 0 { subclusters = 32 }
+            if incompatible & ~0b1_1011 != 0 { complain("unknown incompatible features \(incompatible)") }
             let order = number(at: 96, bytes: 4)
             guard order <= 6 else { return complain("refcount order \(order)") }
             refcountBits = 1 << order
@@ -63,7 +68,7 @@ public struct MiniCheck {
         use(.header, at: 0, bytes: clusterSize)
         walkRefcounts()
         let l1Entries = number(at: 36, bytes: 4)
-        if l1Entries * (clusterSize / 8) * clusterSize < size { complain("the L1 table is too short for the disk") }
+        if l1Entries * l2Entries * clusterSize < size { complain("the L1 table is too short for the disk") }
         walkL1(at: number(at: 40, bytes: 8), entries: l1Entries, isActive: true)
         walkSnapshots()
         walkBitmaps()
@@ -107,6 +112,20 @@ public struct MiniCheck {
                 let entry = piece.bytes.rawBytes.bigEndian(UInt64.self, at: index * 8)
                 if entry != 0 { result.append((piece.offset / 8 + UInt64(index), entry)) }
             }
+        }
+        return result
+    }
+
+    private var l2Entries: UInt64 { clusterSize / (subclusters == 1 ? 8 : 16) }
+
+    /// The entries of an L2 table that are not empty: index, descriptor, bitmap.
+    private func l2Entries(at table: UInt64) -> [(UInt64, UInt64, UInt64)] {
+        let words = entries(at: table, count: clusterSize / 8)
+        if subclusters == 1 { return words.map { ($0.0, $0.1, 0) } }
+        var result: [(UInt64, UInt64, UInt64)] = []
+        for (index, word) in words {
+            if result.last?.0 != index / 2 { result.append((index / 2, 0, 0)) }
+            if index % 2 == 0 { result[result.count - 1].1 = word } else { result[result.count - 1].2 = word }
         }
         return result
     }
@@ -168,23 +187,27 @@ public struct MiniCheck {
             use(.l2, at: table, bytes: clusterSize, shared: true)
             guard table % clusterSize == 0 else { continue }
             if isActive { copied.append((table / clusterSize, entry >> 63 == 1, "L1 entry \(index)")) }
-            walkL2(at: table, first: index * clusterSize / 8, isActive: isActive)
+            walkL2(at: table, first: index * l2Entries, isActive: isActive)
         }
     }
 
     private mutating func walkL2(at table: UInt64, first: UInt64, isActive: Bool) {
-        for (index, entry) in entries(at: table, count: clusterSize / 8) {
+        for (index, entry, bitmap) in l2Entries(at: table) {
             let guest = first + index
             if entry >> 62 & 1 == 1 {
                 walkCompressed(entry)
-                if isActive { compressed[guest] = Self.range(compressed: entry, clusterSize) }
+                if bitmap != 0 { complain("compressed cluster \(guest) has subclusters") }
+                if isActive { compressed[guest * subclusters] = Self.range(compressed: entry, clusterSize) }
                 continue
             }
-            let reserved: UInt64 = version == 3 ? 0x3F00_0000_0000_01FE : 0x3F00_0000_0000_01FF
+            let reserved: UInt64 = version == 3 && subclusters == 1 ? 0x3F00_0000_0000_01FE : 0x3F00_0000_0000_01FF
             if entry & reserved != 0 { complain("L2 entry of cluster \(guest) has reserved bits set: \(entry)") }
             let place = entry & 0x00FF_FFFF_FFFF_FE00
-            let isZero = version == 3 && entry & 1 == 1
-            if isActive, isZero { zeros.insert(guest) }
+            if bitmap & bitmap >> 32 & 0xFFFF_FFFF != 0 {
+                complain("cluster \(guest) has subclusters of data and zeros")
+            }
+            if place == 0, bitmap & 0xFFFF_FFFF != 0 { complain("cluster \(guest) has data without a place") }
+            if isActive { note(guest, place, entry, bitmap) }
             guard place != 0 else {
                 if entry >> 63 == 1 { complain("cluster \(guest) is marked COPIED without a place") }
                 continue
@@ -195,10 +218,18 @@ public struct MiniCheck {
             }
             let cluster = place / clusterSize
             references[cluster, default: 0] += 1
-            if isActive {
-                if !isZero { mapped[guest] = place }
-                copied.append((cluster, entry >> 63 == 1, "L2 entry of cluster \(guest)"))
-            }
+            if isActive { copied.append((cluster, entry >> 63 == 1, "L2 entry of cluster \(guest)")) }
+        }
+    }
+
+    /// Notes what an entry says of its cluster's subclusters.
+    private mutating func note(_ guest: UInt64, _ place: UInt64, _ entry: UInt64, _ bitmap: UInt64) {
+        for index in 0..<subclusters {
+            let isPlain = subclusters == 1
+            let isZero = isPlain ? version == 3 && entry & 1 == 1 : bitmap >> (32 + index) & 1 == 1
+            let isData = isPlain ? place != 0 && !isZero : bitmap >> index & 1 == 1
+            if isZero { zeros.insert(guest * subclusters + index) }
+            if isData, place % clusterSize == 0 { mapped[guest * subclusters + index] = place + index * subclusterSize }
         }
     }
 
@@ -280,12 +311,12 @@ public struct MiniCheck {
         }
     }
 
-    /// What the active tables keep for each guest cluster, wherever in the file it lies: its bytes, compressed or not; none
-    /// for a cluster of zeros.
+    /// What the active tables keep for each guest subcluster, wherever in the file it lies: its bytes; those of a compressed
+    /// cluster for its first one; none for zeros.
     public var stored: [UInt64: [UInt8]] {
         var result: [UInt64: [UInt8]] = [:]
         for guest in zeros { result[guest] = [] }
-        for (guest, place) in mapped { result[guest] = image.bytes(ByteRange(at: place, count: clusterSize)) }
+        for (guest, place) in mapped { result[guest] = image.bytes(ByteRange(at: place, count: subclusterSize)) }
         for (guest, range) in compressed { result[guest] = image.bytes(range) }
         return result
     }
@@ -305,10 +336,11 @@ public struct MiniCheck {
                 offset += run.count
             }
         }
-        for guest in zeros { result.zero(ByteRange(at: guest * clusterSize, count: clusterSize)) }
-        for (guest, place) in mapped where guest * clusterSize < size {
-            let count = min(clusterSize, size - guest * clusterSize)
-            result.write(image.bytes(ByteRange(at: place, count: count)).rawBytes, at: guest * clusterSize)
+        let unit = subclusterSize
+        for guest in zeros { result.zero(ByteRange(at: guest * unit, count: unit)) }
+        for (guest, place) in mapped where guest * unit < size {
+            let count = min(unit, size - guest * unit)
+            result.write(image.bytes(ByteRange(at: place, count: count)).rawBytes, at: guest * unit)
         }
         return result
     }

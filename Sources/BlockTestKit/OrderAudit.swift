@@ -107,7 +107,7 @@ public final class OrderAudit {
         }
         let known = Set(before.mapped.values)
         for place in after.mapped.values where !known.contains(place) {
-            checkFilled(place / after.clusterSize, "O2, O3", operation, after)
+            checkFilled(ByteRange(at: place, count: after.subclusterSize), "O2, O3", operation)
         }
         for (cluster, use) in after.owners where before.owners[cluster] == nil {
             let rule =
@@ -117,21 +117,19 @@ public final class OrderAudit {
                 case .snapshots: "O9"
                 default: "O8"
                 }
-            checkFilled(cluster, rule, operation, after)
+            checkFilled(ByteRange(at: cluster * after.clusterSize, count: after.clusterSize), rule, operation)
             if disk.durable.length < cluster * after.clusterSize {
                 broken("O14", "a table lies at cluster \(cluster), past the file's durable end", operation)
             }
         }
     }
 
-    /// What will be read there was written since the cluster was free, or reads as zeros.
-    private func checkFilled(_ cluster: UInt64, _ rule: String, _ operation: SimDisk.Operation, _ after: MiniCheck) {
-        let size = after.clusterSize
-        for sector in cluster * size / 512..<(cluster + 1) * size / 512 where !filled.contains(sector) {
+    /// What will be read there was written since its cluster was free, or reads as zeros.
+    private func checkFilled(_ place: ByteRange, _ rule: String, _ operation: SimDisk.Operation) {
+        for sector in place.start / 512..<place.end / 512 where !filled.contains(sector) {
             let bytes = disk.durable.bytes(ByteRange(at: sector * 512, count: 512))
             guard !bytes.allSatisfy({ $0 == 0 }) else { continue }
-            return broken(
-                rule, "cluster \(cluster) is named while its sector \(sector) holds what was there before", operation)
+            return broken(rule, "\(place) is named while its sector \(sector) holds what was there before", operation)
         }
     }
 

@@ -5,6 +5,8 @@ import Bytes
 public struct SnapshotForge {
     private var image: SparseBytes
     private let clusterSize: UInt64
+    /// Bytes of an L2 entry.
+    private let entrySize: UInt64
     private let refcountBits: UInt64
     private let refcountTable: UInt64
     private let refcountTableEntries: UInt64
@@ -25,7 +27,7 @@ public struct SnapshotForge {
         return forge.image
     }
 
-    /// What the image's snapshot keeps for each guest cluster, as `MiniCheck.stored` tells it.
+    /// What the image's snapshot keeps for each guest subcluster, as `MiniCheck.stored` tells it.
     public static func kept(in image: SparseBytes) -> [UInt64: [UInt8]] { MiniCheck(reverting(image)).stored }
 
     private init(_ image: SparseBytes) {
@@ -34,6 +36,7 @@ public struct SnapshotForge {
             image.bytes(ByteRange(at: offset, count: count)).reduce(0) { $0 << 8 | UInt64($1) }
         }
         clusterSize = 1 << number(at: 20, bytes: 4)
+        entrySize = number(at: 4, bytes: 4) >= 3 && number(at: 72, bytes: 8) & 0b1_0000 != 0 ? 16 : 8
         refcountBits = number(at: 4, bytes: 4) == 2 ? 16 : 1 << number(at: 96, bytes: 4)
         refcountTable = number(at: 48, bytes: 8)
         refcountTableEntries = number(at: 56, bytes: 4) * clusterSize / 8
@@ -77,15 +80,15 @@ public struct SnapshotForge {
     }
 
     private mutating func share(table: UInt64) -> Bool {
-        for index in 0..<clusterSize / 8 {
-            let entry = number(at: table + index * 8, bytes: 8)
+        for index in 0..<clusterSize / entrySize {
+            let entry = number(at: table + index * entrySize, bytes: 8)
             if entry >> 62 & 1 == 1 {
                 for cluster in MiniCheck.clusters(compressed: entry, clusterSize) where !count(cluster) { return false }
                 continue
             }
             let place = entry & 0x00FF_FFFF_FFFF_FE00
             guard place != 0 else { continue }
-            store(entry & ~(1 << 63), at: table + index * 8, bytes: 8)
+            store(entry & ~(1 << 63), at: table + index * entrySize, bytes: 8)
             guard count(place / clusterSize) else { return false }
         }
         return true

@@ -38,8 +38,12 @@ extension Qcow2Check {
     }
 
     private func checkCopied(inL2At table: UInt64, _ reader: RefcountReader, fixes: Bool) async throws(BlockError) {
-        try await forEachEntry(at: table, count: UInt64(geometry.l2Entries)) {
+        // Of an extended entry the bitmap is no descriptor; where data lies in a file of its own, nothing is counted there.
+        let words = UInt64(geometry.l2EntrySize / 8)
+        guard !hasDataFile else { return }
+        try await forEachEntry(at: table, count: UInt64(geometry.l2Entries) * words) {
             (index, entry) async throws(BlockError) in
+            guard index % words == 0 else { return }
             let place = entry & L2Entry.offsetMask
             guard entry & L2Entry.compressedFlag == 0, place != 0, place & self.geometry.clusterMask == 0 else { return }
             let refcount = try await reader.refcount(place >> UInt64(self.geometry.clusterBits))

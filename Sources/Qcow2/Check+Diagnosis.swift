@@ -17,7 +17,7 @@ extension Qcow2Check {
         for snapshot in snapshots where snapshot.fault != nil { diagnosis.removedSnapshots.append(disk(of: snapshot)) }
         var patient = Patient(
             mender: mender(closedToData: damage.contested.union(damage.contestedTables)),
-            rules: EntryRules(version: header.version, geometry: geometry))
+            rules: entryRules)
         guard patient.mayHaveFindings(damage) else { return diagnosis }
         try await findDamagedTables(&patient)
         try await examine(
@@ -48,31 +48,29 @@ extension Qcow2Check {
             damage.l1Entries || damage.l2Entries || damage.length > 0 || !mender.closedToData.isEmpty
         }
 
-        /// What becomes of a cluster; nil where it reads as before.
-        mutating func fate(of entry: UInt64) -> Diagnosis.Fate? {
-            let mended = mender.l2(entry)
-            if mended == entry { return nil }
-            let (old, new) = (rules.read(entry), rules.read(mended))
+        /// What becomes of a subcluster; nil where it reads as before.
+        func fate(of entry: L2Entry, _ mended: L2Entry, _ subcluster: Int) -> Diagnosis.Fate? {
+            let (old, new) = (rules.read(entry, subcluster), rules.read(mended, subcluster))
             switch new {
             case .data(let place):
                 if place == mender.copies.zeros { return .lost }
-                if case .data(place) = old { return nil }
-                return old == .invalid ? .regained : .moved
-            case .compressed: return old == new ? nil : .moved
-            case .unallocated, .zero, .invalid: return fateOfNothing(entry, old)
+                return old == new ? nil : old == .invalid ? .regained : .moved
+            case .compressed: return old == new ? nil : old == .invalid ? .regained : .moved
+            case .unallocated, .zero, .invalid: break
             }
-        }
-
-        /// What becomes of a cluster whose entry names no place any more.
-        private func fateOfNothing(_ entry: UInt64, _ old: L2Entry) -> Diagnosis.Fate? {
             switch old {
             case .data, .compressed: return .lost
             case .zero, .unallocated: return nil
-            case .invalid:
-                let isZero = mender.header.version >= 3 && entry & L2Entry.zeroFlag != 0
-                let isCompressed = entry & L2Entry.compressedFlag != 0
-                return !isCompressed && (isZero || entry & L2Entry.offsetMask == 0) ? .regained : .lost
+            case .invalid: return hadData(entry, subcluster) ? .lost : .regained
             }
+        }
+
+        /// Whether an entry that names no place any more had data.
+        private func hadData(_ entry: L2Entry, _ subcluster: Int) -> Bool {
+            if entry.isCompressed { return true }
+            if rules.geometry.hasExtendedL2 { return entry.allocated >> UInt32(subcluster) & 1 != 0 }
+            let isZero = mender.header.version >= 3 && entry.descriptor & L2Entry.zeroFlag != 0
+            return !isZero && entry.descriptor & L2Entry.offsetMask != 0
         }
     }
 
@@ -81,8 +79,8 @@ extension Qcow2Check {
         try await forEachTable { (tables) async throws(BlockError) in
             try await self.readTables(tables, failed: { (error) throws(BlockError) in throw error }) { (table, bytes) in
                 for index in 0..<entries {
-                    let entry = bytes.bigEndian(UInt64.self, at: index * 8)
-                    guard entry != 0, patient.mender.l2(entry) != entry else { continue }
+                    let entry = L2Entry(bytes, at: index, self.geometry)
+                    guard entry != .none, patient.mender.l2(entry) != entry else { continue }
                     if patient.damagedTables?.count == Patient.tableLimit { patient.damagedTables = nil }
                     patient.damagedTables?.insert(table.cluster)
                     break
@@ -123,10 +121,15 @@ extension Qcow2Check {
         let size = geometry.clusterSize
         guard let table = try await read(ByteRange(at: cluster * size, count: size)) else { return }
         for index in 0..<geometry.l2Entries {
-            let entry = table.bytes.bigEndian(UInt64.self, at: index * 8)
-            guard entry != 0, let fate = patient.fate(of: entry) else { continue }
-            let range = ByteRange(at: part.start + UInt64(index) * size, count: size)
-            diagnosis.add(disk, range.intersection(part), fate)
+            let entry = L2Entry(table.bytes, at: index, geometry)
+            let mended = entry == .none ? entry : patient.mender.l2(entry)
+            guard mended != entry else { continue }
+            for subcluster in 0..<geometry.subclusters {
+                guard let fate = patient.fate(of: entry, mended, subcluster) else { continue }
+                let within = UInt64(subcluster) * geometry.subclusterSize
+                let range = ByteRange(at: part.start + UInt64(index) * size + within, count: geometry.subclusterSize)
+                diagnosis.add(disk, range.intersection(part), fate)
+            }
         }
         try await step(geometry.l2Entries)
     }

@@ -49,6 +49,8 @@ public final class Qcow2Check {
     public internal(set) var header: Header
     var geometry: Geometry
     var packing: CheckRefcounts
+    /// Data lies in a file of its own, where no clusters are counted.
+    var hasDataFile: Bool { header.incompatible.contains(.externalDataFile) }
     public internal(set) var result = Result()
     let memoryLimit: Int
     /// Told what the damage means, before anything is touched.

@@ -12,6 +12,7 @@ extension CreateOptions {
         if let backingFormat { header.extensions.insert(.backingFormat(backingFormat), at: 0) }
         header.compressionType = compression
         if compression != .zlib { header.incompatible.insert(.compressionType) }
+        if extendedL2 { header.incompatible.insert(.extendedL2) }
         if lazyRefcounts { header.compatible.insert(.lazyRefcounts) }
         return header
     }

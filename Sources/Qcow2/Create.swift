@@ -32,8 +32,10 @@ public struct Qcow2Create {
         try await writeRefcountBlocks()
         if options.preallocation != .off {
             try await writeEntries(at: layout.l1Offset, count: layout.l1Entries, first: layout.firstL2Offset)
+            // The bitmaps of extended entries stay empty: the places are reserved, and the backing file shows through.
             try await writeEntries(
-                at: layout.firstL2Offset, count: layout.dataClusters, first: layout.dataOffset)
+                at: layout.firstL2Offset, count: layout.dataClusters, first: layout.dataOffset,
+                words: layout.l2EntrySize / 8)
             try await preallocate()
         }
         let whole = buffer(header)
@@ -61,9 +63,13 @@ public struct Qcow2Create {
         }
     }
 
-    /// L1 or L2 entries that name consecutive clusters used once.
-    private func writeEntries(at offset: UInt64, count: UInt64, first: UInt64) async throws(BlockError) {
-        try await writeTable(at: offset, count: count) { index in 1 << 63 | (first + index * layout.clusterSize) }
+    /// L1 or L2 entries that name consecutive clusters used once; of `words` numbers each, all but the first 0.
+    private func writeEntries(at offset: UInt64, count: UInt64, first: UInt64, words: UInt64 = 1)
+        async throws(BlockError)
+    {
+        try await writeTable(at: offset, count: count * words) { index in
+            index % words == 0 ? 1 << 63 | (first + index / words * layout.clusterSize) : 0
+        }
     }
 
     private func writeTable(at offset: UInt64, count: UInt64, _ entry: (UInt64) -> UInt64) async throws(BlockError) {

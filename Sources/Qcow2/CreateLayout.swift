@@ -7,6 +7,8 @@ struct CreateLayout {
     let clusterSize: UInt64
     /// Reference counts in one refcount block.
     let countsPerBlock: UInt64
+    /// Bytes of an L2 entry.
+    let l2EntrySize: UInt64
     let l1Entries: UInt64
     /// Clusters of each part, in the order they lie.
     let refcountTableClusters: UInt64
@@ -19,7 +21,8 @@ struct CreateLayout {
         clusterSize = options.clusterSize
         countsPerBlock = options.clusterSize * 8 / UInt64(options.refcountBits)
         let dataTotal = options.size.dividedRoundingUp(by: clusterSize)
-        l1Entries = dataTotal.dividedRoundingUp(by: clusterSize / 8)
+        l2EntrySize = options.extendedL2 ? 16 : 8
+        l1Entries = dataTotal.dividedRoundingUp(by: clusterSize / l2EntrySize)
         let tooLarge = OpenError(
             "The image size is too large for file format 'qcow2' (try using a larger cluster size)",
             cause: .system(27))

@@ -21,6 +21,8 @@ public struct CreateOptions: Equatable, Sendable {
     public var lazyRefcounts = false
     public var compression = Header.CompressionType.zlib
     public var preallocation = Preallocation.off
+    /// Whether clusters have 32 subclusters each, allocated one by one.
+    public var extendedL2 = false
 
     public init(size: UInt64) { self.size = size }
 
@@ -30,13 +32,21 @@ public struct CreateOptions: Equatable, Sendable {
         guard clusterSize.isPowerOfTwo, (512...2 << 20).contains(clusterSize) else {
             throw invalid("Cluster size must be a power of two between 512 and 2048k")
         }
-        if preallocation != .off, backingFile != nil {
+        if extendedL2, clusterSize < Self.minExtendedCluster {
+            throw invalid(
+                "Extended L2 entries are only supported with cluster sizes of at least \(Self.minExtendedCluster) bytes"
+            )
+        }
+        if preallocation != .off, backingFile != nil, !extendedL2 {
             throw invalid("Backing file and preallocation can only be used at the same time if extended_l2 is on")
         }
         if backingFormat != nil, backingFile == nil {
             throw invalid("Backing format cannot be used without backing file")
         }
         let needsV3 = "(use version=v3 or greater)"
+        if version == .v2, extendedL2 {
+            throw invalid("Extended L2 entries are only supported with compatibility level 1.1 and above \(needsV3)")
+        }
         if version == .v2, lazyRefcounts {
             throw invalid("Lazy refcounts only supported with compatibility level 1.1 and above \(needsV3)")
         }
@@ -52,6 +62,9 @@ public struct CreateOptions: Equatable, Sendable {
                 "Non-zlib compression type is only supported with compatibility level 1.1 and above \(needsV3)")
         }
     }
+
+    /// Bytes of the smallest cluster whose subclusters are whole sectors.
+    static let minExtendedCluster = Limits.minSubcluster * 32
 
     func invalid(_ message: String) -> OpenError { OpenError(message, cause: .invalid) }
 }

@@ -77,7 +77,11 @@ public struct Header: Equatable, Sendable {
         self.extensions = version >= 3 ? [.featureNames(FeatureName.standard)] : []
     }
 
-    public var geometry: Geometry { Geometry(clusterBits: clusterBits, refcountOrder: refcountOrder) }
+    public var geometry: Geometry {
+        Geometry(
+            clusterBits: clusterBits, refcountOrder: refcountOrder,
+            hasExtendedL2: incompatible.contains(.extendedL2))
+    }
 
     /// The backing file's name as text; bytes that are no UTF-8 show as replacement characters.
     public var backingFile: String? {

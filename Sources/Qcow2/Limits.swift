@@ -4,6 +4,8 @@ public enum Limits {
     public static let minClusterBits: UInt32 = 9
     /// 2 MiB.
     public static let maxClusterBits: UInt32 = 21
+    /// Bytes of the smallest subcluster: a sector.
+    public static let minSubcluster: UInt64 = 512
     /// Bytes of an L1 table, the active one or a snapshot's.
     public static let l1Bytes: UInt64 = 32 << 20
     /// Bytes of the refcount table.

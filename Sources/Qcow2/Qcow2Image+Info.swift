@@ -23,7 +23,7 @@ extension Qcow2Image {
             clusterSize: geometry.clusterSize, compat: header.compat, refcountBits: geometry.refcountBits,
             lazyRefcounts: header.compatible.contains(.lazyRefcounts), isCorrupt: isCorrupt,
             isDirty: header.incompatible.contains(.dirty), compressionType: header.compressionType.name,
-            hasExtendedL2: false, backingFile: header.backingFile, backingFormat: header.backingFormat,
+            hasExtendedL2: geometry.hasExtendedL2, backingFile: header.backingFile, backingFormat: header.backingFormat,
             snapshots: snapshots)
     }
 }

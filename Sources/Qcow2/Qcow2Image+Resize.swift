@@ -63,12 +63,12 @@ extension Qcow2Image {
         try await unmapPast(newLength)
     }
 
-    /// Unmaps all clusters that lie wholly past an end.
+    /// Unmaps all subclusters that lie wholly past an end.
     private func unmapPast(_ end: UInt64) async throws(BlockError) {
-        guard let first = end.roundedUp(to: geometry.clusterSize) else { throw .outOfRange }
+        guard let first = end.roundedUp(to: geometry.subclusterSize) else { throw .outOfRange }
         var index = tableIndex(first)
         if first & (geometry.l2Coverage - 1) != 0 {
-            try await clearTable(index, from: entryIndex(first))
+            try await clearTable(index, from: first)
             index += 1
         }
         while index < l1.count {
@@ -77,27 +77,30 @@ extension Qcow2Image {
         }
     }
 
-    /// Unmaps the entries of a table from `position` on.
-    private func clearTable(_ index: Int, from position: Int) async throws(BlockError) {
-        guard index < l1.count, l1[index] != 0 else { return }
-        guard try await loaded(index)?.entries[position...].contains(where: { $0 != 0 }) == true else { return }
-        guard let table = try await tableToClear(index) else { return }
-        for position in position..<table.entries.count where table.entries[position] != 0 {
-            let entry = table.entries[position]
+    /// Unmaps what a table maps from the guest offset `start` on.
+    private func clearTable(_ index: Int, from start: UInt64) async throws(BlockError) {
+        guard index < l1.count, l1[index] != 0, let old = try await loaded(index) else { return }
+        let first = entryIndex(start)
+        guard (first..<old.count).contains(where: { old[$0] != .none }), let table = try await tableToClear(index)
+        else { return }
+        for position in first..<table.count where table[position] != .none {
+            let entry = table[position]
             guard metadataNamed(by: entry) == nil else { throw .corrupt }
-            dropReferences(of: entry)
-            change(table, position, to: 0)
+            let from = position == first ? subclusterIndex(start) : 0
+            let keepsPlace = position == first && isBeingFilled(cluster(of: start))
+            replace(table, position, with: rules.cleared(entry, from..<geometry.subclusters, keepsPlace: keepsPlace))
         }
     }
 
     /// Unmaps a whole table, and the table itself.
     private func dropTable(_ index: Int) async throws(BlockError) {
         guard let table = try await loaded(index) else { return }
-        for entry in table.entries where metadataNamed(by: entry) != nil || rules.read(entry) == .invalid {
+        for position in 0..<table.count
+        where metadataNamed(by: table[position]) != nil || rules.read(table[position]) == .invalid {
             throw .corrupt
         }
         // Each cluster has one reference from the active state, whether or not a snapshot shares the table.
-        for entry in table.entries { dropReferences(of: entry) }
+        for position in 0..<table.count { dropReferences(of: table[position]) }
         let cluster = table.offset >> UInt64(geometry.clusterBits)
         metadata.remove(cluster)
         freed.add(ClusterRun(start: cluster, count: 1))

@@ -101,7 +101,7 @@ public final class Qcow2Image: ImageFormat {
 
     public var limits: StorageLimits {
         StorageLimits(
-            discardAlignment: geometry.clusterSize, preferredTransfer: 4096, zeroesFast: header.version >= 3,
+            discardAlignment: geometry.subclusterSize, preferredTransfer: 4096, zeroesFast: header.version >= 3,
             discards: true)
     }
 

@@ -62,30 +62,58 @@ struct EntryMender {
     }
 
     /// An entry of an L2 table as it should be.
-    mutating func l2(_ entry: UInt64) -> UInt64 {
-        if entry == 0 { return 0 }
-        if entry & L2Entry.compressedFlag != 0 { return compressed(entry) }
-        let zeroFlag = header.version >= 3 ? entry & L2Entry.zeroFlag : 0
-        let place = entry & L2Entry.offsetMask
-        if place == 0 { return zeroFlag }
-        guard place & geometry.clusterMask == 0, isInFile(place) else { return zeroFlag == 0 ? lost() : zeroFlag }
-        guard closedToData.contains(place / geometry.clusterSize) else {
-            return entry & (L2Entry.offsetMask | L2Entry.copied) | zeroFlag
-        }
+    mutating func l2(_ entry: L2Entry) -> L2Entry {
+        if entry == .none { return entry }
+        if entry.isCompressed { return compressed(entry) }
+        var mended = entry
+        // Where both are said of a subcluster, its data is kept.
+        mended.bitmap &= ~(UInt64(entry.allocated) << 32)
+        let flags = L2Entry.copied | (header.version >= 3 ? L2Entry.zeroFlag : 0)
+        mended.descriptor &= L2Entry.offsetMask | flags
+        let place = entry.descriptor & L2Entry.offsetMask
+        if rules.hasDataFile { return place & geometry.clusterMask == 0 ? mended : withoutPlace(mended) }
+        guard place != 0, place & geometry.clusterMask == 0, isInFile(place) else { return withoutPlace(mended) }
+        guard closedToData.contains(place / geometry.clusterSize) else { return mended }
         // A place that nothing was written to is no loss.
-        if zeroFlag != 0 { return zeroFlag }
-        return copies.place(of: ByteRange(at: place, count: geometry.clusterSize), clusterSize: geometry.clusterSize)
+        guard holdsData(mended) else { return withoutPlace(mended) }
+        let copy = copies.place(
+            of: ByteRange(at: place, count: geometry.clusterSize), clusterSize: geometry.clusterSize)
+        mended.descriptor = mended.descriptor & L2Entry.zeroFlag | copy
+        return mended
     }
 
-    private mutating func compressed(_ entry: UInt64) -> UInt64 {
-        guard case .compressed(let offset, let count) = rules.read(entry), offset < length else { return lost() }
+    private func holdsData(_ entry: L2Entry) -> Bool {
+        if geometry.hasExtendedL2 { return entry.allocated != 0 }
+        return entry.descriptor & L2Entry.offsetMask != 0 && entry.descriptor & L2Entry.zeroFlag == 0
+    }
+
+    /// The entry without its place: what was there is lost, and reads as zeros.
+    private mutating func withoutPlace(_ entry: L2Entry) -> L2Entry {
+        var entry = entry
+        let hadData = holdsData(entry)
+        entry.descriptor &= geometry.hasExtendedL2 ? 0 : L2Entry.zeroFlag
+        guard hadData else { return entry }
+        if geometry.hasExtendedL2 {
+            entry.bitmap = (entry.bitmap | entry.bitmap << 32) & ~0xFFFF_FFFF
+            return entry
+        }
+        return L2Entry(descriptor: lost())
+    }
+
+    private mutating func compressed(_ entry: L2Entry) -> L2Entry {
+        var mended = L2Entry(descriptor: entry.descriptor & ~L2Entry.copied)
+        guard case .compressed(let offset, let count) = rules.read(mended), offset < length else {
+            return geometry.hasExtendedL2
+                ? L2Entry(descriptor: 0, bitmap: ~0xFFFF_FFFF) : L2Entry(descriptor: lost())
+        }
         let last = min((offset + count - 1) / geometry.clusterSize, clusters)
         for cluster in offset / geometry.clusterSize...last where closedToData.contains(cluster) {
             let place = copies.place(of: ByteRange(at: offset, count: count), clusterSize: geometry.clusterSize)
             let sectors = (count + 511) / 512
-            return L2Entry.compressedFlag | (sectors - 1) << geometry.compressedShift | place
+            mended.descriptor = L2Entry.compressedFlag | (sectors - 1) << geometry.compressedShift | place
+            break
         }
-        return entry & ~L2Entry.copied
+        return mended
     }
 
     private func isInFile(_ offset: UInt64) -> Bool { offset / geometry.clusterSize < clusters }

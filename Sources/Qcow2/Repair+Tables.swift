@@ -55,10 +55,14 @@ extension Qcow2Check {
         return try await mendL2s(&mender)
     }
 
+    var entryRules: EntryRules {
+        EntryRules(version: header.version, geometry: geometry, hasDataFile: hasDataFile)
+    }
+
     /// Copies go to free space.
     func mender(closedToData: Set<UInt64>) -> EntryMender {
         var mender = EntryMender(
-            header: header, rules: EntryRules(version: header.version, geometry: geometry), length: file.length,
+            header: header, rules: entryRules, length: file.length,
             clusters: clusters, closedToTables: damage.contested, closedToData: closedToData)
         mender.copies.next = freeStart * geometry.clusterSize
         return mender
@@ -91,7 +95,7 @@ extension Qcow2Check {
         let entries = geometry.l2Entries
         try await forEachTable { (tables) async throws(BlockError) in
             try await self.readTables(tables, failed: self.rethrow) { (_, bytes) in
-                for index in 0..<entries { _ = mender.l2(bytes.bigEndian(at: index * 8)) }
+                for index in 0..<entries { _ = mender.l2(L2Entry(bytes, at: index, self.geometry)) }
             }
         }
         guard try await makeCopies(mender.copies) else { return false }
@@ -109,18 +113,20 @@ extension Qcow2Check {
         guard var buffer = try await read(ByteRange(at: offset, count: geometry.clusterSize)) else { return false }
         var changed: Range<Int>?
         var table = buffer.mutableBytes
+        let size = geometry.l2EntrySize
         for index in 0..<geometry.l2Entries {
-            let entry = table.bytes.bigEndian(UInt64.self, at: index * 8)
+            let entry = L2Entry(table.bytes, at: index, geometry)
             let mended = mender.l2(entry)
             guard mended != entry else { continue }
-            report("Repairing L2 entry \(index) of the table at 0x\(hex(offset)): \(hex(entry))")
-            table.storeBigEndian(mended, at: index * 8)
+            report("Repairing L2 entry \(index) of the table at 0x\(hex(offset)): \(hex(entry.descriptor))")
+            table.storeBigEndian(mended.descriptor, at: index * size)
+            if geometry.hasExtendedL2 { table.storeBigEndian(mended.bitmap, at: index * size + 8) }
             changed = (changed?.lowerBound ?? index)..<index + 1
         }
         guard let changed else { return false }
         try await write(
-            buffer.bytes.extracting(changed.lowerBound * 8..<changed.upperBound * 8),
-            at: offset + UInt64(changed.lowerBound) * 8)
+            buffer.bytes.extracting(changed.lowerBound * size..<changed.upperBound * size),
+            at: offset + UInt64(changed.lowerBound * size))
         return true
     }
 

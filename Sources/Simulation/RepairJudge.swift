@@ -50,29 +50,33 @@ struct RepairJudge {
         let cluster = UInt64(MiniCheck(outcome.image).clusterSize)
         for index in before.indices {
             let range = ByteRange(at: UInt64(index) * cluster, count: cluster)
-            let fates = Set(
-                outcome.diagnosis.findings.filter { $0.disk == disk && $0.range.overlaps(range) }.map(\.fate))
-            do throws(Violation) { try judge(before[index], after[index], fates, at: range.start) } catch {
-                throw error.told { "\(what), cluster \(index), said to be \(fates.map(\.rawValue)): \($0)" }
+            let findings = outcome.diagnosis.findings.filter { $0.disk == disk && $0.range.overlaps(range) }
+            do throws(Violation) { try judge(before[index], after[index], findings, range) } catch {
+                throw error.told { "\(what), cluster \(index), said to be \(findings.map(\.fate.rawValue)): \($0)" }
             }
         }
     }
 
     private func judge(
-        _ old: [UInt8]?, _ new: [UInt8]?, _ fates: Set<Diagnosis.Fate>, at start: UInt64
+        _ old: [UInt8]?, _ new: [UInt8]?, _ findings: [Diagnosis.Finding], _ range: ByteRange
     ) throws(Violation) {
         if let old {
             guard let new else { throw Violation("it could be read and cannot be any more", .lost) }
             guard old == new else { throw Violation("it reads as something else", .thirdValue) }
             return
         }
-        if fates.contains(.lost) {
-            guard let new, new.allSatisfy({ $0 == 0 }) else { throw Violation("it does not read as zeros", .corrupt) }
-        } else if fates.contains(.unmapped) {
-            guard let new, new == below(start, new.count) else {
+        for finding in findings where finding.fate == .lost || finding.fate == .unmapped {
+            guard let new else { throw Violation("it cannot be read", .corrupt) }
+            let part = finding.range.intersection(ByteRange(at: range.start, count: UInt64(new.count)))
+            let bytes = Array(new[Int(part.start - range.start)..<Int(part.end - range.start)])
+            // What is lost may lie in a table that is regained; the worst of them counts.
+            let isZero = bytes.allSatisfy { $0 == 0 }
+            if finding.fate == .lost, !isZero { throw Violation("it does not read as zeros", .corrupt) }
+            if finding.fate == .unmapped, bytes != below(part.start, bytes.count) {
                 throw Violation("it does not read as what is below", .corrupt)
             }
-        } else if fates.isEmpty, new != nil {
+        }
+        if findings.isEmpty, new != nil {
             throw Violation("it can be read again, and the report did not say so", .swallowed)
         }
     }

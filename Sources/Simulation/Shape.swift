@@ -7,6 +7,8 @@ public struct Shape: Sendable, CustomStringConvertible {
 
     public var version = 3
     public var clusterBits: UInt64
+    /// Whether clusters have 32 subclusters each; 16 KiB and more, version 3.
+    public var extendedL2 = false
     public var refcountBits = 16
     public var size: UInt64
     public var backing = Backing.none
@@ -22,9 +24,11 @@ public struct Shape: Sendable, CustomStringConvertible {
     public var crowd: UInt64?
 
     public var clusterSize: UInt64 { 1 << clusterBits }
+    /// Bytes of what is allocated at once.
+    public var subclusterSize: UInt64 { extendedL2 ? clusterSize / 32 : clusterSize }
 
     public var description: String {
-        "v\(version) cluster \(clusterSize) refcount \(refcountBits) size \(size) backing \(backing) "
+        "v\(version) cluster \(clusterSize)\(extendedL2 ? " extended" : "") refcount \(refcountBits) size \(size) backing \(backing) "
             + "lazy \(lazyRefcounts) tiny \(tinyCaches) depth \(depth) detect \(detectZeroes)"
             + (room.map { " room \($0)" } ?? "") + (crowd.map { " crowd \($0)" } ?? "")
     }
@@ -45,5 +49,12 @@ public struct Shape: Sendable, CustomStringConvertible {
         depth = random.pick([1, 2, 4, 8, 16])
         detectZeroes = random.pick([.off, .off, .on, .unmap])
         room = random.chance(25) ? random.below(40) : nil
+    }
+
+    /// The same with subclusters: a disk of up to 40 clusters of at least 16 KiB.
+    public mutating func divide() {
+        (version, extendedL2) = (3, true)
+        clusterBits = max(14, clusterBits)
+        size = min(size, clusterSize * 40)
     }
 }

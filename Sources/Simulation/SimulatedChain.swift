@@ -54,6 +54,7 @@ public final class SimulatedChain {
         var options = CreateOptions(size: size)
         options.version = shape.version == 2 ? .v2 : .v3
         options.clusterSize = shape.clusterSize
+        options.extendedL2 = shape.extendedL2
         options.refcountBits = shape.refcountBits
         options.lazyRefcounts = shape.lazyRefcounts
         if base != nil || !disks.isEmpty {

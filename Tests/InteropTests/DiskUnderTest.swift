@@ -73,6 +73,25 @@ struct DiskUnderTest: Sendable, CustomTestStringConvertible {
             DiskUnderTest(
                 name: "an internal snapshot, version 2", options: "compat=0.10,cluster_size=8192",
                 history: .snapshotted),
+        ] + extended
+
+    /// With subclusters.
+    static let extended: [DiskUnderTest] =
+        [14, 16, 21].map { bits in
+            DiskUnderTest(
+                name: "subclusters of \(1 << bits / 32)", options: "extended_l2=on,cluster_size=\(1 << bits)",
+                size: max(2 << 20, 6 << bits) + 512)
+        } + [
+            DiskUnderTest(
+                name: "subclusters over a chain", options: "extended_l2=on",
+                history: .backed(by: [(1 << 20) + 1536, 3 << 20, 9 << 20])),
+            DiskUnderTest(
+                name: "subclusters, preallocated", options: "extended_l2=on,preallocation=metadata,cluster_size=32768"),
+            DiskUnderTest(
+                name: "subclusters, compressed", options: "extended_l2=on,compression_type=zstd", history: .compressed),
+            DiskUnderTest(
+                name: "subclusters under an internal snapshot", options: "extended_l2=on,cluster_size=32768",
+                history: .snapshotted),
         ]
 
     /// Makes `disk.qcow2` and `expected.raw`, the bytes it reads as, in the scratch directory, without our help.

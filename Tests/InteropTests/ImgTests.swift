@@ -7,6 +7,7 @@ struct ImgTests {
         + ["preallocation=falloc", "preallocation=full"] + (9...21).map { "cluster_size=\(1 << $0)" }
         + [1, 2, 4, 8, 16, 32, 64].map { "refcount_bits=\($0)" }
         + ["cluster_size=512,refcount_bits=64", "cluster_size=4k,preallocation=metadata,lazy_refcounts=on"]
+        + ["extended_l2=on", "extended_l2=on,cluster_size=16k", "extended_l2=on,preallocation=metadata"]
 
     /// Words of `create` after the options, for an image named `disk.qcow2`.
     private func words(_ options: String, _ rest: [String]) -> [String] {
@@ -68,6 +69,8 @@ struct ImgTests {
         ["create", "-f", "qcow2", "-o", "refcount_bits=3", "disk.qcow2", "1M"],
         ["create", "-f", "qcow2", "-o", "compat=0.10,refcount_bits=8", "disk.qcow2", "1M"],
         ["create", "-f", "qcow2", "-o", "compat=0.10,lazy_refcounts=on", "disk.qcow2", "1M"],
+        ["create", "-f", "qcow2", "-o", "extended_l2=on,cluster_size=8k", "disk.qcow2", "1M"],
+        ["create", "-f", "qcow2", "-o", "extended_l2=on,compat=0.10", "disk.qcow2", "1M"],
         ["create", "-f", "qcow2", "-o", "compat=9", "disk.qcow2", "1M"],
         ["create", "-f", "qcow2", "-o", "nonsense=on", "disk.qcow2", "1M"],
         ["create", "-f", "nonsense", "disk.qcow2", "1M"],
@@ -117,6 +120,18 @@ struct ImgTests {
             ["qemu-img", "snapshot", "-c", "one", "disk.qcow2"], ["qemu-io", "-c", "write 64k 100k", "disk.qcow2"],
         ],
         [["qemu-img", "create", "-q", "-f", "qcow2", "-o", "preallocation=metadata", "disk.qcow2", "4M"]],
+        [
+            ["qemu-img", "create", "-q", "-f", "qcow2", "-o", "extended_l2=on", "disk.qcow2", "4M"],
+            ["qemu-io", "-c", "write 5k 2k", "-c", "write -z 70k 10k", "-c", "write 1M 200k", "disk.qcow2"],
+            ["qemu-io", "-c", "write -z -u 1100k 4k", "-c", "write -z 1200k 2k", "disk.qcow2"],
+        ],
+        [
+            ["qemu-img", "create", "-q", "-f", "raw", "base.raw", "3M"],
+            ["qemu-io", "-f", "raw", "-c", "write 0 1M", "base.raw"],
+            ["qemu-img", "create", "-q", "-f", "qcow2", "-b", "base.raw", "-F", "raw", "-o", "extended_l2=on"]
+                + ["disk.qcow2", "4M"],
+            ["qemu-io", "-c", "write 5k 2k", "-c", "write -z 70k 10k", "-c", "write 3200k 3k", "disk.qcow2"],
+        ],
         [
             ["qemu-img", "create", "-q", "-f", "raw", "disk.qcow2", "4M"],
             ["qemu-io", "-f", "raw", "-c", "write 1M 1M", "disk.qcow2"],

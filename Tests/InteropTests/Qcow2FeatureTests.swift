@@ -227,7 +227,7 @@ struct Qcow2FeatureTests {
     @Test(
         "what we do not do yet is refused with a clear error", .onlyNacre,
         arguments: [
-            ("extended_l2=on", "extended L2"), ("data_file=disk.data", "data file"),
+            ("data_file=disk.data", "data file"),
             ("encrypt.format=luks,encrypt.key-secret=s", "encrypt"),
         ])
     func notYet(options: String, word: String) async throws {

@@ -65,6 +65,18 @@ struct HostileImageTests {
             #expect(throws: BlockError.corrupt, "\(image)") { try found.get() }
         }
     }
+    @Test("R11: a bitmap of subclusters that contradicts itself or its descriptor is damage")
+    func r11Subclusters() throws {
+        let contradictions = [
+            "a place, all of both", "a place, the first is both", "a place, the last is both", "nothing, all data",
+            "nothing, the last is both", "compressed data, the first is data", "only a flag, the first is data",
+        ]
+        for words in contradictions {
+            let image = try #require(HostileImage.images(of: .r11).first { $0.name == "R11/subclusters of \(words)" })
+            let found = try HostileRun(image).read(at: 0)
+            #expect(throws: BlockError.corrupt, "\(image)") { try found.get() }
+        }
+    }
     @Test("R12: a dirty image's repair costs what the file has, not what it claims") func r12() throws { try use(.r12) }
     @Test("R13: a header full of extensions is refused after a few") func r13() throws { try use(.r13) }
     @Test("R14: an image that stands on itself can be looked at") func r14() throws { try use(.r14) }

@@ -30,6 +30,22 @@ import Testing
         do { try run.run() } catch { Issue.record("\(error)") }
     }
 
+    @Test(
+        "the same where clusters have subclusters, of every size that they can have", arguments: 0..<24 as Range<UInt64>
+    )
+    func subclusters(seed: UInt64) throws {
+        // Every third seed gets an internal snapshot early, so that clusters with subclusters are shared.
+        var random = SeededRandom(seed: seed)
+        var shape = Shape(seed: 5 + seed % 8 + 13 * (seed / 8), &random)
+        shape.refcountBits = 16 << (seed % 3)
+        shape.divide()
+        var steps = Program(seed: 3000 + seed, shape: shape, length: 70).steps
+        if seed % 3 == 0 { steps.insert(.internalSnapshot, at: 20) }
+        let run = ModelRun(Program(seed: 3000 + seed, shape: shape, steps: steps))
+        run.trace = ProcessInfo.processInfo.environment["NACRE_TRACE"] != nil
+        do { try run.run() } catch { Issue.record("\(error)") }
+    }
+
     @Test("a full disk refuses writes, loses nothing, and takes writes again once there is room")
     func fullDisk() throws {
         var refusals = 0
