@@ -31,6 +31,7 @@ struct ImgArguments {
     private(set) var asksForHelp = false
     private(set) var chain = false
     private(set) var repair = Repair.none
+    private(set) var doctor = false
     private(set) var start: UInt64 = 0
     private(set) var count: UInt64?
     private(set) var size = ""
@@ -94,6 +95,7 @@ struct ImgArguments {
                 throw Mistake(message: "Unknown option value for -r (expecting 'leaks' or 'all'): \(value)")
             }
             repair = value == "all" ? .all : .leaks
+        case "doctor": doctor = true
         case "start-offset": start = try position(value, "start offset")
         case "max-length": count = try position(value, "max length")
         case "shrink": mayShrink = true
@@ -165,7 +167,7 @@ struct ImgArguments {
             options += [
                 .init("output", takesValue: true), .init("repair", short: "r", takesValue: true),
                 .init("quiet", short: "q"), .init("cache", short: "T", takesValue: true),
-                .init("force-share", short: "U"), .init("image-opts"),
+                .init("force-share", short: "U"), .init("image-opts"), .init("doctor"),
             ]
         case .resize:
             options += [

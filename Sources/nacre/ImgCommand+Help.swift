@@ -8,7 +8,7 @@ extension ImgCommand {
 
           create [-q] [-f FORMAT] [-b BACKING_FILE -F BACKING_FORMAT] [-u] [-o OPTIONS] FILE [SIZE]
           info [-f FORMAT] [--output=human|json] [--backing-chain] [-U] FILE
-          check [-q] [-f FORMAT] [--output=human|json] [-r leaks|all] [-U] FILE
+          check [-q] [-f FORMAT] [--output=human|json] [-r leaks|all] [--doctor] [-U] FILE
           snapshot [-q] [-f FORMAT] [-l | -c NAME | -a NAME | -d NAME] [-U] FILE
           map [-f FORMAT] [--output=human|json] [-s OFFSET] [-l LENGTH] [-U] FILE
           resize [-q] [-f FORMAT] [--preallocation=MODE] [--shrink] FILE [+|-]SIZE
@@ -20,6 +20,7 @@ extension ImgCommand {
           -q       say nothing but errors
           -r       repair leaked clusters, or all that can be repaired\(program == "qemu-img" ? "" : "; the format must be stated")
           -l, -c, -a, -d   list internal snapshots, create one, make the disk what it was at one, delete one
+          --doctor say first what damage means to the guest: which ranges of which disk are lost, what can still be read
           -s, -l   where to begin, and how far to go
           --shrink the disk may lose its end, and what is on it
           MODE     what room the new end has at once: off, metadata, falloc or full

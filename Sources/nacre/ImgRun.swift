@@ -43,7 +43,7 @@ struct ImgRun: Sendable {
         case .check:
             return try await tool.check(
                 path, format: arguments.format, form: arguments.form, repair: arguments.repair,
-                quiet: arguments.isQuiet, forceShare: arguments.forceShare)
+                doctor: arguments.doctor, quiet: arguments.isQuiet, forceShare: arguments.forceShare)
         case .map:
             try await tool.map(
                 path, format: arguments.format, form: arguments.form, start: arguments.start,
