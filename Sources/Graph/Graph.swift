@@ -1,4 +1,5 @@
 public import Block
+import DirtyMap
 
 /// The block graph of one I/O context: named nodes, the edges between them, and the users on top.
 ///
@@ -41,6 +42,8 @@ public final class Graph {
     /// What each node is used for, as its locks stand.
     var granted: [NodeID: NodePermissions] = [:]
     let changing = AsyncLock()
+    /// What the dirty bitmaps of all nodes may take.
+    let bitmapMemory = BitmapMemory()
 
     public init(context: any IOContext, _ configuration: Configuration) {
         self.context = context
