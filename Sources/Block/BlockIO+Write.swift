@@ -13,9 +13,13 @@ extension BlockIO {
         switch driver {
         case .storage(let storage):
             let range = try check(range, growable: storage.limits.growable)
+            // After the write, for whoever clears the bit and then reads must not read what was there before; and also
+            // where it failed, for nobody knows how much of it was done.
+            defer { tracker?.changed(range) }
             try await write(range, of: storage, from: bytes, flags: flags)
         case .format(let format):
             let range = try check(range, growable: format.limits.growable)
+            defer { tracker?.changed(range) }
             if flags.contains(.compressed) {
                 try await writeEncoded(range, of: format, from: bytes)
             } else {

@@ -42,6 +42,8 @@ public final class BlockIO: Storage {
     /// The child that decides what a format does not.
     let backing: (any Storage)?
     public let options: Options
+    /// The dirty bitmaps of the node; nil where it has none.
+    let tracker: (any ChangeTracker)?
 
     let flushes = FlushQueue()
     /// Apart from each other: requests that were widened to the alignment of the storage, and whatever overlaps them.
@@ -66,14 +68,18 @@ public final class BlockIO: Storage {
 
     public init(
         context: any IOContext, driver: Driver, file: (any Storage)? = nil, backing: (any Storage)? = nil,
-        options: Options = Options()
+        options: Options = Options(), tracker: (any ChangeTracker)? = nil
     ) {
         self.context = context
         self.driver = driver
         self.file = file
         self.backing = backing
         self.options = options
+        self.tracker = tracker
     }
+
+    /// Whether dirty bitmaps are told of changes.
+    public var isTracked: Bool { tracker != nil }
 
     public var length: UInt64 {
         switch driver {

@@ -121,3 +121,9 @@ public struct BlockStatus {
         self.holder = holder
     }
 }
+
+/// Told of the changes that requests make to a node: its dirty bitmaps.
+public protocol ChangeTracker: AnyObject {
+    /// A write, a zeroing or a discard of the range has ended, well or not.
+    func changed(_ range: ByteRange)
+}

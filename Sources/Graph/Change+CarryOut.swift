@@ -1,4 +1,5 @@
 import Block
+import DirtyMap
 import Filters
 import Qcow2
 
@@ -34,7 +35,10 @@ extension Graph {
         for id in swap.paused { await live[id]?.walker.pause() }
         do throws(OpenError) {
             try await prepare(change, &swap)
+            try change.bitmaps.confirm()
+            try await change.bitmaps.removeStored()
             try change.confirm()
+            try change.bitmaps.confirm()
         } catch {
             for step in swap.undo.reversed() { await step() }
             for id in swap.paused { live[id]?.walker.resume() }
@@ -59,7 +63,9 @@ extension Graph {
                 if let flags = change.openedFlags[id], flags != newFlags[id] { changed.insert(id) }
                 continue
             }
-            if old.edges != node.edges || old.driver != node.driver || oldFlags[id] != newFlags[id] {
+            if old.edges != node.edges || old.driver != node.driver || oldFlags[id] != newFlags[id]
+                || old.isTracked != node.isTracked
+            {
                 changed.insert(id)
             }
         }
@@ -167,7 +173,7 @@ extension Graph {
             case .qcow2(let options):
                 let image = try await Qcow2Image.open(
                     file: file, options: options.imageOptions(isReadOnly: flags.isReadOnly),
-                    observer: imageObserver(for: node.name), pace: pace)
+                    observer: imageObserver(for: node.name), pace: pace, memory: bitmapMemory)
                 swap.undo.append { try? await image.close() }
                 driver = .qcow2(image)
             case .throttle(let options): driver = .throttle(ThrottleMember(of: try throttleGroup(options.group)))
@@ -177,7 +183,8 @@ extension Graph {
         let walkers = swap.walkers
         swap.drivers[id] = driver
         swap.walkers[id] = makeWalker(
-            driver, node, flags, child: { walkers[$0] ?? change.live($0)?.walker }, host: { change.live($0)?.host })
+            driver, node, flags, current.bitmaps, child: { walkers[$0] ?? change.live($0)?.walker },
+            host: { change.live($0)?.host })
     }
 
     /// The swap itself: nothing here waits or fails. Answers what nobody uses any more.
@@ -193,6 +200,10 @@ extension Graph {
         for id in swap.affected {
             guard let node = live[id], let walker = swap.walkers[id], let driver = swap.drivers[id] else { continue }
             node.walker = walker
+            if case .qcow2(let image) = driver, image !== node.image {
+                node.bitmaps.replace(with: image.bitmaps.all)
+                image.adopt(node.bitmaps)
+            }
             node.driver = driver
         }
         value = change.value
@@ -215,6 +226,7 @@ extension Graph {
                 root.retarget(walker, nodeName: value.name(of: planned.node))
             }
         }
+        for step in change.bitmaps.steps { step() }
         change.onSwap()
         return released
     }

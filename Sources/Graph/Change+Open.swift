@@ -1,4 +1,5 @@
 import Block
+import DirtyMap
 import Filters
 import Qcow2
 
@@ -65,9 +66,11 @@ extension Change {
     /// Notes what stands behind a node of the value.
     func register(_ id: NodeID, _ driver: LiveNode.Driver, _ flags: NodeFlags) {
         guard let node = value.nodes[id] else { return }
+        var bitmaps = NodeBitmaps(memory: graph.bitmapMemory)
+        if case .qcow2(let image) = driver { bitmaps = image.bitmaps }
         let walker = graph.makeWalker(
-            driver, node, flags, child: { self.live($0)?.walker }, host: { self.live($0)?.host })
-        opened[id] = LiveNode(driver, walker: walker, name: node.name)
+            driver, node, flags, bitmaps, child: { self.live($0)?.walker }, host: { self.live($0)?.host })
+        opened[id] = LiveNode(driver, walker: walker, bitmaps: bitmaps, name: node.name)
         openedFlags[id] = value.flags(of: id)
     }
 
@@ -138,7 +141,8 @@ extension Change {
         guard let walker = live(file.id)?.walker else { throw OpenError("Node '\(value.name(of: file.id))' is closed") }
         let image = try await Qcow2Image.open(
             file: walker, options: own.imageOptions(isReadOnly: flags.isReadOnly),
-            observer: graph.imageObserver(for: value.name(of: id)), pace: graph.pace)
+            observer: graph.imageObserver(for: value.name(of: id)), pace: graph.pace, memory: graph.bitmapMemory)
+        value.nodes[id]?.isTracked = !image.bitmaps.all.isEmpty
         register(id, .qcow2(image), flags)
         if own.lazyRefcounts == true, image.header.version < 3 {
             throw OpenError("Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level")

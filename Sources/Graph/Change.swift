@@ -18,6 +18,8 @@ final class Change {
     private var locked: [NodeID: NodePermissions] = [:]
     /// Nodes whose files have given up their locks for this change.
     private var yielded: Set<NodeID> = []
+    /// What happens to bitmaps.
+    var bitmaps = BitmapPlan()
     /// Asked right before the swap, when nothing waits any more: throws where what was planned must not happen now.
     var confirm: () throws(OpenError) -> Void = {}
     /// Called within the swap.

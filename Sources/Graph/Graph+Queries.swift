@@ -1,5 +1,6 @@
 import Block
 import Bytes
+import DirtyMap
 import Qcow2
 
 extension Graph {
@@ -32,7 +33,8 @@ extension Graph {
             backingFile: node.backing.map { names.filename(of: $0) },
             dataNode: (node.edge("file") ?? node.edge("image")).map { value.name(of: $0.child) },
             children: node.edges.map { ($0.name, value.name(of: $0.child)) },
-            image: details(of: id, node, live, names), highestWrite: live.host?.highestWrite ?? 0)
+            image: details(of: id, node, live, names), highestWrite: live.host?.highestWrite ?? 0,
+            bitmaps: live.bitmaps.all.map { BitmapInfo($0) })
     }
 
     private func details(of id: NodeID, _ node: NodeValue, _ live: LiveNode, _ names: FilenameTable) -> ImageDetails {

@@ -1,5 +1,6 @@
 import Block
 import Bytes
+import DirtyMap
 import Qcow2
 
 extension Graph {
@@ -34,6 +35,8 @@ extension Graph {
         guard let node = live[id] else { return }
         let lengths = drained.map(\.length)
         defer { for (root, old) in zip(drained, lengths) where root.length != old { root.onLengthChange?() } }
+        // Whatever came of it: bitmaps are as long as their nodes.
+        defer { for id in affected { live[id].map { $0.bitmaps.resize(to: $0.walker.length) } } }
         do { try await resize(node, id, to: length) } catch { throw resizeError(error, node) }
     }
 

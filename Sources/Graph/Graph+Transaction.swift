@@ -8,6 +8,8 @@ public enum GraphAction: Equatable, Sendable {
     case snapshotSync(SnapshotSyncRequest)
     /// `blockdev-snapshot-internal-sync`.
     case internalSnapshot(InternalSnapshotRequest)
+    /// The commands on dirty bitmaps.
+    case bitmaps(BitmapAction)
     /// `abort`: fails, and so undoes the others. For tests of clients.
     case abort
 }
@@ -24,6 +26,7 @@ extension Graph {
             try change.planSnapshot(of: base, overlay: top)
         case .snapshotSync(let request): try await planSnapshot(request, in: change)
         case .internalSnapshot(let request): try planSnapshot(request, in: change)
+        case .bitmaps(let action): try change.plan(action)
         case .abort: throw OpenError("Transaction aborted using Abort action")
         }
     }

@@ -126,7 +126,8 @@ public final class ImageChain {
             switch format {
             case "raw": return Layer(path: here.path, file: file, image: nil)
             case "qcow2":
-                let image = try await Qcow2Image.open(file: file.storage, options: Options(isReadOnly: true))
+                let image = try await Qcow2Image.open(
+                    file: file.storage, options: Options(isReadOnly: true, loadsBitmaps: false))
                 return Layer(path: here.path, file: file, image: image)
             default: throw OpenError("Unknown driver '\(format ?? "")'")
             }

@@ -46,6 +46,12 @@ extension Qcow2Info {
         var lines = ["compat: \(compat)", "compression type: \(compressionType)"]
         if let dataFile { lines.append("data file: \(dataFile)") }
         if let lazyRefcounts { lines.append("lazy refcounts: \(lazyRefcounts)") }
+        if !bitmaps.isEmpty { lines.append("bitmaps:") }
+        for (index, bitmap) in bitmaps.enumerated() {
+            lines += ["    [\(index)]:", "        flags:"]
+            lines += bitmap.flags.enumerated().map { "            [\($0.offset)]: \($0.element)" }
+            lines += ["        name: \(bitmap.name)", "        granularity: \(bitmap.granularity)"]
+        }
         lines.append("refcount bits: \(refcountBits)")
         if let isCorrupt { lines.append("corrupt: \(isCorrupt)") }
         if let extendedL2 { lines.append("extended l2: \(extendedL2)") }

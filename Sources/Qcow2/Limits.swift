@@ -27,6 +27,18 @@ public enum Limits {
     public static let checkedBitmapTableBytes: UInt64 = 1 << 30
     /// L1 entries that name a table where no cluster begins and that a check follows all the same.
     public static let strayTables = 4096
+    /// Persistent bitmaps.
+    public static let bitmaps: UInt32 = 65535
+    /// Bytes of the bitmap directory.
+    public static let bitmapDirectoryBytes: UInt64 = 64 << 20
+    /// Bytes of memory that the list of bitmaps may take.
+    public static let bitmapListBytes = 16 << 20
+    /// Bytes of one bitmap's bits, as QEMU has it; its table then has a million entries at most.
+    public static let bitmapBytes: UInt64 = 512 << 20
+    /// log2 of a bitmap's granularity: 512 bytes to 2 GiB.
+    public static let bitmapGranularityBits = 9...31
+    /// Bytes of a bitmap's name.
+    public static let bitmapNameBytes = 1023
     /// Header extensions; each costs a little, and a 2 MiB header could hold 130 000 empty ones.
     public static let headerExtensions = 256
     /// Bytes of the fixed header with fields we do not know.

@@ -289,6 +289,8 @@ extension Qcow2Image {
         defer { isClosed = true }
         if isReadOnly { return }
         try await drain()
+        try await storeBitmaps()
+        try await drain()
     }
 }
 

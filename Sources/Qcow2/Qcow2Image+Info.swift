@@ -15,6 +15,8 @@ public struct ImageInfo: Equatable, Sendable {
     public var backingFile: String?
     public var backingFormat: String?
     public var snapshots: [Snapshot]
+    /// The bitmaps as they stand in the file.
+    public var bitmaps: [StoredBitmapInfo]
 }
 
 extension Qcow2Image {
@@ -24,6 +26,7 @@ extension Qcow2Image {
             lazyRefcounts: header.compatible.contains(.lazyRefcounts), isCorrupt: isCorrupt,
             isDirty: header.incompatible.contains(.dirty), compressionType: header.compressionType.name,
             hasExtendedL2: geometry.hasExtendedL2, backingFile: header.backingFile, backingFormat: header.backingFormat,
-            snapshots: snapshots)
+            snapshots: snapshots,
+            bitmaps: storedBitmaps.map { StoredBitmapInfo($0) })
     }
 }

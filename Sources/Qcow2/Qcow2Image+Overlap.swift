@@ -22,6 +22,7 @@ extension Qcow2Image {
             let offset = entry & L2Entry.offsetMask
             if offset != 0 { note(at: offset, bytes: 1) }
         }
+        noteBitmapMetadata { note(at: $0, bytes: $1) }
         guard inactiveL1Clusters() != nil else {
             throw OpenError("Snapshot L1 tables of more than \(Self.maxInactiveL1Clusters) clusters")
         }
@@ -70,6 +71,8 @@ extension Qcow2Image {
         if refcountTable.contains(where: { $0 >> bits == cluster }) { return "refcount block" }
         if holds(header.snapshotsOffset, snapshotTableBytes) { return "snapshot table" }
         if l1.contains(where: { ($0 & L2Entry.offsetMask) >> bits == cluster }) { return "active L2 table" }
-        return "inactive L1 table"
+        var isBitmaps = false
+        noteBitmapMetadata { isBitmaps = isBitmaps || holds($0, $1) }
+        return isBitmaps ? "bitmap directory" : "inactive L1 table"
     }
 }

@@ -1,5 +1,6 @@
 public import Block
 import Bytes
+public import DirtyMap
 
 /// An open qcow2 image: says where guest bytes live in its file, and changes that in the order of rules O1 to O17.
 ///
@@ -24,6 +25,11 @@ public final class Qcow2Image: ImageFormat {
     /// The internal snapshots; their tables stay as they are.
     public internal(set) var snapshots: [Snapshot]
     var snapshotTableBytes: UInt64
+
+    /// The dirty bitmaps; those that are persistent are stored when the image closes or can no longer be written.
+    public internal(set) var bitmaps: NodeBitmaps
+    /// The bitmaps as they stand in the file.
+    var storedBitmaps: [StoredBitmap]
 
     // Mapping.
     var l1: [UInt64]
@@ -79,7 +85,7 @@ public final class Qcow2Image: ImageFormat {
 
     init(
         header: Header, headerSector: [UInt8], file: any Storage, options: Options, observer: Observer, l1: [UInt64],
-        snapshots: (list: [Snapshot], bytes: UInt64)
+        snapshots: (list: [Snapshot], bytes: UInt64), bitmaps: (stored: [StoredBitmap], bitmaps: NodeBitmaps)
     ) throws(OpenError) {
         self.header = header
         diskHeader = header
@@ -93,6 +99,8 @@ public final class Qcow2Image: ImageFormat {
         length = header.size & ~511
         self.snapshots = snapshots.list
         snapshotTableBytes = snapshots.bytes
+        storedBitmaps = bitmaps.stored
+        self.bitmaps = bitmaps.bitmaps
         self.l1 = l1
         let cluster = header.geometry.clusterSize
         l2 = TableCache(indices: l1.count, capacity: Int(clamping: max(cacheSizes.l2 / cluster, 2)))
