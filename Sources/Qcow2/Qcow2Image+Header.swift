@@ -9,7 +9,9 @@ extension Qcow2Image {
     func replaceHeader(with new: Header) async throws(BlockError) {
         let old = try await readCluster(at: 0).bytes.array
         let bytes: [UInt8]
-        do throws(OpenError) { bytes = try new.encode(besides: old, diskHeader) } catch { throw error.cause ?? .noSpace }
+        do throws(OpenError) { bytes = try new.encode(besides: old, diskHeader) } catch {
+            throw error.cause ?? .noSpace
+        }
         if bytes.count > 512, bytes[512...] != old[512...] {
             let rest = AlignedBuffer(copying: Array(bytes[512...]))
             try await file.write(at: 512, from: rest.bytes, flags: [])

@@ -80,6 +80,19 @@ final class RefusingCommands: QMPCommands {
     func blockJobComplete(_ arguments: BlockJobCompleteArguments) async throws(QMPError) { throw Self.reached }
     func blockJobFinalize(_ arguments: BlockJobFinalizeArguments) async throws(QMPError) { throw Self.reached }
     func blockJobDismiss(_ arguments: BlockJobDismissArguments) async throws(QMPError) { throw Self.reached }
+
+    func blockdevSnapshotInternalSync(_ arguments: BlockdevSnapshotInternal) async throws(QMPError) {
+        throw Self.reached
+    }
+    func blockdevSnapshotDeleteInternalSync(
+        _ arguments: BlockdevSnapshotDeleteInternalSyncArguments
+    ) async throws(QMPError) -> SnapshotInfo { throw Self.reached }
+    func blockDirtyBitmapAdd(_ arguments: BlockDirtyBitmapAdd) async throws(QMPError) { throw Self.reached }
+    func blockDirtyBitmapRemove(_ arguments: BlockDirtyBitmap) async throws(QMPError) { throw Self.reached }
+    func blockDirtyBitmapClear(_ arguments: BlockDirtyBitmap) async throws(QMPError) { throw Self.reached }
+    func blockDirtyBitmapEnable(_ arguments: BlockDirtyBitmap) async throws(QMPError) { throw Self.reached }
+    func blockDirtyBitmapDisable(_ arguments: BlockDirtyBitmap) async throws(QMPError) { throw Self.reached }
+    func blockDirtyBitmapMerge(_ arguments: BlockDirtyBitmapMerge) async throws(QMPError) { throw Self.reached }
 }
 
 /// A client that passes no descriptors.
