@@ -161,9 +161,9 @@ let package = Package(
             ]),
         tests(
             "SimulationTests",
-            ["simulate", "Simulation", "BlockTestKit", "Block", "Bytes", "Qcow2", "Filters", "Graph"]),
+            ["simulate", "Simulation", "BlockTestKit", "Block", "Bytes", "Qcow2", "Filters", "Graph", "GraphTestKit"]),
         tests("InteropTests", ["JSON", "Simulation", "BlockTestKit", "Bytes"]),
-        tests("FuzzTests", ["Fuzzing"]),
+        tests("FuzzTests", ["Fuzzing", "Daemon", "BlockTestKit", "Bytes"]),
         tests("TidyTests", ["QAPI"]),
     ]
 )

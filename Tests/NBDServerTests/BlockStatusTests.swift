@@ -64,7 +64,7 @@ struct BlockStatusTests {
     }
 
     @Test(
-        "lengths up to the protocol's last are told without overflow",
+        "R41: lengths up to the protocol's last are told without overflow",
         arguments: [512, 1 << 31, 1 << 32 - 512, 1 << 32 - 1])
     func borders(length: Int) throws {
         for flags in [[.data, .allocated], [.zero]] as [BlockStatus.Flags] {

@@ -197,7 +197,7 @@ import Testing
         #expect(bench.image.commitUrgency == .soon)
     }
 
-    @Test("concurrent reads of one table load it once")
+    @Test("R70: concurrent reads of one table load it once")
     func loadOnce() throws {
         let bench = try Bench(Self.create())
         try bench.write([UInt8](repeating: 1, count: 1 << 20), at: 0)

@@ -22,7 +22,7 @@ import Testing
         }
     }
 
-    @Test("a program reads what it wrote, and leaves an image without errors or leaks", arguments: seeds)
+    @Test("R70: a program reads what it wrote, and leaves an image without errors or leaks", arguments: seeds)
     func program(seed: UInt64) throws {
         let program = Program(seed: seed, length: 80)
         let run = ModelRun(program)
