@@ -155,7 +155,7 @@ extension GraphValue {
             switch node.driver {
             case .file(let own), .hostDevice(let own): return own.filename
             case .nullCo, .nullAio: return nil
-            case .raw, .qcow2, .blkdebug: next = node.edges.first { $0.role != .backing }?.child
+            case .raw, .qcow2, .blkdebug: next = node.base
             }
         }
         return nil

@@ -17,6 +17,8 @@ extension Qcow2Check {
                 for start in tables.pageStarts {
                     for cluster in start..<start + CheckReferences.pageClusters where tables.count(cluster) > 0 {
                         let table = cluster << UInt64(geometry.clusterBits)
+                        // Clusters of a file for data alone have no refcounts.
+                        guard !header.hasDataFile else { continue }
                         try await checkCopied(inL2At: table, counts, fixes: fixes)
                     }
                 }

@@ -147,15 +147,17 @@ extension Qcow2Check {
                 corruption("ERROR found l2 entry with reserved bits set: \(hex(entry))", times: count.times)
             }
             let place = entry & Self.offsetMask
-            checkBitmap(whole, place, times: count.times)
-            guard place != 0 else { continue }
+            let isPlaced = place != 0 || header.hasDataFile && whole.isOwn
+            checkBitmap(whole, isPlaced ? place : nil, times: count.times)
+            guard isPlaced else { continue }
             let isZero =
                 geometry.hasExtendedL2 ? whole.allocated == 0 : header.version >= 3 && entry & L2Entry.zeroFlag != 0
             if place & geometry.clusterMask != 0, replacesUnaligned(place, isZero: isZero, times: count.times) {
                 count.unaligned.append(index)
                 continue
             }
-            reference(place, geometry.clusterSize, times: count.times)
+            // Clusters of a file for data alone have no refcounts.
+            if !header.hasDataFile { reference(place, geometry.clusterSize, times: count.times) }
             if count.isActive, isFirstWalk {
                 result.allocatedClusters += UInt64(count.times)
                 if count.next != 0, place != count.next { result.fragmentedClusters += UInt64(count.times) }
@@ -165,10 +167,12 @@ extension Qcow2Check {
     }
 
     /// Reports a bitmap of subclusters that contradicts itself or its descriptor.
-    private func checkBitmap(_ entry: L2Entry, _ place: UInt64, times: UInt32) {
-        if place == 0, entry.allocated != 0 {
-            corruption("ERROR: Unallocated cluster has non-zero subcluster allocation map", times: times)
-        } else if place != 0, entry.allocated & entry.zeros != 0 {
+    private func checkBitmap(_ entry: L2Entry, _ place: UInt64?, times: UInt32) {
+        guard let place else {
+            guard entry.allocated != 0 else { return }
+            return corruption("ERROR: Unallocated cluster has non-zero subcluster allocation map", times: times)
+        }
+        if entry.allocated & entry.zeros != 0 {
             corruption(
                 "ERROR offset=\(hex(place)): Allocated cluster has corrupted subcluster allocation bitmap", times: times
             )
@@ -199,6 +203,10 @@ extension Qcow2Check {
             corruption(
                 "ERROR: coffset=0x\(hex(place)): copied flag must never be set for compressed clusters",
                 times: count.times)
+        }
+        if header.hasDataFile {
+            return corruption(
+                "ERROR compressed cluster \(index) with data file, entry=0x\(hex(entry))", times: count.times)
         }
         if whole.bitmap != 0 {
             return corruption(

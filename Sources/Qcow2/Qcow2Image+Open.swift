@@ -2,12 +2,13 @@ public import Block
 import Bytes
 
 extension Qcow2Image {
-    /// Opens the image in `file`. Nothing is written where `options.isReadOnly`; a writable open repairs a dirty image and
+    /// Opens the image in `file`. Where its header says that guest data lies apart, `data` is asked for what holds it. Nothing is written where `options.isReadOnly`; a writable open repairs a dirty image and
     /// clears the autoclear features that this program does not keep up to date. A repair keeps to `pace`.
     public static func open(
-        file: any Storage, options: Options, observer: Observer = Observer(), pace: Pace = .none
+        file: any Storage, options: Options, observer: Observer = Observer(), pace: Pace = .none,
+        data: (Header) async throws(OpenError) -> (any Storage)? = { (_) async throws(OpenError) in nil }
     ) async throws(OpenError) -> Qcow2Image {
-        let image = try await load(file: file, options: options, observer: observer)
+        let image = try await load(file: file, options: options, observer: observer, data)
         guard !options.isReadOnly else { return image }
         if image.header.incompatible.contains(.corrupt) {
             throw OpenError("qcow2: Image is corrupt; cannot be opened read/write")
@@ -18,7 +19,9 @@ extension Qcow2Image {
         }
         // Repairing changes tables anywhere: what was read before is read again.
         try await repairDirtyImage(file: file, header: image.header, pace: pace)
-        let repaired = try await load(file: file, options: options, observer: observer)
+        let repaired = try await load(file: file, options: options, observer: observer) {
+            (_) async throws(OpenError) in image.data
+        }
         guard !repaired.header.incompatible.contains(.dirty) else {
             throw OpenError("Could not repair dirty image")
         }
@@ -27,11 +30,14 @@ extension Qcow2Image {
     }
 
     /// Reads what every open needs; the image that it answers is read-only.
-    private static func load(file: any Storage, options: Options, observer: Observer) async throws(OpenError)
-        -> Qcow2Image
-    {
+    private static func load(
+        file: any Storage, options: Options, observer: Observer,
+        _ data: (Header) async throws(OpenError) -> (any Storage)?
+    ) async throws(OpenError) -> Qcow2Image {
         let (header, sector) = try await readHeader(file)
         if let refusal = header.unsupported { throw refusal }
+        let data = header.hasDataFile ? try await data(header) : nil
+        if header.hasDataFile, data == nil { throw OpenError("'data-file' is required for this image") }
         _ = try options.cacheSizes(size: header.size, geometry: header.geometry)
         var l1 = try await readTable(
             "L1 table", file, at: header.l1TableOffset, count: Int(header.l1Size))
@@ -40,7 +46,7 @@ extension Qcow2Image {
         var reader = SnapshotTableReader(file: file, header: header)
         let snapshots = try await reader.read()
         return try Qcow2Image(
-            header: header, headerSector: sector, file: file, options: options, observer: observer, l1: l1,
+            header: header, headerSector: sector, file: file, data: data, options: options, observer: observer, l1: l1,
             snapshots: (snapshots.snapshots, snapshots.bytes))
     }
 
@@ -100,14 +106,15 @@ extension Qcow2Image {
         try noteMetadata()
         let end = file.length.addingReportingOverflow(geometry.clusterMask)
         highWater = max(highWater, end.overflow ? .max : end.partialValue & ~geometry.clusterMask)
-        if !header.autoclear.isEmpty {
+        let kept = header.autoclear.intersection(header.hasDataFile ? .rawExternalData : [])
+        if header.autoclear != kept {
             // Bitmaps are not kept yet, so they are stale from the first write on: the bit must go before it.
             do throws(BlockError) {
-                try await writeHeaderFields { $0.autoclear = [] }
+                try await writeHeaderFields { $0.autoclear = kept }
             } catch {
                 throw OpenError("Could not update qcow2 header", cause: error)
             }
-            header.autoclear = []
+            header.autoclear = kept
         }
         isReadOnly = false
     }
