@@ -75,13 +75,14 @@ extension BlockIO {
         case .asData(let count):
             if target != .discard { try await zeroAsData(rest.prefix(count), of: format, flags: flags, &walk) }
             return count
-        case .passDown(let offset, let count):
-            guard let file else { throw .noMedium }
+        case .passDown(let offset, let count, let target):
+            guard let data else { throw .noMedium }
             let below = ByteRange(at: offset, count: min(count, rest.count))
-            if target == .discard {
-                try await file.discard(below)
-            } else {
-                try await file.zero(below, flags: flags.subtracting(.fua))
+            if target != .discard {
+                try await data.zero(below, flags: flags.subtracting(.fua))
+            } else if options.punchesFreed {
+                // The format has said already that nothing is there.
+                try await data.discard(below)
             }
             return count
         }

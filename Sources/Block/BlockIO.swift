@@ -20,7 +20,8 @@ public final class BlockIO: Storage {
         public var detectZeroes: DetectZeroes
         /// Whether discards are honoured (`discard=unmap`); `ignore` succeeds without doing anything.
         public var honoursDiscard: Bool
-        /// Whether places that a format freed are punched in its `file` child (`pass-discard-*`).
+        /// Whether places that a format freed are punched in its `file` child, and what it discards in a child for data
+        /// alone is discarded there (`pass-discard-*`).
         public var punchesFreed: Bool
         public var isReadOnly: Bool
 
@@ -37,8 +38,10 @@ public final class BlockIO: Storage {
 
     let context: any IOContext
     let driver: Driver
-    /// The child that holds a format's bytes.
+    /// The child that holds a format's tables, and its data too where that does not lie apart.
     let file: (any Storage)?
+    /// The child that holds the guest's data.
+    let data: (any Storage)?
     /// The child that decides what a format does not.
     let backing: (any Storage)?
     public let options: Options
@@ -67,12 +70,13 @@ public final class BlockIO: Storage {
     static let epochMs: UInt64 = 1000
 
     public init(
-        context: any IOContext, driver: Driver, file: (any Storage)? = nil, backing: (any Storage)? = nil,
-        options: Options = Options(), tracker: (any ChangeTracker)? = nil
+        context: any IOContext, driver: Driver, file: (any Storage)? = nil, data: (any Storage)? = nil,
+        backing: (any Storage)? = nil, options: Options = Options(), tracker: (any ChangeTracker)? = nil
     ) {
         self.context = context
         self.driver = driver
         self.file = file
+        self.data = data ?? file
         self.backing = backing
         self.options = options
         self.tracker = tracker

@@ -5,6 +5,8 @@ import Bytes
 /// issued: what must be durable before it is looked for among what is. So a broken rule is seen without the crash that it
 /// would take to suffer from it.
 ///
+/// Of an image whose guest data lies on a disk of its own that one is watched too.
+///
 /// It reads the disk with `MiniCheck`, in two states: what is durable, and what the program believes there is (all that
 /// was issued). What the format does in memory it does not know.
 public final class OrderAudit {
@@ -15,6 +17,9 @@ public final class OrderAudit {
     public private(set) var metadataChanges = 0
 
     private unowned let disk: SimDisk
+    /// The disk for data, and its sectors that were ever durably written.
+    private weak var data: SimDisk?
+    private var filledData: Set<UInt64> = []
     private var durable: MiniCheck
     /// What the program believes; nil where it must be read again.
     private var latest: MiniCheck?
@@ -27,9 +32,14 @@ public final class OrderAudit {
     private var isInDoubt = false
     private var metadataWrites: Set<UInt64> = []
 
-    public init(_ disk: SimDisk) {
+    public init(_ disk: SimDisk, data: SimDisk? = nil) {
         self.disk = disk
+        self.data = data
         durable = MiniCheck(disk.durable)
+        data?.onEvent = { [weak self] event in
+            guard let self, case .hardened(let operations) = event else { return }
+            for operation in operations { self.filledData.formUnion(Self.sectors(of: operation.range)) }
+        }
     }
 
     /// Told of each event of the disk as it happens.
@@ -122,7 +132,12 @@ public final class OrderAudit {
         for place in after.mapped.values where !known.contains(place) {
             // What a snapshot keeps was filled when it was first named; the disk names it again when that is applied.
             if isSwitch, before.references[place / after.clusterSize] ?? 0 > 0 { continue }
-            checkFilled(ByteRange(at: place, count: after.subclusterSize), "O2, O3", operation)
+            let range = ByteRange(at: place, count: after.subclusterSize)
+            if !after.hasDataFile {
+                checkFilled(range, "O2, O3", operation)
+            } else if let data {
+                checkFilled(range, of: data, where: filledData, "O2, O3", operation)
+            }
         }
         for (cluster, use) in after.owners where before.owners[cluster] == nil {
             let rule =
@@ -146,7 +161,15 @@ public final class OrderAudit {
 
     /// What will be read there was written since its cluster was free, or reads as zeros.
     private func checkFilled(_ place: ByteRange, _ rule: String, _ operation: SimDisk.Operation) {
-        for sector in place.start / 512..<place.end / 512 where !filled.contains(sector) {
+        checkFilled(place, of: disk, where: filled, rule, operation)
+    }
+
+    private func checkFilled(
+        _ place: ByteRange, of disk: SimDisk, where filled: Set<UInt64>, _ rule: String, _ operation: SimDisk.Operation
+    ) {
+        // A guest's last cluster may end past the end of a disk for data.
+        let end = min(place.end, disk.contents.length)
+        for sector in Self.sectors(of: ByteRange(from: min(place.start, end), to: end)) where !filled.contains(sector) {
             let bytes = disk.durable.bytes(ByteRange(at: sector * 512, count: 512))
             guard !bytes.allSatisfy({ $0 == 0 }) else { continue }
             return broken(rule, "\(place) is named while its sector \(sector) holds what was there before", operation)
@@ -199,9 +222,7 @@ public final class OrderAudit {
     private func hardened(_ operations: [SimDisk.Operation]) {
         let old = durable
         let new = MiniCheck(disk.durable)
-        for operation in operations where !operation.range.isEmpty {
-            filled.formUnion(operation.range.start / 512...(operation.range.end - 1) / 512)
-        }
+        for operation in operations { filled.formUnion(Self.sectors(of: operation.range)) }
         for cluster in Set(old.references.keys).union(old.refcounts.keys) {
             let (references, count) = (new.references[cluster] ?? 0, new.refcounts[cluster] ?? 0)
             if references == 0, count > 0, (old.references[cluster] ?? 0) > 0 { released.insert(cluster) }
@@ -211,6 +232,10 @@ public final class OrderAudit {
             filled.subtract(sectors)
         }
         durable = new
+    }
+
+    private static func sectors(of range: ByteRange) -> Range<UInt64> {
+        range.isEmpty ? 0..<0 : range.start / 512..<(range.end - 1) / 512 + 1
     }
 
     private static func clusters(of range: ByteRange, _ size: UInt64) -> Set<UInt64> {

@@ -111,7 +111,8 @@ extension ImageInfoSpecificQCow2 {
     init(_ info: Qcow2.ImageInfo) {
         let isV3 = info.compat != "0.10"
         self.init(
-            compat: info.compat, extendedL2: isV3 ? info.hasExtendedL2 : nil,
+            compat: info.compat, dataFile: info.dataFile, dataFileRaw: info.dataFileIsRaw,
+            extendedL2: isV3 ? info.hasExtendedL2 : nil,
             lazyRefcounts: isV3 ? info.lazyRefcounts : nil, corrupt: isV3 ? info.isCorrupt : nil,
             refcountBits: Int64(info.refcountBits),
             bitmaps: info.bitmaps.isEmpty

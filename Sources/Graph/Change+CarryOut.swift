@@ -151,7 +151,7 @@ extension Graph {
     /// Whether a changed image is opened anew: to be written, with other options, or on another file.
     private func needsNewImage(_ id: NodeID, _ change: Change) -> Bool {
         guard let old = value.nodes[id], let new = change.value.nodes[id] else { return false }
-        if old.edge("file") != new.edge("file") { return true }
+        if old.edge("file") != new.edge("file") || old.edge("data-file") != new.edge("data-file") { return true }
         if case .qcow2(let before) = old.driver, case .qcow2(let after) = new.driver {
             let readOnly = change.value.flags(of: id).isReadOnly
             if !before.hasSameImageOptions(as: after) { return true }
@@ -173,7 +173,10 @@ extension Graph {
             case .qcow2(let options):
                 let image = try await Qcow2Image.open(
                     file: file, options: options.imageOptions(isReadOnly: flags.isReadOnly),
-                    observer: imageObserver(for: node.name), pace: pace, memory: bitmapMemory)
+                    observer: imageObserver(for: node.name), pace: pace, memory: bitmapMemory
+                ) { (_) async throws(OpenError) in
+                    node.edge("data-file").flatMap { swap.walkers[$0.child] ?? change.live($0.child)?.walker }
+                }
                 swap.undo.append { try? await image.close() }
                 driver = .qcow2(image)
             case .throttle(let options): driver = .throttle(ThrottleMember(of: try throttleGroup(options.group)))

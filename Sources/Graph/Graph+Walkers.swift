@@ -13,7 +13,7 @@ extension Graph {
         var options = BlockIO.Options(
             detectZeroes: flags.detectZeroes.walkerValue, honoursDiscard: flags.discard == .unmap,
             isReadOnly: flags.isReadOnly)
-        let fileNode = (node.edge("file") ?? node.edge("image"))?.child
+        let fileNode = node.base
         let file = fileNode.flatMap(child)
         switch driver {
         case .file(let file):
@@ -46,7 +46,7 @@ extension Graph {
             }
             return BlockIO(
                 context: context, driver: .format(image), file: straight(file, fileNode.flatMap(host)),
-                backing: node.backing.flatMap(child),
+                data: node.edge("data-file").flatMap { child($0.child) }, backing: node.backing.flatMap(child),
                 options: options, tracker: tracker)
         }
     }
@@ -78,7 +78,9 @@ extension Graph {
         switch driver {
         case .raw(let format): format.rebind(file: file)
         case .qcow2(let image):
-            image.rebind(file: straight(file, node.edge("file").flatMap { host($0.child) }))
+            image.rebind(
+                file: straight(file, node.edge("file").flatMap { host($0.child) }),
+                data: node.edge("data-file").flatMap { child($0.child) })
             image.hasBacking = node.backing != nil || image.header.backingFileName != nil
         case .file, .null, .faults, .throttle, .copyOnRead, .compress: break
         }

@@ -68,7 +68,7 @@ extension AmendOptions {
         if let dataFile, !dataFile.isEmpty, !hasDataFile {
             throw invalid("data-file can only be set for images that use an external data file")
         }
-        if dataFileIsRaw == true, !header.autoclear.contains(.rawDataFile) {
+        if dataFileIsRaw == true, !header.autoclear.contains(.rawExternalData) {
             throw invalid("data-file-raw cannot be set on existing images")
         }
     }

@@ -11,6 +11,8 @@ extension Qcow2Check {
         let reader = RefcountReader(self)
         do throws(BlockError) {
             try await checkCopiedL1(reader, fixes: fixes)
+            // Clusters of a file for data alone have no refcounts.
+            if hasDataFile { return }
             try await forEachTable { (tables) async throws(BlockError) in
                 for table in tables where table.isActive {
                     let offset = table.cluster << UInt64(self.geometry.clusterBits)

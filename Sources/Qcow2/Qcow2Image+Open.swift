@@ -3,14 +3,16 @@ import Bytes
 public import DirtyMap
 
 extension Qcow2Image {
-    /// Opens the image in `file`. Nothing is written where `options.isReadOnly`; a writable open repairs a dirty image and
-    /// clears the autoclear features that this program does not keep up to date, and marks the image's bitmaps as in use. A
-    /// repair keeps to `pace`; the bits of bitmaps are charged to `memory`.
+    /// Opens the image in `file`. Where its header says that guest data lies apart, `data` is asked for what holds it.
+    /// Nothing is written where `options.isReadOnly`; a writable open repairs a dirty image and clears the autoclear features
+    /// that this program does not keep up to date, and marks the image's bitmaps as in use. A repair keeps to `pace`; the
+    /// bits of bitmaps are charged to `memory`.
     public static func open(
         file: any Storage, options: Options, observer: Observer = Observer(), pace: Pace = .none,
-        memory: BitmapMemory = BitmapMemory()
+        memory: BitmapMemory = BitmapMemory(),
+        data: (Header) async throws(OpenError) -> (any Storage)? = { (_) async throws(OpenError) in nil }
     ) async throws(OpenError) -> Qcow2Image {
-        let image = try await load(file: file, options: options, observer: observer, memory)
+        let image = try await load(file: file, options: options, observer: observer, memory, data)
         guard !options.isReadOnly else { return image }
         if image.header.incompatible.contains(.corrupt) {
             throw OpenError("qcow2: Image is corrupt; cannot be opened read/write")
@@ -21,7 +23,9 @@ extension Qcow2Image {
         }
         // Repairing changes tables anywhere: what was read before is read again.
         try await repairDirtyImage(file: file, header: image.header, pace: pace)
-        let repaired = try await load(file: file, options: options, observer: observer, memory)
+        let repaired = try await load(file: file, options: options, observer: observer, memory) {
+            (_) async throws(OpenError) in image.data
+        }
         guard !repaired.header.incompatible.contains(.dirty) else {
             throw OpenError("Could not repair dirty image")
         }
@@ -31,10 +35,13 @@ extension Qcow2Image {
 
     /// Reads what every open needs; the image that it answers is read-only.
     private static func load(
-        file: any Storage, options: Options, observer: Observer, _ memory: BitmapMemory
+        file: any Storage, options: Options, observer: Observer, _ memory: BitmapMemory,
+        _ data: (Header) async throws(OpenError) -> (any Storage)?
     ) async throws(OpenError) -> Qcow2Image {
         let (header, sector) = try await readHeader(file)
         if let refusal = header.unsupported { throw refusal }
+        let data = header.hasDataFile ? try await data(header) : nil
+        if header.hasDataFile, data == nil { throw OpenError("'data-file' is required for this image") }
         _ = try options.cacheSizes(size: header.size, geometry: header.geometry)
         var l1 = try await readTable(
             "L1 table", file, at: header.l1TableOffset, count: Int(header.l1Size))
@@ -44,7 +51,7 @@ extension Qcow2Image {
         let snapshots = try await reader.read()
         let bitmaps = try await readBitmaps(file, header, memory, withData: options.loadsBitmaps)
         return try Qcow2Image(
-            header: header, headerSector: sector, file: file, options: options, observer: observer, l1: l1,
+            header: header, headerSector: sector, file: file, data: data, options: options, observer: observer, l1: l1,
             snapshots: (snapshots.snapshots, snapshots.bytes), bitmaps: bitmaps)
     }
 
@@ -104,7 +111,8 @@ extension Qcow2Image {
         try noteMetadata()
         let end = file.length.addingReportingOverflow(geometry.clusterMask)
         highWater = max(highWater, end.overflow ? .max : end.partialValue & ~geometry.clusterMask)
-        let kept: AutoclearFeatures = storedExtension == nil ? [] : .bitmaps
+        var kept: AutoclearFeatures = storedExtension == nil ? [] : .bitmaps
+        if header.hasDataFile { kept.insert(.rawExternalData) }
         if !header.autoclear.isSubset(of: kept) {
             // What is not kept is stale from the first write on: the bit must go before it.
             do throws(BlockError) {

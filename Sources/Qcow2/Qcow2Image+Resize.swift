@@ -39,6 +39,8 @@ extension Qcow2Image {
             try await shrink(to: newLength)
         } else {
             try await unmapPast(length)
+            // The file for data is the disk's length, so that it can be read by itself.
+            if let data, data.limits.growable, data.length < newLength { try await data.resize(to: newLength) }
             let entries = geometry.l1Entries(for: newLength)
             if entries > UInt64(l1.count) { try await growL1(to: entries) }
             length = newLength
@@ -70,6 +72,8 @@ extension Qcow2Image {
         header.size = newLength
         isSizeDirty = !isStored && diskHeader.size != newLength
         try await unmapPast(newLength)
+        // What is cut off is not needed any more: the file's tables say so durably, or the disk's size does.
+        if let data, data.limits.growable, data.length > newLength, isStored { try? await data.resize(to: newLength) }
     }
 
     /// Unmaps all subclusters that lie wholly past an end.

@@ -16,6 +16,11 @@ public final class Qcow2Image: ImageFormat {
     let geometry: Geometry
     let rules: EntryRules
     var file: any Storage
+    /// Where guest data lies, if not in `file`: each cluster at its guest offset.
+    var data: (any Storage)?
+    /// Whether that can be read as the disk without the tables (autoclear bit 1): what becomes zeros there becomes zeros in
+    /// it too.
+    var isDataRaw: Bool { data != nil && header.autoclear.contains(.rawExternalData) }
     let observer: Observer
     let cacheSizes: (l2: UInt64, refcount: UInt64)
     /// Whether a backing child decides what this image does not: then nothing may become unallocated by a discard.
@@ -84,15 +89,17 @@ public final class Qcow2Image: ImageFormat {
     let decoder = ClusterDecoderCache()
 
     init(
-        header: Header, headerSector: [UInt8], file: any Storage, options: Options, observer: Observer, l1: [UInt64],
+        header: Header, headerSector: [UInt8], file: any Storage, data: (any Storage)?, options: Options,
+        observer: Observer, l1: [UInt64],
         snapshots: (list: [Snapshot], bytes: UInt64), bitmaps: (stored: [StoredBitmap], bitmaps: NodeBitmaps)
     ) throws(OpenError) {
         self.header = header
         diskHeader = header
         self.headerSector = headerSector
         geometry = header.geometry
-        rules = EntryRules(version: header.version, geometry: header.geometry)
+        rules = EntryRules(version: header.version, geometry: header.geometry, hasDataFile: data != nil)
         self.file = file
+        self.data = data
         self.observer = observer
         cacheSizes = try options.cacheSizes(size: header.size, geometry: header.geometry)
         hasBacking = header.backingFileName != nil
@@ -128,12 +135,19 @@ public final class Qcow2Image: ImageFormat {
     public func endRequest(_ token: RequestToken) { generations.end(token.generation) }
 
     /// Lets the image work on another storage with the same bytes: after a change of the graph below it.
-    public func rebind(file: any Storage) { self.file = file }
+    public func rebind(file: any Storage, data: (any Storage)? = nil) {
+        precondition((data == nil) == (self.data == nil), "an image's data stays apart from its tables, or with them")
+        self.file = file
+        self.data = data
+    }
 
-    /// Makes durable what was written to the file. After a flush that failed, whatever its error, the file may have lost any
+    /// Makes durable what was written to the file, and guest data in a file of its own before that. After a flush that failed, whatever its error, the file may have lost any
     /// of it and may say that the next flush succeeds: the image is fenced (D7).
     func flushFile() async throws(BlockError) {
-        do { try await file.flush() } catch {
+        do {
+            try await data?.flush()
+            try await file.flush()
+        } catch {
             fence(error)
             throw error
         }
