@@ -68,7 +68,7 @@ extension AmendOptions {
         if let dataFile, !dataFile.isEmpty, !hasDataFile {
             throw invalid("data-file can only be set for images that use an external data file")
         }
-        if dataFileIsRaw == true, !header.autoclear.contains(.rawDataFile) {
+        if dataFileIsRaw == true, !header.autoclear.contains(.rawExternalData) {
             throw invalid("data-file-raw cannot be set on existing images")
         }
     }
@@ -104,16 +104,16 @@ extension Qcow2Image {
     public func amend(_ step: AmendStep, pace: Pace = .none, progress: (Double) -> Void = { _ in })
         async throws(OpenError)
     {
+        if case .refcountBits(let bits) = step { return try await changeRefcountBits(bits, pace, progress) }
         do throws(BlockError) {
             switch step {
             case .upgrade: try await upgrade(pace)
-            case .refcountBits(let bits): return try await changeRefcountBits(bits, pace, progress)
             case .lazyRefcounts(let lazy):
                 try await writeHeaderFields {
                     if lazy { $0.compatible.insert(.lazyRefcounts) } else { $0.compatible.remove(.lazyRefcounts) }
                 }
             case .downgrade: try await downgrade(pace)
-            case .resize: throw .invalid
+            case .resize, .refcountBits: throw .invalid
             }
         } catch { throw OpenError("Could not amend the image: \(error.sentence)", cause: error) }
     }
