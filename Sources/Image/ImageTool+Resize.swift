@@ -62,7 +62,7 @@ extension ImageTool {
         if let failure { throw failure }
     }
 
-    private func resize(_ image: Qcow2Image, on file: any Storage, _ request: ResizeRequest) async throws(ImageError) {
+    func resize(_ image: Qcow2Image, on file: any Storage, _ request: ResizeRequest) async throws(ImageError) {
         let size = try request.size(from: image.length)
         if let refusal = image.resizeRefusal(size) { throw ImageError(refusal.message) }
         // What a disk gains must not show what a longer backing file holds there.

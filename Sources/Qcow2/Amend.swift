@@ -104,16 +104,16 @@ extension Qcow2Image {
     public func amend(_ step: AmendStep, pace: Pace = .none, progress: (Double) -> Void = { _ in })
         async throws(OpenError)
     {
+        if case .refcountBits(let bits) = step { return try await changeRefcountBits(bits, pace, progress) }
         do throws(BlockError) {
             switch step {
             case .upgrade: try await upgrade(pace)
-            case .refcountBits(let bits): return try await changeRefcountBits(bits, pace, progress)
             case .lazyRefcounts(let lazy):
                 try await writeHeaderFields {
                     if lazy { $0.compatible.insert(.lazyRefcounts) } else { $0.compatible.remove(.lazyRefcounts) }
                 }
             case .downgrade: try await downgrade(pace)
-            case .resize: throw .invalid
+            case .resize, .refcountBits: throw .invalid
             }
         } catch { throw OpenError("Could not amend the image: \(error.sentence)", cause: error) }
     }

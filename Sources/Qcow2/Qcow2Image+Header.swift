@@ -7,7 +7,8 @@ extension Qcow2Image {
     /// The feature names are left out where they are too long. Only where extensions that nobody here knows fill more than a
     /// sector, their rest is written over, first.
     func replaceHeader(with new: Header) async throws(BlockError) {
-        let old = try await readCluster(at: 0).bytes.array
+        let cluster = try await readCluster(at: 0)
+        let old = cluster.bytes.array
         let bytes: [UInt8]
         do throws(OpenError) { bytes = try new.encode(besides: old, diskHeader) } catch {
             throw error.cause ?? .noSpace
@@ -36,17 +37,17 @@ extension Header {
         var header = self
         for _ in 0..<2 {
             let bytes = try header.encode()
-            if header.usedBytes(bytes) <= 512 { return bytes.prefix(512) + old.dropFirst(512) }
+            if header.usedBytes(bytes) <= 512 { return Array(bytes.prefix(512)) + old.dropFirst(512) }
             // The name further back: behind all that the old header has there.
             let end = max(512, oldHeader.usedBytes(old))
             if let name = header.backingFileName, header.usedBytes(bytes) - name.count <= 512,
                 end + name.count <= bytes.count
             {
-                var moved = bytes.prefix(header.usedBytes(bytes) - name.count) + []
+                var moved = Array(bytes.prefix(header.usedBytes(bytes) - name.count))
                 moved += repeatElement(0, count: 512 - moved.count) + old.dropFirst(512)
                 moved.replaceSubrange(end..<end + name.count, with: name)
                 for byte in 0..<8 { moved[8 + byte] = UInt8(truncatingIfNeeded: end >> (8 * (7 - byte))) }
-                return Array(moved)
+                return moved
             }
             header.extensions.removeAll { $0.type == HeaderExtension.featureNamesType }
         }

@@ -3,7 +3,7 @@ import Image
 
 /// The command line of `nacre img` and of `qemu-img`, read.
 struct ImgArguments {
-    enum Command: String, CaseIterable { case create, info, check, map, resize, snapshot }
+    enum Command: String, CaseIterable { case amend, create, info, check, map, resize, snapshot }
 
     /// A command line that cannot be carried out; the text stands behind `qemu-img: `.
     struct Mistake: Error, Equatable {
@@ -27,6 +27,7 @@ struct ImgArguments {
     private(set) var format: String?
     private(set) var form = ImageTool.Form.human
     private(set) var isQuiet = false
+    private(set) var showsProgress = false
     private(set) var forceShare = false
     private(set) var asksForHelp = false
     private(set) var chain = false
@@ -73,6 +74,9 @@ struct ImgArguments {
         switch name {
         case "help": asksForHelp = true
         case "quiet": isQuiet = true
+        case "progress": showsProgress = true
+        // It is for encryption, which is not there.
+        case "force": break
         case "l": try choose(.list)
         case "c": try choose(.create(value))
         case "a": try choose(.apply(value))
@@ -137,6 +141,11 @@ struct ImgArguments {
 
     private func checkOperands() throws(Mistake) {
         switch command {
+        case .amend:
+            guard !options.pairs.isEmpty else { throw Mistake(message: "Must specify options (-o)") }
+            guard operands.count == 1 else {
+                throw Mistake(message: "Expecting one image file name", sendsToHelp: false)
+            }
         case .create:
             guard !operands.isEmpty else { throw Mistake(message: "Expecting image file name") }
             guard operands.count <= 2 else { throw Mistake(message: "Unexpected argument: \(operands[2])") }
@@ -152,6 +161,12 @@ struct ImgArguments {
             .init("help", short: "h"), .init("object", takesValue: true), .init("format", short: "f", takesValue: true),
         ]
         switch command {
+        case .amend:
+            options += [
+                .init("quiet", short: "q"), .init("progress", short: "p"),
+                .init("options", short: "o", takesValue: true),
+                .init("cache", short: "t", takesValue: true), .init("force"), .init("image-opts"),
+            ]
         case .create:
             options += [
                 .init("quiet", short: "q"), .init("unsafe", short: "u"),

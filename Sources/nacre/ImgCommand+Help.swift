@@ -6,6 +6,7 @@ extension ImgCommand {
         usage: \(program) [-h | --help] [-V | --version] COMMAND [OPTIONS]
         Creates, inspects, checks, maps and resizes disk images.
 
+          amend [-q] [-p] [-f FORMAT] -o OPTIONS FILE
           create [-q] [-f FORMAT] [-b BACKING_FILE -F BACKING_FORMAT] [-u] [-o OPTIONS] FILE [SIZE]
           info [-f FORMAT] [--output=human|json] [--backing-chain] [-U] FILE
           check [-q] [-f FORMAT] [--output=human|json] [-r leaks|all] [--doctor] [-U] FILE
@@ -17,6 +18,7 @@ extension ImgCommand {
           -b, -F   the file that the new image stands on, and its format
           -u       do not look at the backing file
           -o       options of the format, key=value,…; -o help lists them
+          -p       show how far it is
           -q       say nothing but errors
           -r       repair leaked clusters, or all that can be repaired\(program == "qemu-img" ? "" : "; the format must be stated")
           -l, -c, -a, -d   list internal snapshots, create one, make the disk what it was at one, delete one
@@ -33,6 +35,22 @@ extension ImgCommand {
     }
 
     /// The options of a format. `isNamed`: a file is named, so that what its file system may be told is listed too.
+    static func amendHelp(_ format: String) -> String {
+        guard format == "qcow2" else { return "Format driver '\(format)' does not support option amendment\n" }
+        return """
+            Amend options for 'qcow2':
+              backing_file=<str>     - File name of a base image
+              backing_fmt=<str>      - Image format of the base image
+              compat=<str>           - Compatibility level (v2 [0.10] or v3 [1.1])
+              data_file=<str>        - File name of an external data file
+              data_file_raw=<bool (on/off)> - The external data file must stay valid as a raw image
+              lazy_refcounts=<bool (on/off)> - Postpone refcount updates
+              refcount_bits=<num>    - Width of a reference count entry in bits
+              size=<size>            - Virtual disk size
+
+            """
+    }
+
     static func optionHelp(_ format: String, isNamed: Bool) -> String {
         var lines = format == "qcow2" ? qcow2Options : ["size=<size>            - Virtual disk size"]
         if isNamed { lines += fileOptions }

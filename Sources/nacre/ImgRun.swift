@@ -21,6 +21,9 @@ struct ImgRun: Sendable {
             output: { Program.say($0) }, report: { Program.complain($0 + "\n") }, localTime: Self.localTime)
         let path = arguments.operands[0]
         switch arguments.command {
+        case .amend:
+            try await amend(tool, path)
+            return 0
         case .create:
             let request = try CreateRequest(
                 path: path, format: arguments.format, options: arguments.options,
@@ -54,6 +57,14 @@ struct ImgRun: Sendable {
                 path, format: arguments.format, snapshotAction, forceShare: arguments.forceShare)
             return 0
         }
+    }
+
+    private func amend(_ tool: ImageTool, _ path: String) async throws(ImageError) {
+        let request = AmendRequest(path: path, format: arguments.format, options: arguments.options)
+        guard arguments.showsProgress, !arguments.isQuiet else { return try await tool.amend(request) }
+        var line = ProgressText()
+        defer { Program.say(ProgressText.end) }
+        try await tool.amend(request) { share in if let text = line.text(share) { Program.say(text) } }
     }
 
     /// The instruction count is 0, as qemu-img has it.
