@@ -14,6 +14,9 @@ extension Diagnosis {
         for snapshot in removedSnapshots {
             lines.append("\(snapshot.text): nothing tells where its tables are. A full repair removes it.")
         }
+        if missingSnapshots > 0 {
+            lines.append("The snapshot table is cut short: \(missingSnapshots) of its entries are lost.")
+        }
         if losesBitmaps { lines.append("The dirty bitmaps are damaged. A full repair gives them up.") }
         switch refcounts {
         case .sound: break
@@ -53,6 +56,7 @@ extension Diagnosis {
         object["findings"] = .array(findings.map(json))
         object["omitted"] = JSONValue(UInt64(omitted))
         object["removed-snapshots"] = .array(removedSnapshots.map(\.json))
+        object["missing-snapshots"] = JSONValue(UInt64(missingSnapshots))
         object["loses-bitmaps"] = .bool(losesBitmaps)
         switch refcounts {
         case .sound: object["refcounts"] = .string("sound")

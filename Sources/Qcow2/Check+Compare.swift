@@ -5,21 +5,25 @@ extension Qcow2Check {
     /// So many clusters are compared or counted between two looks at the pace.
     static var clustersPerStep: UInt64 { 4096 }
 
-    /// Compares refcounts and references in the window just walked, or repairs refcounts in place.
+    /// Compares refcounts and references in the window just walked, or repairs refcounts in place. With the last window come
+    /// the refcounts of clusters behind the file's end, which nothing uses.
     func compare(fixes: Bool) async throws(BlockError) {
         let entries = geometry.refcountBlockEntries
         let window = counts.window
-        guard !window.isEmpty else { return }
-        let range = window.lowerBound / entries...(window.upperBound - 1) / entries
-        let blocks = counts.blocks(of: entries).union(blockOffsets.keys).filter { range.contains($0) }.sorted()
-        for block in blocks { try await compareBlock(block, fixes: fixes) }
+        let isLast = window.upperBound >= clusters
+        guard !window.isEmpty || isLast else { return }
+        let first = window.lowerBound / entries
+        let last = isLast ? .max : (window.upperBound - 1) / entries
+        let blocks = counts.blocks(of: entries).union(blockOffsets.keys).filter { first <= $0 && $0 <= last }.sorted()
+        for block in blocks {
+            let start = block * entries
+            let end = isLast ? start + entries : min(start + entries, window.upperBound)
+            try await compareBlock(block, start..<end, fixes: fixes)
+        }
     }
 
-    private func compareBlock(_ block: UInt64, fixes: Bool) async throws(BlockError) {
-        let entries = geometry.refcountBlockEntries
-        let first = block * entries
-        let end = min(first + entries, counts.window.upperBound, clusters)
-        guard first < end else { return }
+    private func compareBlock(_ block: UInt64, _ range: Range<UInt64>, fixes: Bool) async throws(BlockError) {
+        let (first, end) = (range.lowerBound, range.upperBound)
         let offset = blockOffsets[block]
         var buffer: AlignedBuffer?
         if let offset {
@@ -78,7 +82,7 @@ extension Qcow2Check {
                 let word = page.map { counts.word(inPage: $0, of: cluster) } ?? 0
                 let first = Int(cluster - part.first)
                 if word == ReferenceCounts.onesCopied, packing.areOnes(block.bytes, at: first) {
-                    highestCluster = max(highestCluster, cluster + 15)
+                    use(upTo: cluster + 15)
                     cluster += ReferenceCounts.wordClusters
                     continue
                 }
@@ -96,7 +100,7 @@ extension Qcow2Check {
     private func compareOne(_ block: inout MutableRawSpan, _ cluster: UInt64, _ part: inout BlockPart) {
         let refcount = packing.value(block.bytes, at: Int(cluster - part.first))
         let count = counts.count(cluster)
-        if refcount != 0 || count != 0 { highestCluster = max(highestCluster, cluster) }
+        if refcount != 0 || count != 0 { use(upTo: cluster) }
         if counts.isMarked(cluster, refcount == 1 ? .plain : .copied) { damage.flags = true }
         guard refcount != count else { return }
         if !part.fixes {
@@ -107,6 +111,9 @@ extension Qcow2Check {
             damage.flags = true
         }
     }
+
+    /// The image ends behind this cluster, or later; what is behind the file's end is none of it.
+    private func use(upTo cluster: UInt64) { if cluster < clusters { highestCluster = max(highestCluster, cluster) } }
 
     private func found(_ cluster: UInt64, _ refcount: UInt64, _ count: UInt64, exists: Bool) {
         if refcount < count {

@@ -15,6 +15,7 @@ extension Qcow2Check {
         guard !diagnosis.isHopeless else { return diagnosis }
         diagnosis.losesBitmaps = damage.bitmaps && header.autoclear.contains(.bitmaps)
         for snapshot in snapshots where snapshot.fault != nil { diagnosis.removedSnapshots.append(disk(of: snapshot)) }
+        diagnosis.missingSnapshots = header.snapshotCount - UInt32(clamping: snapshots.count)
         var patient = Patient(
             mender: mender(closedToData: damage.contested.union(damage.contestedTables)),
             rules: entryRules)

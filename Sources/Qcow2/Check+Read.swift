@@ -81,7 +81,11 @@ extension Qcow2Check {
     /// unknown. Throws where the check is to end: that was no failure of the part.
     func unreadable(_ what: String) throws(BlockError) {
         if let ending { throw ending }
-        guard isFirstWindow else { return }
+        guard isFirstWindow else {
+            // What the first window had no trouble with has to be counted now as well.
+            if result.checkErrors == 0 { throw .io }
+            return
+        }
         result.checkErrors += 1
         report(what)
     }

@@ -48,6 +48,8 @@ public struct Diagnosis: Equatable, Sendable {
     public internal(set) var omitted = 0
     /// Snapshots whose entry tells of no L1 table: they will be removed.
     public internal(set) var removedSnapshots: [Disk] = []
+    /// So many snapshots more should be in a table that is cut short: nothing is known of them.
+    public internal(set) var missingSnapshots: UInt32 = 0
     /// Persistent bitmaps will be given up.
     public internal(set) var losesBitmaps = false
     public internal(set) var refcounts = Refcounts.sound
@@ -63,7 +65,7 @@ public struct Diagnosis: Equatable, Sendable {
 
     /// Nothing is wrong that a guest could notice.
     public var isHarmless: Bool {
-        findings.isEmpty && omitted == 0 && removedSnapshots.isEmpty && !losesBitmaps && !isHopeless
+        findings.isEmpty && omitted == 0 && removedSnapshots.isEmpty && missingSnapshots == 0 && !losesBitmaps && !isHopeless
     }
 
     mutating func add(_ disk: Disk, _ range: ByteRange, _ fate: Fate) {

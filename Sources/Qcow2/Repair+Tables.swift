@@ -55,9 +55,7 @@ extension Qcow2Check {
         return try await mendL2s(&mender)
     }
 
-    var entryRules: EntryRules {
-        EntryRules(version: header.version, geometry: geometry, hasDataFile: hasDataFile)
-    }
+    var entryRules: EntryRules { EntryRules(version: header.version, geometry: geometry) }
 
     /// Copies go to free space.
     func mender(closedToData: Set<UInt64>) -> EntryMender {

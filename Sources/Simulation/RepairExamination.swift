@@ -130,6 +130,7 @@ public struct RepairExamination {
     ) throws(Violation) {
         try compare("the disk", found.active, before.active, outcome.contents.active, isDone)
         guard let old = before.snapshot, outcome.diagnosis.removedSnapshots.isEmpty,
+            outcome.diagnosis.missingSnapshots == 0,
             let end = outcome.contents.snapshot
         else { return }
         try compare("the snapshot", found.snapshot ?? [], old, end, isDone)

@@ -15,7 +15,7 @@ struct RepairJudge {
     func judge() throws(Violation) {
         try Self.judgeMetadata(outcome.image)
         try judge("the disk", before.active, outcome.contents.active, .active)
-        guard let snapshot = before.snapshot else { return }
+        guard let snapshot = before.snapshot, outcome.diagnosis.missingSnapshots == 0 else { return }
         guard outcome.diagnosis.removedSnapshots.isEmpty else {
             // Which of several it was does not matter: what is removed had nothing to be read.
             guard outcome.contents.snapshot != nil || snapshot.allSatisfy({ $0 == nil }) else {
