@@ -21,12 +21,22 @@ final class FlatMemory: Storage {
 
     private func place(_ offset: UInt64) -> Int { Int(offset % UInt64(Self.kept)) }
 
-    func read(at offset: UInt64, into buffer: inout MutableRawSpan) async throws(BlockError) {
+    func readNow(at offset: UInt64, into buffer: inout MutableRawSpan) -> Bool {
         memory.load(into: &buffer, from: place(offset))
+        return true
+    }
+
+    func writeNow(at offset: UInt64, from bytes: RawSpan) -> Bool {
+        memory.store(bytes, at: place(offset))
+        return true
+    }
+
+    func read(at offset: UInt64, into buffer: inout MutableRawSpan) async throws(BlockError) {
+        _ = readNow(at: offset, into: &buffer)
     }
 
     func write(at offset: UInt64, from bytes: RawSpan, flags: WriteFlags) async throws(BlockError) {
-        memory.store(bytes, at: place(offset))
+        _ = writeNow(at: offset, from: bytes)
     }
 
     func zero(_ range: ByteRange, flags: ZeroFlags) async throws(BlockError) {}

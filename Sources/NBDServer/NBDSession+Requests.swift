@@ -114,7 +114,7 @@ extension NBDSession {
     }
 
     /// Reads shorter than this are sent whole: looking for holes would cost more than it saves.
-    private static var sparseLimit: Int { 32 << 10 }
+    static var sparseLimit: Int { 32 << 10 }
 
     /// Sends holes as such, and the data between them.
     private func readSparse(_ request: NBDRequest, _ export: NBDExport, _ memory: inout AlignedBuffer)
@@ -149,7 +149,7 @@ extension NBDSession {
     }
 
     private func send(_ request: NBDRequest, _ payload: RawSpan, at offset: UInt64, isLast: Bool) async {
-        let headCount = hasStructuredReplies ? NBDReply.chunkByteCount + 8 : NBDReply.simpleByteCount
+        let headCount = headByteCount
         guard output.gathers(payload.byteCount) else {
             return await output.sendNow(head(request, payload.byteCount, at: offset, isLast: isLast), payload)
         }
@@ -161,13 +161,15 @@ extension NBDSession {
 
     /// What stands in front of `count` bytes of data.
     func head(_ request: NBDRequest, _ count: Int, at offset: UInt64, isLast: Bool) -> [UInt8] {
-        let headCount = hasStructuredReplies ? NBDReply.chunkByteCount + 8 : NBDReply.simpleByteCount
-        var head = [UInt8](repeating: 0, count: headCount)
+        var head = [UInt8](repeating: 0, count: headByteCount)
         head.withMutableBytes { storeHead(&$0, 0, request, count, at: offset, isLast: isLast) }
         return head
     }
 
-    private func storeHead(
+    /// Bytes in front of the data of a read's reply.
+    var headByteCount: Int { hasStructuredReplies ? NBDReply.chunkByteCount + 8 : NBDReply.simpleByteCount }
+
+    func storeHead(
         _ bytes: inout MutableRawSpan, _ position: Int, _ request: NBDRequest, _ count: Int, at offset: UInt64,
         isLast: Bool
     ) {
