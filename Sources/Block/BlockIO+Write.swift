@@ -9,13 +9,22 @@ extension BlockIO {
             if flags.contains(.fua) { zeroFlags.insert(.fua) }
             return try await zero(check(range, growable: limits.growable), flags: zeroFlags)
         }
+        if flags.contains(.compressed), limits.encodedUnit == 0 { throw .unsupported }
         switch driver {
         case .storage(let storage):
             let range = try check(range, growable: storage.limits.growable)
+            // After the write, for whoever clears the bit and then reads must not read what was there before; and also
+            // where it failed, for nobody knows how much of it was done.
+            defer { tracker?.changed(range) }
             try await write(range, of: storage, from: bytes, flags: flags)
         case .format(let format):
             let range = try check(range, growable: format.limits.growable)
-            try await write(range, of: format, from: bytes)
+            defer { tracker?.changed(range) }
+            if flags.contains(.compressed) {
+                try await writeEncoded(range, of: format, from: bytes)
+            } else {
+                try await write(range, of: format, from: bytes)
+            }
             if flags.contains(.fua) { try await flush() }
         }
     }
@@ -183,7 +192,7 @@ extension BlockIO {
     }
 
     /// Copies guest bytes as they read now to a place.
-    private func copyUp(_ part: ByteRange, to offset: UInt64, _ data: any Storage) async throws(BlockError) {
+    func copyUp(_ part: ByteRange, to offset: UInt64, _ data: any Storage) async throws(BlockError) {
         guard !part.isEmpty else { return }
         var buffer = AlignedBuffer(byteCount: Int(part.count))
         var whole = buffer.mutableBytes

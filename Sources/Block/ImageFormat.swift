@@ -33,6 +33,10 @@ public protocol ImageFormat: AnyObject {
     func publish(_ ticket: consuming AllocationTicket)
     /// The place stays unused: give it back.
     func abandon(_ ticket: consuming AllocationTicket)
+    /// How a cluster of `encodedUnit` bytes is encoded; nil where none may be.
+    var encoder: ClusterEncoding? { get }
+    /// Takes a place for a cluster that has become `count` bytes, whatever holds it now.
+    func allocate(encoded count: UInt64, for cluster: ByteRange) -> Allocation
     /// Waits until no ticket overlaps `guest`.
     func settle(_ guest: ByteRange) async
     /// Makes the first bytes of `guest` read as zeros, or unmaps them.
@@ -51,13 +55,23 @@ public protocol ImageFormat: AnyObject {
     func resize(to length: UInt64) async throws(BlockError)
     /// What the disk gained reads as it shall: its size may become durable.
     func confirmLength()
+    /// Ends the `file` child behind the last place that is used. No request is under way.
+    func cutTail() async throws(BlockError)
 }
 
+/// Encodes one cluster, on any thread; nil where that does not make it smaller. The result is whole sectors.
+public typealias ClusterEncoding = @Sendable ([UInt8]) -> [UInt8]?
+
 extension ImageFormat {
+    /// For formats that hold bytes only as they are.
+    public var encoder: ClusterEncoding? { nil }
+    public func allocate(encoded count: UInt64, for cluster: ByteRange) -> Allocation { .failed(.unsupported) }
     /// For formats that never free a place.
     public func noteFullHost() {}
     /// Likewise.
     public func release(_ freed: [ByteRange]) {}
+    /// For formats whose file ends where the disk does.
+    public func cutTail() async throws(BlockError) {}
     /// For formats that do not store a size.
     public func confirmLength() {}
 }

@@ -25,6 +25,11 @@ public struct MiniCheck {
     public private(set) var subclusters: UInt64 = 1
     public var subclusterSize: UInt64 { clusterSize / subclusters }
 
+    /// Where the tables in force begin, by the header.
+    public private(set) var refcountTable: UInt64 = 0
+    public private(set) var activeL1: UInt64 = 0
+    public private(set) var snapshotTable: UInt64 = 0
+
     /// What a cluster is there for.
     public enum Use: String, Sendable { case header, refcountTable, refcountBlock, l1, l2, snapshots, bitmaps, data }
 
@@ -72,7 +77,8 @@ public struct MiniCheck {
         walkRefcounts()
         let l1Entries = number(at: 36, bytes: 4)
         if l1Entries * l2Entries * clusterSize < size { complain("the L1 table is too short for the disk") }
-        walkL1(at: number(at: 40, bytes: 8), entries: l1Entries, isActive: true)
+        activeL1 = number(at: 40, bytes: 8)
+        walkL1(at: activeL1, entries: l1Entries, isActive: true)
         walkSnapshots()
         walkBitmaps()
         compare()
@@ -150,6 +156,7 @@ public struct MiniCheck {
 
     private mutating func walkRefcounts() {
         let (table, clusters) = (number(at: 48, bytes: 8), number(at: 56, bytes: 4))
+        refcountTable = table
         guard clusters > 0, table != 0, table % clusterSize == 0 else { return complain("no refcount table") }
         use(.refcountTable, at: table, bytes: clusters * clusterSize)
         let perBlock = clusterSize * 8 / refcountBits
@@ -267,6 +274,7 @@ public struct MiniCheck {
 
     private mutating func walkSnapshots() {
         let (count, start) = (number(at: 60, bytes: 4), number(at: 64, bytes: 8))
+        snapshotTable = start
         guard count > 0 else { return }
         var offset = start
         for _ in 0..<min(count, 65536) {
@@ -274,6 +282,10 @@ public struct MiniCheck {
             let names = number(at: offset + 12, bytes: 2) + number(at: offset + 14, bytes: 2)
             let extra = number(at: offset + 36, bytes: 4)
             walkL1(at: l1, entries: entries, isActive: false)
+            if version == 3, extra < 16 { complain("a snapshot does not tell the size of its disk") }
+            if extra >= 16, entries * l2Entries * clusterSize < number(at: offset + 48, bytes: 8) {
+                complain("a snapshot's L1 table is too short for its disk")
+            }
             offset = (offset + 40 + extra + names + 7) & ~7
         }
         use(.snapshots, at: start, bytes: offset - start)

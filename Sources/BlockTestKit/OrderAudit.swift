@@ -67,7 +67,7 @@ public final class OrderAudit {
     private func issued(_ operation: SimDisk.Operation) {
         changes += 1
         let (before, now) = (latest ?? view(without: operation.id), durable)
-        guard before.clusterSize > 0 else { return latest = nil }
+        guard before.clusterSize > 0 else { return checkMade(operation, before) }
         let clusters = Self.clusters(of: operation.range, before.clusterSize)
         // O17: who reads there looked the place up when it was theirs.
         if let read = reads.values.first(where: { $0.overlaps(operation.range) }) {
@@ -90,6 +90,18 @@ public final class OrderAudit {
         checkNames(operation, before, after)
         checkCounts(operation, before, after, now)
         if before.isDirty, !after.isDirty { checkClean(operation, after, now) }
+        latest = after
+    }
+
+    /// Where there was no image, a change may make one: in one sector, once all that it names is durable.
+    private func checkMade(_ operation: SimDisk.Operation, _ before: MiniCheck) {
+        latest = nil
+        let after = view(without: nil)
+        guard after.clusterSize > 0 else { return }
+        metadataChanges += 1
+        metadataWrites.insert(operation.id)
+        if operation.range.end > 512 { broken("O11", "a new header is written across sectors", operation) }
+        checkNames(operation, before, after)
         latest = after
     }
 
@@ -116,7 +128,10 @@ public final class OrderAudit {
             }
         }
         let known = Set(before.mapped.values)
+        let isSwitch = Self.isSwitch(before, after)
         for place in after.mapped.values where !known.contains(place) {
+            // What a snapshot keeps was filled when it was first named; the disk names it again when that is applied.
+            if isSwitch, before.references[place / after.clusterSize] ?? 0 > 0 { continue }
             let range = ByteRange(at: place, count: after.subclusterSize)
             if !after.hasDataFile {
                 checkFilled(range, "O2, O3", operation)
@@ -132,7 +147,12 @@ public final class OrderAudit {
                 case .snapshots: "O9"
                 default: "O8"
                 }
-            checkFilled(ByteRange(at: cluster * after.clusterSize, count: after.clusterSize), rule, operation)
+            let place = ByteRange(at: cluster * after.clusterSize, count: after.clusterSize)
+            checkFilled(place, rule, operation)
+            if disk.pending.contains(where: { $0.id != operation.id && $0.range.overlaps(place) }) {
+                broken(
+                    rule, "a table at cluster \(cluster) is named before what was written there is durable", operation)
+            }
             if disk.durable.length < cluster * after.clusterSize {
                 broken("O14", "a table lies at cluster \(cluster), past the file's durable end", operation)
             }
@@ -156,14 +176,15 @@ public final class OrderAudit {
         }
     }
 
-    /// O4: a refcount falls once nothing durable needs it.
+    /// O4: a refcount falls once nothing durable needs it, or with the one write that puts other tables in force as well (O9).
     private func checkCounts(
         _ operation: SimDisk.Operation, _ before: MiniCheck, _ after: MiniCheck, _ now: MiniCheck
     ) {
+        let isSwitch = Self.isSwitch(before, after)
         for (cluster, count) in before.refcounts {
             let lower = after.refcounts[cluster] ?? 0
             guard lower < count else { continue }
-            let needed = max(now.references[cluster] ?? 0, after.references[cluster] ?? 0)
+            let needed = max(isSwitch ? 0 : now.references[cluster] ?? 0, after.references[cluster] ?? 0)
             if needed > lower {
                 broken(
                     "O4", "the refcount of cluster \(cluster) falls to \(lower) under \(needed) references", operation)
@@ -176,6 +197,12 @@ public final class OrderAudit {
         for (cluster, references) in after.references where now.refcounts[cluster] ?? 0 < references {
             broken("O12", "the dirty bit goes while the refcount of cluster \(cluster) is behind", operation)
         }
+    }
+
+    /// Whether one write has put other refcounts and other tables in force (O9).
+    private static func isSwitch(_ before: MiniCheck, _ after: MiniCheck) -> Bool {
+        before.refcountTable != after.refcountTable
+            && (before.activeL1, before.snapshotTable) != (after.activeL1, after.snapshotTable)
     }
 
     // MARK: the two states

@@ -43,6 +43,12 @@ extension Change {
             try planBacking(of: id, after.backing)
         case (.blkdebug(let before), .blkdebug(let after)):
             try planFilter(id, before, after)
+        case (.throttle, .throttle(let after)):
+            _ = try graph.throttleGroup(after.group)
+            try planChild("file", of: id, after.file, .filtered)
+        case (.copyOnRead, .copyOnRead), (.compress, .compress):
+            throw OpenError(
+                "Block format '\(old.driver.name)' used by node '\(old.name)' does not support reopening files")
         default: break
         }
         value.nodes[id]?.driver = options.driver
@@ -118,7 +124,10 @@ extension Change {
     private func planFilter(_ id: NodeID, _ before: BlkdebugOptions, _ after: BlkdebugOptions) throws(OpenError) {
         try compare("inject-error", before.errors, after.errors)
         try compare("set-state", before.transitions, after.transitions)
-        try compare("align", before.align, after.align)
+        try compare("config", before.config, after.config)
+        try compare("align", before.limits, after.limits)
+        try compare("take-child-perms", before.taken, after.taken)
+        try compare("unshare-child-perms", before.unshared, after.unshared)
         guard let old = value.nodes[id]?.edge("image") else { return }
         switch after.image {
         case .node(let name):

@@ -1,5 +1,6 @@
 import Block
 import Bytes
+import DirtyMap
 import Qcow2
 
 extension Graph {
@@ -32,7 +33,8 @@ extension Graph {
             backingFile: node.backing.map { names.filename(of: $0) },
             dataNode: (node.edge("file") ?? node.edge("image")).map { value.name(of: $0.child) },
             children: node.edges.map { ($0.name, value.name(of: $0.child)) },
-            image: details(of: id, node, live, names), highestWrite: live.host?.highestWrite ?? 0)
+            image: details(of: id, node, live, names), highestWrite: live.host?.highestWrite ?? 0,
+            bitmaps: live.bitmaps.all.map { BitmapInfo($0) })
     }
 
     private func details(of id: NodeID, _ node: NodeValue, _ live: LiveNode, _ names: FilenameTable) -> ImageDetails {
@@ -42,7 +44,10 @@ extension Graph {
             virtualSize: length.roundedUp(to: 512) ?? length, actualSize: allocatedSize(of: id), clusterSize: nil,
             dirtyFlag: dirtyFlag(of: id), isEncrypted: false, backingFilename: nil, backingFormat: nil,
             fullBackingFilename: nil, snapshots: [], qcow2: nil)
-        guard let image = live.image else { return details }
+        guard let image = live.image else {
+            details.clusterSize = filteredImage(of: id)?.info.clusterSize
+            return details
+        }
         let info = image.info
         details.clusterSize = info.clusterSize
         details.snapshots = info.snapshots
@@ -69,8 +74,18 @@ extension Graph {
             if let host = live.host { return host.allocatedSize }
             if case .null = live.driver { return 0 }
             // Told by QEMU for no filter that stands for a protocol.
-            if node.driver.isFilter { return nil }
+            if case .blkdebug = node.driver { return nil }
             next = node.base
+        }
+        return nil
+    }
+
+    /// The image that a filter stands in front of.
+    private func filteredImage(of id: NodeID) -> Qcow2Image? {
+        var next: NodeID? = id
+        while let here = next, let node = value.nodes[here], node.driver.isFilter {
+            next = node.edges.first?.child
+            if let next, let image = live[next]?.image { return image }
         }
         return nil
     }

@@ -60,6 +60,8 @@ struct NodeValue: Equatable, Sendable {
     /// Whether the node was given by nobody, but named by the image above.
     var isImplicit = false
     var isMonitorOwned = false
+    /// Whether the node has bitmaps, which its walker tells of changes.
+    var isTracked = false
     /// Writing was not permitted, and auto-read-only allowed to go on.
     var fellBack = false
     /// The folders that the file must lie in, where only an image names it.

@@ -1,3 +1,4 @@
+import Block
 public import Qcow2
 
 extension CreateRequest {

@@ -50,10 +50,13 @@ public final class ImageChain {
 
     /// Opens the image at `path`, read-only. `format` nil means: by its magic, which harms nobody while nothing is
     /// written. On failure everything is closed again.
-    public static func open(_ path: String, format: String?, _ source: Source) async throws(ImageError) -> ImageChain {
+    /// `below` is the folder that the image must lie in, where it was not named by the user.
+    public static func open(_ path: String, format: String?, _ source: Source, below: String? = nil)
+        async throws(ImageError) -> ImageChain
+    {
         var layers: [Layer] = []
         do throws(OpenError) {
-            try await openLayers(path, format, source, &layers)
+            try await openLayers((path, format, below), source, &layers)
         } catch {
             await close(layers)
             throw ImageError.couldNotOpen(path, error)
@@ -98,9 +101,9 @@ public final class ImageChain {
     }
 
     private static func openLayers(
-        _ path: String, _ format: String?, _ source: Source, _ layers: inout [Layer]
+        _ first: (path: String, format: String?, folder: String?), _ source: Source, _ layers: inout [Layer]
     ) async throws(OpenError) {
-        var next: (path: String, format: String?, folder: String?)? = (path, format, nil)
+        var next: (path: String, format: String?, folder: String?)? = first
         while let here = next {
             do throws(OpenError) {
                 let layer = try await openLayer(here, source, layers)
@@ -145,18 +148,13 @@ public final class ImageChain {
     {
         var (data, dataPath) = (nil as ImageFile?, "")
         do throws(OpenError) {
-            let image = try await Qcow2Image.open(file: file.storage, options: Options(isReadOnly: true)) {
+            let image = try await Qcow2Image.open(
+                file: file.storage, options: Options(isReadOnly: true, loadsBitmaps: false)
+            ) {
                 (header) async throws(OpenError) in
-                guard let name = header.dataFile, !name.isEmpty else { return nil }
-                let target = try BackingName.resolveData(name, of: path, source.rule)
-                source.announce("the data file \(target.path)")
-                data = try await source.files.open(
-                    target.path, FileUse(forceShare: source.forceShare, below: target.folder))
-                guard data?.identity != file.identity else {
-                    throw OpenError("'\(path)' names itself as its data file")
-                }
-                dataPath = target.path
-                return data?.storage
+                guard let opened = try await source.openData(header, of: path, beside: file) else { return nil }
+                (data, dataPath) = opened
+                return opened.file.storage
             }
             return Layer(path: path, file: file, image: image, data: data, dataPath: dataPath)
         } catch {

@@ -11,13 +11,17 @@ public struct Qcow2Create {
     private let data: (storage: any Storage, range: ByteRange)
     private let options: CreateOptions
     private let layout: CreateLayout
+    private let pace: Pace
 
     /// Tables are written in pieces of at most this many bytes.
     private static let piece: UInt64 = 1 << 20
 
     /// Makes an image on `file`, whose contents are lost; those of `data` too, where the options name a file for data.
-    /// Both take requests of any alignment (a walker does).
-    public static func create(on file: any Storage, data: (any Storage)? = nil, _ options: CreateOptions)
+    /// Both take requests of any alignment (a walker does). Room that is written in advance keeps to `pace`; where that
+    /// ends the work, no image has come about.
+    public static func create(
+        on file: any Storage, data: (any Storage)? = nil, _ options: CreateOptions, pace: Pace = .none
+    )
         async throws(OpenError)
     {
         try options.validate()
@@ -25,7 +29,7 @@ public struct Qcow2Create {
         let layout = try CreateLayout(options)
         let header = try options.headerCluster(layout)
         let place = data.map { ($0, ByteRange(at: 0, count: options.size)) } ?? (file, layout.data)
-        let creation = Qcow2Create(file: file, data: place, options: options, layout: layout)
+        let creation = Qcow2Create(file: file, data: place, options: options, layout: layout, pace: pace)
         do throws(BlockError) {
             try await creation.write(header)
         } catch {
@@ -44,7 +48,7 @@ public struct Qcow2Create {
             try await writeEntries(
                 at: layout.firstL2Offset, count: layout.mappedClusters,
                 first: options.dataFile == nil ? layout.dataOffset : 0, words: layout.l2EntrySize / 8)
-            try await preallocate()
+            try await data.storage.occupy(data.range, options.preallocation, pace: pace)
         }
         let whole = buffer(header)
         if options.dataFile != nil { try await data.storage.flush() }
@@ -124,22 +128,6 @@ public struct Qcow2Create {
             }
             try await file.write(at: layout.firstBlockOffset + offset, from: block.bytes, flags: [])
             offset += count
-        }
-    }
-
-    private func preallocate() async throws(BlockError) {
-        switch options.preallocation {
-        case .off, .metadata: return
-        case .falloc: try await data.storage.zero(data.range, flags: [])
-        case .full:
-            let zeros = AlignedBuffer(byteCount: Int(Self.piece))
-            var rest = data.range
-            while !rest.isEmpty {
-                let part = rest.prefix(Self.piece)
-                try await data.storage.write(
-                    at: part.start, from: zeros.bytes.extracting(0..<Int(part.count)), flags: [])
-                rest = rest.dropping(part.count)
-            }
         }
     }
 

@@ -7,7 +7,7 @@ public struct CreateOptions: Equatable, Sendable {
         case v2 = 2
         case v3 = 3
     }
-    public enum Preallocation: String, Sendable, CaseIterable { case off, metadata, falloc, full }
+    public typealias Preallocation = Block.Preallocation
 
     /// The virtual disk's size in bytes; a multiple of 512.
     public var size: UInt64

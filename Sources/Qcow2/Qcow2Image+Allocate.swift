@@ -15,6 +15,8 @@ struct Ticket {
     let table: L2Table
     /// Whether the entries name the place already, which they keep if the ticket is abandoned.
     let isReuse: Bool
+    /// The entry that names the place, where the cluster is stored compressed.
+    var encoded: L2Entry?
 
     func overlaps(_ subclusters: Range<UInt64>) -> Bool { held.overlaps(subclusters) }
     func touches(_ cluster: UInt64) -> Bool { clusters.contains(cluster) }
@@ -223,14 +225,17 @@ extension Qcow2Image {
         let bits = UInt64(geometry.subclusterBits)
         let whole = ByteRange(from: filled.lowerBound << bits, to: filled.upperBound << bits)
         let part = ByteRange(from: wanted.lowerBound << bits, to: wanted.upperBound << bits).intersection(guest)
+        // A file for data ends where the disk does.
+        let end = rules.hasDataFile ? min(whole.end, max(length, part.end)) : whole.end
         return AllocationTicket(
             id: ticket.id, guest: part, head: ByteRange(from: whole.start, to: part.start),
-            tail: ByteRange(from: part.end, to: whole.end),
+            tail: ByteRange(from: part.end, to: end),
             offset: place + (part.start - clusters.lowerBound << UInt64(geometry.clusterBits)), readsZero: readsZero)
     }
 
     public func publish(_ ticket: consuming AllocationTicket) {
         let ticket = end(ticket.resolved())
+        if let entry = ticket.encoded { return publish(entry, of: ticket) }
         var place = ticket.place
         for (position, subclusters) in parts(of: ticket.filled) {
             replace(ticket.table, position, with: rules.placed(ticket.table[position], subclusters, at: place))
@@ -240,6 +245,7 @@ extension Qcow2Image {
 
     public func abandon(_ ticket: consuming AllocationTicket) {
         let ticket = end(ticket.resolved())
+        if let entry = ticket.encoded { return dropReferences(of: entry) }
         guard !ticket.isReuse else { return }
         let bits = UInt64(geometry.clusterBits)
         for cluster in ticket.clusters {

@@ -19,6 +19,8 @@ public struct ImageInfo: Equatable, Sendable {
     public var backingFile: String?
     public var backingFormat: String?
     public var snapshots: [Snapshot]
+    /// The bitmaps as they stand in the file.
+    public var bitmaps: [StoredBitmapInfo]
 }
 
 extension Qcow2Image {
@@ -30,6 +32,6 @@ extension Qcow2Image {
             hasExtendedL2: geometry.hasExtendedL2, dataFile: header.hasDataFile ? header.dataFile : nil,
             dataFileIsRaw: header.hasDataFile ? isDataRaw : nil, backingFile: header.backingFile,
             backingFormat: header.backingFormat,
-            snapshots: snapshots)
+            snapshots: snapshots, bitmaps: storedBitmaps.map { StoredBitmapInfo($0) })
     }
 }

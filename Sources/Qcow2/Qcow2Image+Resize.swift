@@ -1,5 +1,6 @@
 public import Block
 import Bytes
+import DirtyMap
 
 extension Qcow2Image {
     /// Why the disk cannot have this size, in QEMU's words; nil where it can.
@@ -9,7 +10,14 @@ extension Qcow2Image {
             return OpenError("Can't resize a v2 image which has snapshots", cause: .unsupported)
         }
         guard newLength <= UInt64(Int64.max), geometry.l1Entries(for: newLength) * 8 <= Limits.l1Bytes else {
-            return OpenError("Image is too big", cause: .limit)
+            return OpenError("Failed to grow the L1 table: File too large", cause: .limit)
+        }
+        let most = Limits.bitmapBytes >> UInt64(geometry.clusterBits)
+        for bitmap in bitmaps.all where bitmap.isPersistent {
+            let clusters = StoredBitmap.clusters(length: newLength, granularityBits: bitmap.granularityBits, geometry)
+            if clusters > most {
+                return OpenError("Too much space will be occupied by bitmap '\(bitmap.name ?? "")'", cause: .limit)
+            }
         }
         return nil
     }
@@ -26,6 +34,7 @@ extension Qcow2Image {
         await structure.lock()
         defer { structure.unlock() }
         if let writeRefusal { throw writeRefusal }
+        defer { bitmaps.resize(to: length) }
         if newLength < length {
             try await shrink(to: newLength)
         } else {

@@ -1,5 +1,6 @@
 public import Block
 import Bytes
+public import DirtyMap
 
 /// An open qcow2 image: says where guest bytes live in its file, and changes that in the order of rules O1 to O17.
 ///
@@ -30,6 +31,11 @@ public final class Qcow2Image: ImageFormat {
     public internal(set) var snapshots: [Snapshot]
     var snapshotTableBytes: UInt64
 
+    /// The dirty bitmaps; those that are persistent are stored when the image closes or can no longer be written.
+    public internal(set) var bitmaps: NodeBitmaps
+    /// The bitmaps as they stand in the file.
+    var storedBitmaps: [StoredBitmap]
+
     // Mapping.
     var l1: [UInt64]
     /// L1 sectors (64 entries each) that differ from the file's.
@@ -48,6 +54,8 @@ public final class Qcow2Image: ImageFormat {
     /// The end of all places ever used, in bytes: what lies behind reads as zeros in a file that grows.
     var highWater: UInt64 = 0
     var freed = FreedClusters()
+    /// Where the next compressed cluster goes, if it fits.
+    var packing: PackingPlace?
     var generations = Generations()
     /// An allocation found nothing, or a write no room on the host: the next commit ends its epoch at once.
     var isStarved = false
@@ -83,7 +91,7 @@ public final class Qcow2Image: ImageFormat {
     init(
         header: Header, headerSector: [UInt8], file: any Storage, data: (any Storage)?, options: Options,
         observer: Observer, l1: [UInt64],
-        snapshots: (list: [Snapshot], bytes: UInt64)
+        snapshots: (list: [Snapshot], bytes: UInt64), bitmaps: (stored: [StoredBitmap], bitmaps: NodeBitmaps)
     ) throws(OpenError) {
         self.header = header
         diskHeader = header
@@ -98,6 +106,8 @@ public final class Qcow2Image: ImageFormat {
         length = header.size & ~511
         self.snapshots = snapshots.list
         snapshotTableBytes = snapshots.bytes
+        storedBitmaps = bitmaps.stored
+        self.bitmaps = bitmaps.bitmaps
         self.l1 = l1
         let cluster = header.geometry.clusterSize
         l2 = TableCache(indices: l1.count, capacity: Int(clamping: max(cacheSizes.l2 / cluster, 2)))
@@ -109,7 +119,7 @@ public final class Qcow2Image: ImageFormat {
     public var limits: StorageLimits {
         StorageLimits(
             discardAlignment: geometry.subclusterSize, preferredTransfer: 4096, zeroesFast: header.version >= 3,
-            discards: true)
+            discards: true, encodedUnit: geometry.clusterSize)
     }
 
     public var mapsStraight: Bool { false }

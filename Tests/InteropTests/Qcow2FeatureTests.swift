@@ -206,7 +206,7 @@ struct Qcow2FeatureTests {
         }
     }
 
-    @Test("a write that would land on the image's own tables is refused, and the tables stay as they were")
+    @Test("R76: a write that would land on the image's own tables is refused, and the tables stay as they were")
     func overlap() async throws {
         try await Scratch.use { scratch in
             let image = try await create(scratch, "")

@@ -46,6 +46,7 @@ final class RawFormat: ImageFormat {
         // The walker of the file takes any alignment; through a window of a fixed size the file does not grow.
         limits.requestAlignment = 1
         limits.memoryAlignment = 1
+        limits.encodedUnit = 0
         if size != nil { limits.growable = false }
         return limits
     }
