@@ -120,6 +120,7 @@ struct JobTests {
                 #expect(bench.take() == (refusal == nil ? end : ["aborting"] + end))
                 #expect(job.error == refusal)
                 try job.dismiss()
+                #expect(bench.take() == ["null"])
             }
         }
     }
