@@ -61,7 +61,7 @@ struct InternalSnapshotTests {
         for program in [Program(crash: seed), Scenario(seed: seed, on: CrashTests.stored).program] {
             for step in program.steps {
                 switch step {
-                case .snapshotCreate, .snapshotApply, .snapshotDelete: Issue.record("\(step)")
+                case .snapshotCreate, .snapshotApply, .snapshotDelete, .amend: Issue.record("\(step)")
                 default: break
                 }
             }
