@@ -54,7 +54,7 @@ extension Graph {
             }
             try checkChild("file", of: id, to: length + format.offset)
         case .faults: try checkChild("image", of: id, to: length)
-        case .throttle, .copyOnRead, .compress: try checkChild("file", of: id, to: length)
+        case .throttle, .copyOnRead, .compress, .preallocate: try checkChild("file", of: id, to: length)
         case .qcow2(let image): if let refusal = image.resizeRefusal(length) { throw refusal }
         case .file: break
         }

@@ -32,6 +32,9 @@ extension Graph {
         case .compress:
             guard let file else { preconditionFailure("a filter has one child") }
             return filter(CompressFilter(file), options)
+        case .preallocate(let state):
+            guard let file else { preconditionFailure("a filter has one child") }
+            return filter(PreallocateFilter(file, state), options)
         case .raw(let format):
             guard let file else { preconditionFailure("a format has a file") }
             return BlockIO(context: context, driver: .format(format), file: file, options: options)
@@ -72,7 +75,7 @@ extension Graph {
         case .qcow2(let image):
             image.rebind(file: straight(file, node.edge("file").flatMap { host($0.child) }))
             image.hasBacking = node.backing != nil || image.header.backingFileName != nil
-        case .file, .null, .faults, .throttle, .copyOnRead, .compress: break
+        case .file, .null, .faults, .throttle, .copyOnRead, .compress, .preallocate: break
         }
     }
 

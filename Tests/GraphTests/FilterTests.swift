@@ -255,6 +255,51 @@ struct FilterTests {
         }
     }
 
+    // MARK: preallocate
+
+    @Test("a file that grows has room ahead while it is in use, and ends where its data does afterwards")
+    func preallocate() throws {
+        let bench = GraphBench()
+        try bench.run {
+            let storage = MemoryStorage(
+                SparseBytes(length: 0), limits: StorageLimits(zeroesFast: true, discards: true, growable: true))
+            _ = bench.host.add("r.raw", storage)
+            try await bench.graph.add(Make.file("r.raw", "f"))
+            func filter(ahead: UInt64) -> NodeOptions {
+                NodeOptions(
+                    .preallocate(PreallocateOptions(file: .node("f"), room: .init(align: 65536, ahead: ahead))),
+                    nodeName: "p")
+            }
+            try await bench.graph.add(filter(ahead: 1 << 20))
+            try await bench.graph.add(Make.raw("r", .node("p")))
+            let root = try await bench.attach("r")
+            try await root.write([1, 2, 3], at: 1000)
+            #expect(storage.length == 1_114_112)
+            #expect(root.length == 1024)
+            #expect(try await root.bytes(at: 999, count: 5) == [0, 1, 2, 3, 0])
+            // Nobody else may make it longer.
+            let text = await bench.failure { _ = try await bench.attach("f") }
+            #expect(text.hasPrefix("Permission conflict on node 'f'"))
+            try await bench.graph.reopen([filter(ahead: 0)])
+            #expect(storage.length == 1003)
+            try await root.write([4], at: 70000)
+            #expect(storage.length == 131_072)
+            try await bench.graph.resize(device: nil, nodeName: "p", to: 80000)
+            #expect(storage.length == 80000)
+            #expect(try await root.bytes(at: 69999, count: 10) == [0, 4] + [UInt8](repeating: 0, count: 8))
+            try await root.write([5], at: 200_000)
+            await bench.graph.detach(root)
+            for node in ["r", "p"] { try await bench.graph.delete(node) }
+            #expect(storage.length == 200_001)
+            let bad = await bench.failure {
+                try await bench.graph.add(
+                    NodeOptions(
+                        .preallocate(PreallocateOptions(file: .node("f"), room: .init(align: 1000))), nodeName: "p"))
+            }
+            #expect(bad == "prealloc-align parameter of preallocate filter is not aligned to 512")
+        }
+    }
+
     // MARK: blkdebug
 
     @Test("pretended limits that contradict each other are refused")

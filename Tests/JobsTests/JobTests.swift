@@ -21,7 +21,7 @@ private final class Bench {
         return told
     }
 
-    func run(_ body: () async throws -> Void) throws {
+    func run(_ body: @escaping () async throws -> Void) throws {
         try context.complete { try await body() }
     }
 
