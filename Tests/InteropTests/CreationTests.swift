@@ -16,7 +16,8 @@ struct CreationTests {
     ]
 
     static let images: [JSONValue] = [
-        ["size": 67_108_864], ["size": .signed(-1)], ["size": .signed(-512)], ["size": 1000], ["size": 512, "cluster-size": 100],
+        ["size": 67_108_864], ["size": .signed(-1)], ["size": .signed(-512)], ["size": 1000],
+        ["size": 512, "cluster-size": 100],
         ["size": 512, "cluster-size": 4_194_304], ["size": 1000, "file": "nofile"],
         ["size": 2_199_023_255_552, "cluster-size": 512], ["size": 512, "version": "v2", "refcount-bits": 8],
         ["size": 512, "version": "v2", "lazy-refcounts": true], ["size": 512, "version": "v2", "extended-l2": true],

@@ -14,12 +14,12 @@ struct AmendTests {
 
     @Test(
         "refcounts of every width become those of every other, and the image is clean and reads the same",
-        arguments: [1, 2, 4, 8, 16, 32, 64], [512, 65536])
+        arguments: [1, 16, 64], [512, 65536])
     func widths(from: Int, clusterSize: Int) throws {
         let folder = try Folder()
         try folder.image(
-            "t.qcow2", size: "2M", options: "cluster_size=\(clusterSize),refcount_bits=\(from)",
-            io: ["write -P 1 100k 700k"])
+            "t.qcow2", size: "512k", options: "cluster_size=\(clusterSize),refcount_bits=\(from)",
+            io: ["write -P 1 30k 170k"])
         let was = try folder.guestBytes("t.qcow2")
         let bench = try Bench(folder.read("t.qcow2"))
         for bits in [64, 1, 16, 2, 32, 4, 8] {
@@ -27,13 +27,12 @@ struct AmendTests {
             #expect(bench.image.header.geometry.refcountBits == UInt32(bits))
             #expect(MiniCheck(bench.disk.contents).isClean)
         }
-        try bench.write([9], at: 1_500_000)
+        try bench.write([9], at: 500_000)
         try bench.close()
         #expect(try folder.check(bench.disk.contents).status == 0)
         try folder.write(bench.disk.contents, "t.qcow2")
-        #expect(
-            try folder.guestBytes("t.qcow2").bytes(ByteRange(at: 0, count: 1 << 20))
-                == was.bytes(ByteRange(at: 0, count: 1 << 20)))
+        let kept = ByteRange(at: 0, count: 400_000)
+        #expect(try folder.guestBytes("t.qcow2").bytes(kept) == was.bytes(kept))
     }
 
     @Test("a width without room for a refcount is refused with the cluster that needs it, and nothing has changed")
@@ -88,8 +87,9 @@ struct AmendTests {
     @Test("a long backing name has a place of its own before the header's first sector names it")
     func longName() throws {
         let folder = try Folder()
-        let name = String(repeating: "n", count: 900) + ".raw"
+        let name = String(repeating: "./", count: 450) + "base.raw"
         let base = SparseBytes(length: 1 << 20)
+        try folder.write(base, "base.raw")
         try folder.image(
             "t.qcow2", size: "1M", options: "compat=0.10", arguments: ["-u", "-b", name, "-F", "raw"])
         let bench = try Bench(folder.read("t.qcow2"), backing: base)
