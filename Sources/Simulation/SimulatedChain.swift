@@ -123,7 +123,8 @@ public final class SimulatedChain {
         guard let (image, io) = open[index] else { return }
         await io.pause()
         do {
-            if !io.options.isReadOnly { try await io.finish() }
+            // What amended an image may have ended it.
+            if !io.options.isReadOnly, image.writeRefusal != .closed { try await io.finish() }
         } catch {
             io.resume()
             throw error

@@ -196,7 +196,7 @@ final class ModelRun {
             try await drain()
             try await snapshotInside()
         // What these do is the crash runs' to judge; no random program here has them.
-        case .snapshotCreate, .snapshotApply, .snapshotDelete: break
+        case .snapshotCreate, .snapshotApply, .snapshotDelete, .amend: break
         case .reopen:
             try await drain()
             try await reopen()
