@@ -204,6 +204,8 @@ public final class Qcow2Check {
         if let onDiagnosis { onDiagnosis(try await diagnose()) }
         let canRepair = repair != .none && result.checkErrors == 0
         if canRepair, repair == .all { try await mendTables() }
+        // Where nothing can be told of the disk, all that it used looks like leaks.
+        if damage.isHopeless, repair != .none { return }
         if canRepair {
             try await mendRefcounts()
         } else if repair == .none, !damage.flags {
