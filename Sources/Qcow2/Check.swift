@@ -238,6 +238,8 @@ public final class Qcow2Check {
 
     /// Makes the refcounts agree with the references: in place, or all of them anew.
     private func mendRefcounts() async throws(BlockError) {
+        // Only a full repair makes refcounts wider than the image has them.
+        if repair != .all { damage.width = nil }
         if damage.refcounts || damage.width != nil {
             guard repair != .leaks else {
                 report("ERROR need to rebuild refcount structures")
