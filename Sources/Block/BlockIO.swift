@@ -1,4 +1,4 @@
-import Bytes
+public import Bytes
 
 /// The walker of one node: takes requests on the node, asks its driver where bytes are, and moves them.
 ///
@@ -20,7 +20,8 @@ public final class BlockIO: Storage {
         public var detectZeroes: DetectZeroes
         /// Whether discards are honoured (`discard=unmap`); `ignore` succeeds without doing anything.
         public var honoursDiscard: Bool
-        /// Whether places that a format freed are punched in its `file` child (`pass-discard-*`).
+        /// Whether places that a format freed are punched in its `file` child, and what it discards in a child for data
+        /// alone is discarded there (`pass-discard-*`).
         public var punchesFreed: Bool
         public var isReadOnly: Bool
 
@@ -37,11 +38,15 @@ public final class BlockIO: Storage {
 
     let context: any IOContext
     let driver: Driver
-    /// The child that holds a format's bytes.
+    /// The child that holds a format's tables, and its data too where that does not lie apart.
     let file: (any Storage)?
+    /// The child that holds the guest's data.
+    let data: (any Storage)?
     /// The child that decides what a format does not.
     let backing: (any Storage)?
     public let options: Options
+    /// The dirty bitmaps of the node; nil where it has none.
+    let tracker: (any ChangeTracker)?
 
     let flushes = FlushQueue()
     /// Apart from each other: requests that were widened to the alignment of the storage, and whatever overlaps them.
@@ -65,15 +70,20 @@ public final class BlockIO: Storage {
     static let epochMs: UInt64 = 1000
 
     public init(
-        context: any IOContext, driver: Driver, file: (any Storage)? = nil, backing: (any Storage)? = nil,
-        options: Options = Options()
+        context: any IOContext, driver: Driver, file: (any Storage)? = nil, data: (any Storage)? = nil,
+        backing: (any Storage)? = nil, options: Options = Options(), tracker: (any ChangeTracker)? = nil
     ) {
         self.context = context
         self.driver = driver
         self.file = file
+        self.data = data ?? file
         self.backing = backing
         self.options = options
+        self.tracker = tracker
     }
+
+    /// Whether dirty bitmaps are told of changes.
+    public var isTracked: Bool { tracker != nil }
 
     public var length: UInt64 {
         switch driver {
@@ -112,8 +122,9 @@ public final class BlockIO: Storage {
         }
     }
 
-    /// Gives back to the host what nothing uses any more. A failure is no failure of the flush: the space stays taken.
-    private func punch(_ freed: [ByteRange]) async {
+    /// Gives back to the host what nothing of the format uses any more. A failure is no failure of whatever freed it: the
+    /// space stays taken.
+    public func punch(_ freed: [ByteRange]) async {
         guard options.punchesFreed, let file else { return }
         for range in freed { try? await file.discard(range) }
     }
@@ -151,6 +162,13 @@ public final class BlockIO: Storage {
         guard case .format(let format) = driver else { return }
         // Two rounds end an epoch; those after them are for what the last one's own tables changed.
         for _ in 0..<8 where format.commitUrgency != .none { try await flush() }
+    }
+
+    /// Gives back the end of the file that nothing uses any more, after a disk has shrunk. No request is under way.
+    public func cutTail() async throws(BlockError) {
+        guard case .format(let format) = driver, !options.isReadOnly else { return }
+        try await finish()
+        try await format.cutTail()
     }
 
     /// Lets the walker do nothing by itself any more, and waits for what it had begun: before the graph below it changes, or

@@ -15,6 +15,12 @@ public protocol Storage: AnyObject {
     func read(at offset: UInt64, into buffer: inout MutableRawSpan) async throws(BlockError)
     /// Stores `bytes` at `offset`. A storage that can grow does so; the gap reads as zeros.
     func write(at offset: UInt64, from bytes: RawSpan, flags: WriteFlags) async throws(BlockError)
+    /// Reads in place, without waiting for anything. False where that cannot be had, for whatever reason: then nothing is
+    /// told of the buffer's contents, and `read` is asked.
+    func readNow(at offset: UInt64, into buffer: inout MutableRawSpan) -> Bool
+    /// Writes in place, as `write` without flags would. False where it would have to wait, be told of, or change more than
+    /// bytes that have their place: then some of them may be stored already, and `write` is asked for all.
+    func writeNow(at offset: UInt64, from bytes: RawSpan) -> Bool
     /// Makes the range read as zeros.
     func zero(_ range: ByteRange, flags: ZeroFlags) async throws(BlockError)
     /// Tells the storage that the range's contents no longer matter. Reads return old bytes or zeros. Advice: a storage
@@ -29,11 +35,20 @@ public protocol Storage: AnyObject {
     func resize(to length: UInt64) async throws(BlockError)
 }
 
+extension Storage {
+    /// For storages that always wait, or look at each request.
+    public func readNow(at offset: UInt64, into buffer: inout MutableRawSpan) -> Bool { false }
+    /// Likewise.
+    public func writeNow(at offset: UInt64, from bytes: RawSpan) -> Bool { false }
+}
+
 public struct WriteFlags: OptionSet, Sendable {
     public let rawValue: UInt8
     public init(rawValue: UInt8) { self.rawValue = rawValue }
     /// The written bytes are durable when the call returns.
     public static let fua = WriteFlags(rawValue: 1)
+    /// The bytes are kept compressed where they become smaller. Only whole units of `encodedUnit` can be.
+    public static let compressed = WriteFlags(rawValue: 2)
 }
 
 public struct ZeroFlags: OptionSet, Sendable {
@@ -66,11 +81,13 @@ public struct StorageLimits: Equatable, Sendable {
     public var discards: Bool
     /// Whether a write past the end makes it longer.
     public var growable: Bool
+    /// Compressed writes are multiples of this, but for the last one at the end (0: there are none).
+    public var encodedUnit: UInt64
 
     public init(
         requestAlignment: UInt64 = 1, memoryAlignment: Int = 1, maxTransfer: UInt64 = 1 << 30,
         discardAlignment: UInt64 = 0, preferredTransfer: UInt64 = 4096, zeroesFast: Bool = false,
-        discards: Bool = false, growable: Bool = false
+        discards: Bool = false, growable: Bool = false, encodedUnit: UInt64 = 0
     ) {
         self.requestAlignment = requestAlignment
         self.memoryAlignment = memoryAlignment
@@ -80,6 +97,7 @@ public struct StorageLimits: Equatable, Sendable {
         self.zeroesFast = zeroesFast
         self.discards = discards
         self.growable = growable
+        self.encodedUnit = encodedUnit
     }
 }
 
@@ -115,4 +133,10 @@ public struct BlockStatus {
         self.offset = offset
         self.holder = holder
     }
+}
+
+/// Told of the changes that requests make to a node: its dirty bitmaps.
+public protocol ChangeTracker: AnyObject {
+    /// A write, a zeroing or a discard of the range has ended, well or not.
+    func changed(_ range: ByteRange)
 }

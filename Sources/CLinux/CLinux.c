@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <netdb.h>
 #include <pthread.h>
 #include <signal.h>
@@ -132,6 +133,10 @@ ssize_t nacre_pread_cached(int fd, void *p, size_t n, int64_t at) {
     struct iovec v = {.iov_base = p, .iov_len = n};
     return preadv2(fd, &v, 1, at, RWF_NOWAIT);
 }
+long nacre_thread_waits(void) {
+    struct rusage usage;
+    return getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_nvcsw : 0;
+}
 ssize_t nacre_preadv(int fd, void *p, size_t n, int64_t at) {
     struct iovec v = {.iov_base = p, .iov_len = n};
     return preadv(fd, &v, 1, at);
@@ -171,6 +176,21 @@ int nacre_device_sector(int fd, int *bytes) { return ioctl(fd, BLKSSZGET, bytes)
 int nacre_device_discard(int fd, uint64_t at, uint64_t n) {
     uint64_t range[2] = {at, n};
     return ioctl(fd, BLKDISCARD, range);
+}
+
+int nacre_set_no_cow(int fd) {
+    int flags = 0;
+    if (ioctl(fd, FS_IOC_GETFLAGS, &flags) != 0) return -1;
+    flags |= FS_NOCOW_FL;
+    return ioctl(fd, FS_IOC_SETFLAGS, &flags);
+}
+
+int nacre_set_extent_size(int fd, unsigned bytes) {
+    struct fsxattr attributes;
+    if (ioctl(fd, FS_IOC_FSGETXATTR, &attributes) != 0) return -1;
+    attributes.fsx_xflags |= FS_XFLAG_EXTSIZE;
+    attributes.fsx_extsize = bytes;
+    return ioctl(fd, FS_IOC_FSSETXATTR, &attributes);
 }
 
 // Alignment that direct I/O on the file needs, where the kernel tells it: 0, or -1.

@@ -103,6 +103,15 @@ extension DriverOptions {
         case .blkdebug(var own):
             own.image.setFileAIO(aio)
             self = .blkdebug(own)
+        case .throttle(var own):
+            own.file.setFileAIO(aio)
+            self = .throttle(own)
+        case .copyOnRead(var own):
+            own.file.setFileAIO(aio)
+            self = .copyOnRead(own)
+        case .compress(var own):
+            own.file.setFileAIO(aio)
+            self = .compress(own)
         case .nullCo, .nullAio: break
         }
     }

@@ -47,12 +47,14 @@ public final class DeviceSet {
         }
         let groupName = group ?? old?.name ?? name
         if old?.name != groupName {
-            let others = devices.lazy.compactMap(\.throttle).first { $0.name == groupName }
-            device.throttle = others ?? ThrottleGroup(groupName, limits, on: context)
+            device.throttle = graph.throttleGroups.makeGroup(groupName)
             old?.release(device)
         }
         device.throttle?.setLimits(limits)
     }
+
+    /// Whether a device keeps to the limits of this group.
+    public func usesThrottleGroup(_ name: String) -> Bool { devices.contains { $0.throttle?.name == name } }
 
     // MARK: For the commands
 

@@ -1,17 +1,37 @@
 import Block
 import BlockTestKit
 import Bytes
+import Daemon
+import JSON
 import Qcow2
 
 extension FuzzTarget {
     /// Input: the length of a program (two bytes), the program, the image. Whatever the image claims, opening, checking,
-    /// repairing and using it ends in errors at worst. An image in which both checkers find nothing wrong reads as what was
+    /// repairing and using it ends in errors at worst, and a daemon opens nothing because of it. An image in which both checkers find nothing wrong reads as what was
     /// written to it, is never reported as damaged, and is as sound after it was closed.
     static let qcow2 = FuzzTarget(name: "qcow2") { input in
         var reader = InputReader(input)
         let program = reader.bytes(Int(reader.short()))
         try Qcow2Run(image: Array(reader.rest)).run(program)
     }
+}
+
+/// A daemon is told to open the image, and one that is sealed asks the host for nothing else. It treats backing files as
+/// `backing` says.
+func openSealed(_ context: SimulatedContext, _ image: SparseBytes, _ backing: DaemonConfiguration.Backing)
+    async throws(Finding)
+{
+    let host = MemoryHost(context, files: ["/disk": image])
+    let daemon = Dispatcher(
+        context: context, host: host, configuration: DaemonConfiguration(version: "0", backing: backing))
+    let option = DaemonOption(
+        .blockdev, "driver=qcow2,node-name=disk,read-only=on,file.driver=file,file.filename=/disk")
+    // Whether it opens is the image's affair.
+    _ = try? await daemon.carryOut(option)
+    await daemon.close()
+    var granted = GrantedNames()
+    granted.insert(.string("/disk"))
+    try granted.judge(host, .sealed)
 }
 
 /// One image and a program on it.
@@ -41,6 +61,7 @@ private final class Qcow2Run {
 
     private func carryOut(_ program: InputReader) async throws {
         var program = program
+        try await openSealed(context, disk.contents, .sealed)
         isSound = await isClean()
         await lookReadOnly()
         guard await openImage(readOnly: false) else { return await repair() }

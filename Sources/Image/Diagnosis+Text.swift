@@ -6,7 +6,9 @@ extension Diagnosis {
     /// The report, for people: a line for each range.
     var text: String {
         var lines: [String] = []
-        if isHopeless { lines.append("Too much is damaged, or cannot be read: a repair leaves the tables as they are.") }
+        if isHopeless {
+            lines.append("Too much is damaged, or cannot be read: a repair leaves the tables as they are.")
+        }
         for finding in findings { lines.append(text(finding)) }
         if omitted > 0 { lines.append("\(omitted) more ranges are damaged.") }
         for snapshot in removedSnapshots {
@@ -20,9 +22,12 @@ extension Diagnosis {
         case .sound: break
         case .wrong: lines.append("Refcounts or their flags are wrong. A repair corrects them; no data is concerned.")
         case .rebuilt(let bits):
-            lines.append("The refcounts are damaged. A full repair builds them anew (\(bits) bits); no data is concerned.")
+            lines.append(
+                "The refcounts are damaged. A full repair builds them anew (\(bits) bits); no data is concerned.")
         }
-        if lines.isEmpty { lines.append("Nothing is damaged.") } else if isHarmless {
+        if lines.isEmpty {
+            lines.append("Nothing is damaged.")
+        } else if isHarmless {
             lines.append("All data can be read.")
         }
         return "Report:\n" + lines.map { "  \($0)\n" }.joined() + "\n"

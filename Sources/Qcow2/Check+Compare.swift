@@ -61,7 +61,8 @@ extension Qcow2Check {
         var block = bytes.mutableBytes
         var cluster = clusters.lowerBound
         while cluster < clusters.upperBound {
-            let next = min(clusters.upperBound, (cluster / ReferenceCounts.pageClusters + 1) * ReferenceCounts.pageClusters)
+            let next = min(
+                clusters.upperBound, (cluster / ReferenceCounts.pageClusters + 1) * ReferenceCounts.pageClusters)
             let page = counts.page(of: cluster)
             if page != nil || !part.isEmpty { compare(&block, cluster..<next, inPage: page, &part) }
             cluster = next
@@ -75,7 +76,9 @@ extension Qcow2Check {
     ) {
         var cluster = clusters.lowerBound
         while cluster < clusters.upperBound {
-            if cluster % ReferenceCounts.wordClusters == 0, clusters.upperBound - cluster >= ReferenceCounts.wordClusters {
+            if cluster % ReferenceCounts.wordClusters == 0,
+                clusters.upperBound - cluster >= ReferenceCounts.wordClusters
+            {
                 let word = page.map { counts.word(inPage: $0, of: cluster) } ?? 0
                 let first = Int(cluster - part.first)
                 if word == ReferenceCounts.onesCopied, packing.areOnes(block.bytes, at: first) {

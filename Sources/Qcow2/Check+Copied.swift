@@ -11,6 +11,8 @@ extension Qcow2Check {
         let reader = RefcountReader(self)
         do throws(BlockError) {
             try await checkCopiedL1(reader, fixes: fixes)
+            // Clusters of a file for data alone have no refcounts.
+            if hasDataFile { return }
             try await forEachTable { (tables) async throws(BlockError) in
                 for table in tables where table.isActive {
                     let offset = table.cluster << UInt64(self.geometry.clusterBits)
@@ -45,7 +47,9 @@ extension Qcow2Check {
             (index, entry) async throws(BlockError) in
             guard index % words == 0 else { return }
             let place = entry & L2Entry.offsetMask
-            guard entry & L2Entry.compressedFlag == 0, place != 0, place & self.geometry.clusterMask == 0 else { return }
+            guard entry & L2Entry.compressedFlag == 0, place != 0, place & self.geometry.clusterMask == 0 else {
+                return
+            }
             let refcount = try await reader.refcount(place >> UInt64(self.geometry.clusterBits))
             guard self.isWrong(entry, refcount) else { return }
             let what = "data cluster: l2_entry=\(self.hex(entry)) refcount=\(refcount)"

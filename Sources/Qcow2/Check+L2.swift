@@ -20,7 +20,11 @@ extension Qcow2Check {
         var cursor = L2Cursor(times: times, isActive: isActive)
         while cursor.index < geometry.l2Entries {
             let end = min(cursor.index + Self.entriesPerStep, geometry.l2Entries)
-            if times == 1, !geometry.hasExtendedL2, !hasDataFile { countRuns(bytes, &cursor, end) } else { countEach(bytes, &cursor, end) }
+            if times == 1, !geometry.hasExtendedL2, !hasDataFile {
+                countRuns(bytes, &cursor, end)
+            } else {
+                countEach(bytes, &cursor, end)
+            }
             try await step(Self.entriesPerStep)
         }
     }

@@ -41,7 +41,8 @@ extension Qcow2Check {
         var seen: Set<UInt64> = []
         var bytes: UInt64 = 0
         for _ in 0..<header.snapshotCount {
-            guard offset <= Limits.snapshotTableBytes, let place = ByteRange(checked: header.snapshotsOffset, count: offset)
+            guard offset <= Limits.snapshotTableBytes,
+                let place = ByteRange(checked: header.snapshotsOffset, count: offset)
             else { return tableDamage("ERROR snapshot table is too large") }
             var snapshot: CheckedSnapshot?
             do throws(BlockError) { snapshot = try await readSnapshot(at: place.end, offset) } catch {
@@ -101,7 +102,8 @@ extension Qcow2Check {
         } else if snapshot.l1Size * 8 > Limits.l1Bytes {
             snapshot.fault = .tooLarge
             tableDamage(
-                "ERROR \(what) l1_size=0x\(hex(snapshot.l1Size)): L1 table is too large; snapshot table entry corrupted")
+                "ERROR \(what) l1_size=0x\(hex(snapshot.l1Size)): L1 table is too large; snapshot table entry corrupted"
+            )
         } else if snapshot.l1Size > 0, snapshot.l1Offset == 0 || snapshot.l1Offset >= file.length {
             snapshot.fault = .nowhere
             tableDamage(

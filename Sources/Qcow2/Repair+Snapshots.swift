@@ -102,7 +102,8 @@ extension Qcow2Check {
 
     /// The bytes of a snapshot's entry as they should be.
     private func entry(of snapshot: CheckedSnapshot) async throws(BlockError) -> [UInt8] {
-        guard let bytes = try await read(ByteRange(at: header.snapshotsOffset + snapshot.offset, count: snapshot.length))
+        guard
+            let bytes = try await read(ByteRange(at: header.snapshotsOffset + snapshot.offset, count: snapshot.length))
         else { throw .io }
         var entry = bytes.bytes.array
         if snapshot.extraSize > Limits.snapshotExtraBytes {

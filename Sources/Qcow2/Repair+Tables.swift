@@ -167,7 +167,8 @@ extension Qcow2Check {
         while done < length {
             let part = min(length - done, Self.piece)
             var buffer = AlignedBuffer(byteCount: Int(part))
-            let wanted = ByteRange(at: original.start + done, count: min(part, original.count - min(done, original.count)))
+            let wanted = ByteRange(
+                at: original.start + done, count: min(part, original.count - min(done, original.count)))
             let inside = wanted.intersection(ByteRange(at: 0, count: file.length))
             if !inside.isEmpty {
                 var whole = buffer.mutableBytes

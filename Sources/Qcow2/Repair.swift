@@ -61,7 +61,8 @@ extension Qcow2Check {
         result.totalClusters = before.totalClusters
         try await analyse()
         let (fewer, less) = (before.corruptions, before.leaks)
-        result.corruptionsFixed = before.corruptionsFixed + (fewer > result.corruptions ? fewer - result.corruptions : 0)
+        result.corruptionsFixed =
+            before.corruptionsFixed + (fewer > result.corruptions ? fewer - result.corruptions : 0)
         result.leaksFixed = before.leaksFixed + (less > result.leaks ? less - result.leaks : 0)
     }
 

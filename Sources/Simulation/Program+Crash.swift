@@ -18,6 +18,8 @@ extension Program {
             shape.crowd(&random)
         } else if random.chance(15) {
             shape.divide()
+        } else if random.chance(15), shape.clusterBits > 9 {
+            shape.compresses = true
         }
         self.init(seed: seed, shape: shape, length: length)
     }

@@ -1,5 +1,6 @@
 public import Block
 public import BlockTestKit
+public import Bytes
 
 /// What kind of chain a program runs on.
 public struct Shape: Sendable, CustomStringConvertible {
@@ -9,6 +10,8 @@ public struct Shape: Sendable, CustomStringConvertible {
     public var clusterBits: UInt64
     /// Whether clusters have 32 subclusters each; 16 KiB and more, version 3.
     public var extendedL2 = false
+    /// Whether most writes of whole clusters are compressed.
+    public var compresses = false
     public var refcountBits = 16
     public var size: UInt64
     public var backing = Backing.none
@@ -28,7 +31,7 @@ public struct Shape: Sendable, CustomStringConvertible {
     public var subclusterSize: UInt64 { extendedL2 ? clusterSize / 32 : clusterSize }
 
     public var description: String {
-        "v\(version) cluster \(clusterSize)\(extendedL2 ? " extended" : "") refcount \(refcountBits) size \(size) backing \(backing) "
+        "v\(version) cluster \(clusterSize)\(extendedL2 ? " extended" : "")\(compresses ? " compressed" : "") refcount \(refcountBits) size \(size) backing \(backing) "
             + "lazy \(lazyRefcounts) tiny \(tinyCaches) depth \(depth) detect \(detectZeroes)"
             + (room.map { " room \($0)" } ?? "") + (crowd.map { " crowd \($0)" } ?? "")
     }
@@ -56,5 +59,28 @@ public struct Shape: Sendable, CustomStringConvertible {
         (version, extendedL2) = (3, true)
         clusterBits = max(14, clusterBits)
         size = min(size, clusterSize * 40)
+    }
+}
+
+extension Shape {
+    /// What a write stores: random bytes, and where clusters are compressed as many others that compress well, so that each
+    /// sector still differs from all others.
+    public func bytes(of fill: UInt64, count: Int) -> [UInt8] {
+        var source = SeededRandom(seed: fill)
+        var bytes = source.bytes(count)
+        guard compresses else { return bytes }
+        let rest = UInt8(truncatingIfNeeded: fill)
+        // A quarter of random bytes leaves half a cluster, a half of them more than that.
+        let random = fill & 4 == 0 ? 128 : 256
+        for index in bytes.indices where index % 512 >= random { bytes[index] = rest }
+        return bytes
+    }
+
+    /// How it is written to a disk of this length.
+    public func flags(of fill: UInt64, _ range: ByteRange, fua: Bool, diskLength: UInt64) -> WriteFlags {
+        var flags: WriteFlags = fua ? .fua : []
+        let isWhole = range.start % clusterSize == 0 && (range.end % clusterSize == 0 || range.end == diskLength)
+        if compresses, isWhole, fill & 3 != 0 { flags.insert(.compressed) }
+        return flags
     }
 }

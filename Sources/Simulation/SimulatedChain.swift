@@ -1,7 +1,7 @@
 public import Block
 public import BlockTestKit
 import Bytes
-import Qcow2
+public import Qcow2
 
 /// A chain of qcow2 images over simulated disks, put together by hand: below all perhaps a raw one, the top one open for
 /// writing, the others for reading.
@@ -36,6 +36,12 @@ public final class SimulatedChain {
     }
 
     public func io(_ index: Int) -> BlockIO? { open[index]?.io }
+
+    /// The top image. It is open.
+    public var image: Qcow2Image {
+        guard let image = open[top]?.image else { preconditionFailure("the chain is closed") }
+        return image
+    }
 
     public func disk(_ contents: SparseBytes = SparseBytes()) -> SimDisk {
         var options = diskOptions

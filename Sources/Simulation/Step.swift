@@ -15,6 +15,12 @@ public enum Step: Sendable, CustomStringConvertible {
     case reopen
     /// The image gets an internal snapshot while it is closed.
     case internalSnapshot
+    /// The image makes an internal snapshot itself, while it is open.
+    case snapshotCreate
+    /// The disk becomes what it was at one of the internal snapshots, chosen by a number.
+    case snapshotApply(UInt64)
+    /// One of them goes.
+    case snapshotDelete(UInt64)
     /// Nothing is asked for this long.
     case pause(ms: UInt64)
     case compare
@@ -32,6 +38,9 @@ public enum Step: Sendable, CustomStringConvertible {
         case .snapshot(let size): "snapshot \(size)"
         case .reopen: "reopen"
         case .internalSnapshot: "internal snapshot"
+        case .snapshotCreate: "create snapshot"
+        case .snapshotApply(let choice): "apply snapshot \(choice)"
+        case .snapshotDelete(let choice): "delete snapshot \(choice)"
         case .pause(let ms): "pause \(ms)"
         case .compare: "compare"
         }

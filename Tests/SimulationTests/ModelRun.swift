@@ -146,10 +146,10 @@ final class ModelRun {
         switch step.clipped(to: model.length) {
         case nil: break
         case .write(let range, let fua, let fill):
-            var source = SeededRandom(seed: fill)
-            let bytes = source.bytes(Int(range.count))
+            let bytes = shape.bytes(of: fill, count: Int(range.count))
+            let flags = shape.flags(of: fill, range, fua: fua, diskLength: model.length)
             await change(range, to: bytes) { (io) async throws(BlockError) in
-                try await io.write(bytes, at: range.start, flags: fua ? .fua : [])
+                try await io.write(bytes, at: range.start, flags: flags)
             }
         case .writeZeros(let range):
             let bytes = [UInt8](repeating: 0, count: Int(range.count))
@@ -193,6 +193,8 @@ final class ModelRun {
         case .internalSnapshot:
             try await drain()
             try await snapshotInside()
+        // What these do is the crash runs' to judge; no random program here has them.
+        case .snapshotCreate, .snapshotApply, .snapshotDelete: break
         case .reopen:
             try await drain()
             try await reopen()

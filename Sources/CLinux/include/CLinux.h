@@ -52,6 +52,9 @@ ssize_t nacre_pread_cached(int fd, void *p, size_t n, int64_t at);
 // A wake-up: closed on exec, never blocks.
 int nacre_eventfd(void);
 
+// How often the calling thread has given its core up by itself.
+long nacre_thread_waits(void);
+
 ssize_t nacre_preadv(int fd, void *p, size_t n, int64_t at);
 
 ssize_t nacre_pwritev(int fd, const void *p, size_t n, int64_t at);
@@ -77,6 +80,12 @@ int nacre_device_size(int fd, uint64_t *bytes);
 int nacre_device_sector(int fd, int *bytes);
 
 int nacre_device_discard(int fd, uint64_t at, uint64_t n);
+
+// Turns copy-on-write of a file off, which btrfs knows.
+int nacre_set_no_cow(int fd);
+
+// Tells the file system in which extents to give an empty file room, which XFS knows.
+int nacre_set_extent_size(int fd, unsigned bytes);
 
 // Alignment that direct I/O on the file needs, where the kernel tells it: 0, or -1.
 int nacre_direct_alignment(int fd, unsigned *memory, unsigned *offset);
