@@ -53,6 +53,10 @@ public final class Qcow2Check {
     var hasDataFile: Bool { header.incompatible.contains(.externalDataFile) }
     public internal(set) var result = Result()
     let memoryLimit: Int
+    /// In a check of an image that is written meanwhile: what changes, what looks wrong, and the L2 tables that were read.
+    var watch: ClusterWatch?
+    var suspicions: [Suspicion] = []
+    var tablesRead: [UInt64] = []
     /// Told what the damage means, before anything is touched.
     var onDiagnosis: ((Diagnosis) -> Void)?
     /// A run of the file that is known to be a hole, or not to be one.
