@@ -87,7 +87,7 @@ public final class Qcow2Image: ImageFormat {
     var needsCorruptMark = false
 
     /// What a check that is under way is to know of.
-    var watch: ClusterWatch?
+    var watch: ClusterWatch? { didSet { freed.watch = watch } }
 
     let decoder = ClusterDecoderCache()
 
