@@ -65,7 +65,8 @@ public struct Diagnosis: Equatable, Sendable {
 
     /// Nothing is wrong that a guest could notice.
     public var isHarmless: Bool {
-        findings.isEmpty && omitted == 0 && removedSnapshots.isEmpty && missingSnapshots == 0 && !losesBitmaps && !isHopeless
+        findings.isEmpty && omitted == 0 && removedSnapshots.isEmpty && missingSnapshots == 0 && !losesBitmaps
+            && !isHopeless
     }
 
     mutating func add(_ disk: Disk, _ range: ByteRange, _ fate: Fate) {

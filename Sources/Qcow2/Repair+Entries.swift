@@ -71,7 +71,9 @@ struct EntryMender {
         let flags = L2Entry.copied | (header.version >= 3 ? L2Entry.zeroFlag : 0)
         mended.descriptor &= L2Entry.offsetMask | flags
         let place = entry.descriptor & L2Entry.offsetMask
-        if header.incompatible.contains(.externalDataFile) { return place & geometry.clusterMask == 0 ? mended : withoutPlace(mended) }
+        if header.incompatible.contains(.externalDataFile) {
+            return place & geometry.clusterMask == 0 ? mended : withoutPlace(mended)
+        }
         guard place != 0, place & geometry.clusterMask == 0, isInFile(place) else { return withoutPlace(mended) }
         guard closedToData.contains(place / geometry.clusterSize) else { return mended }
         // A place that nothing was written to is no loss.

@@ -40,7 +40,9 @@ import Testing
                 }
             }
             let pace = Pace(context)
-            let result = try await image.check(pace: pace, flush: { () async throws(BlockError) in try await io.flush() }) {
+            let result = try await image.check(
+                pace: pace, flush: { () async throws(BlockError) in try await io.flush() }
+            ) {
                 messages.append($0)
             }
             endedBefore = ended
@@ -53,7 +55,9 @@ import Testing
         return (result, messages, endedBefore, disk.contents)
     }
 
-    @Test("beside writers it finds nothing wrong in a sound image, and they go on meanwhile", arguments: 0..<12 as Range<UInt64>)
+    @Test(
+        "beside writers it finds nothing wrong in a sound image, and they go on meanwhile",
+        arguments: 0..<12 as Range<UInt64>)
     func sound(seed: UInt64) throws {
         let image = try CheckTests.image { $0.preallocation = seed % 2 == 0 ? .off : .metadata }
         let found = try run(image, seed: seed, requests: 60)

@@ -41,7 +41,8 @@ import Testing
         MiniCheck(healed.image).contents().bytes(ByteRange(at: number * 4096, count: 4096))
     }
 
-    @Test("data whose place is impossible reads as zeros, over a backing file too, and the report names its guest range")
+    @Test(
+        "data whose place is impossible reads as zeros, over a backing file too, and the report names its guest range")
     func lost() throws {
         var image = try Base.image {
             $0.backingFile = "below"
@@ -187,7 +188,9 @@ import Testing
 
 /// The counts of references.
 @Suite struct ReferenceCountsTests {
-    @Test("counts of all sizes, in runs and one by one, equal those of a plain dictionary", arguments: 0..<20 as Range<UInt64>)
+    @Test(
+        "counts of all sizes, in runs and one by one, equal those of a plain dictionary",
+        arguments: 0..<20 as Range<UInt64>)
     func model(seed: UInt64) {
         var random = SeededRandom(seed: seed)
         var counts = ReferenceCounts(clusters: 3 * 4096 + 100, blockEntries: 64)
