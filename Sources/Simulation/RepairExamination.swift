@@ -76,7 +76,7 @@ public struct RepairExamination {
         try repair { disk in
             guard violation == nil else { return }
             let point = CrashPoint(
-                disk: disk.snapshot, base: image.base, below: [], oracle: SectorOracle([]), snapshot: nil)
+                disk: disk.snapshot, base: image.base, below: [], oracle: SectorOracle([]), snapshots: [])
             do throws(Violation) {
                 try point.forEachState(budget: statesPerPoint, &random) { state throws(Violation) in
                     guard known.insert(state.image.fingerprint).inserted else { return }
@@ -179,7 +179,7 @@ public struct RepairExamination {
             }
         }
         let point = CrashPoint(
-            disk: disk.snapshot, base: image.base, below: [], oracle: SectorOracle([]), snapshot: nil)
+            disk: disk.snapshot, base: image.base, below: [], oracle: SectorOracle([]), snapshots: [])
         var random = SeededRandom(seed: UInt64(nth))
         do throws(Violation) {
             try point.forEachState(budget: 3, &random) { state throws(Violation) in
