@@ -101,7 +101,11 @@ extension Qcow2Check {
         let refcount = packing.value(block.bytes, at: Int(cluster - part.first))
         let count = counts.count(cluster)
         if refcount != 0 || count != 0 { use(upTo: cluster) }
-        if counts.isMarked(cluster, refcount == 1 ? .plain : .copied) { damage.flags = true }
+        if counts.isMarked(cluster, refcount == 1 ? .plain : .copied) {
+            damage.flags = true
+            _ = suspects(
+                cluster, isLeak: false, "ERROR OFLAG_COPIED of an entry for cluster \(cluster) refcount=\(refcount)")
+        }
         guard refcount != count else { return }
         if !part.fixes {
             found(cluster, refcount, count, exists: part.exists)
@@ -116,6 +120,9 @@ extension Qcow2Check {
     private func use(upTo cluster: UInt64) { if cluster < clusters { highestCluster = max(highestCluster, cluster) } }
 
     private func found(_ cluster: UInt64, _ refcount: UInt64, _ count: UInt64, exists: Bool) {
+        let kind = refcount < count ? "ERROR" : "Leaked"
+        let text = "\(kind) cluster \(cluster) refcount=\(refcount) reference=\(count)"
+        if suspects(cluster, isLeak: refcount > count, text) { return }
         if refcount < count {
             result.corruptions += 1
             if !exists { damage.refcounts = true }
@@ -123,8 +130,7 @@ extension Qcow2Check {
         } else {
             result.leaks += 1
         }
-        let kind = refcount < count ? "ERROR" : "Leaked"
-        tell("\(kind) cluster \(cluster) refcount=\(refcount) reference=\(count)")
+        tell(text)
     }
 
     /// Refcounts are too narrow for what is referenced; version 3 knows wider ones.

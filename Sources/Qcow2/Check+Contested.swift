@@ -24,6 +24,8 @@ extension Qcow2Check {
     private static var contestedLimit: Int { 1 << 18 }
 
     private func contest(_ cluster: UInt64, _ kind: Structure) {
+        let text = "ERROR cluster \(cluster) of the \(kind.rawValue) is used for something else too"
+        if suspects(cluster, isLeak: false, text) { return }
         guard damage.contested.count + damage.contestedTables.count < Self.contestedLimit else {
             damage.isHopeless = true
             return
@@ -36,7 +38,7 @@ extension Qcow2Check {
             guard damage.contested.insert(cluster).inserted else { return }
         }
         result.corruptions += 1
-        tell("ERROR cluster \(cluster) of the \(kind.rawValue) is used for something else too")
+        tell(text)
     }
 }
 

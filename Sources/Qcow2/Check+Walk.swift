@@ -45,6 +45,7 @@ extension Qcow2Check {
             try self.checkL1(entry, l1, &stray)
         } _: { (tables) async throws(BlockError) in
             let bits = UInt64(self.geometry.clusterBits)
+            if self.watch != nil, self.isFirstWindow { self.tablesRead += tables.map(\.cluster) }
             for table in tables {
                 self.reference(table.cluster << bits, self.geometry.clusterSize, times: table.times)
                 self.needs((table.cluster + 1) << bits)
@@ -128,9 +129,11 @@ extension Qcow2Check {
             reference(block, geometry.clusterSize)
             if block + geometry.clusterSize > file.length { damage.refcounts = true }
             guard counts.window.contains(cluster), counts.count(cluster) != 1 else { return }
+            let text = "ERROR refcount block \(index) refcount=\(counts.count(cluster))"
+            if suspects(cluster, isLeak: false, text) { return }
             damage.refcounts = true
             result.corruptions += 1
-            tell("ERROR refcount block \(index) refcount=\(counts.count(cluster))")
+            tell(text)
         }
     }
 

@@ -53,6 +53,10 @@ public final class Qcow2Check {
     var hasDataFile: Bool { header.incompatible.contains(.externalDataFile) }
     public internal(set) var result = Result()
     let memoryLimit: Int
+    /// In a check of an image that is written meanwhile: what changes, what looks wrong, and the L2 tables that were read.
+    var watch: ClusterWatch?
+    var suspicions: [Suspicion] = []
+    var tablesRead: [UInt64] = []
     /// Told what the damage means, before anything is touched.
     var onDiagnosis: ((Diagnosis) -> Void)?
     /// A run of the file that is known to be a hole, or not to be one.
@@ -204,6 +208,8 @@ public final class Qcow2Check {
         if let onDiagnosis { onDiagnosis(try await diagnose()) }
         let canRepair = repair != .none && result.checkErrors == 0
         if canRepair, repair == .all { try await mendTables() }
+        // Where nothing can be told of the disk, all that it used looks like leaks.
+        if damage.isHopeless, repair != .none { return }
         if canRepair {
             try await mendRefcounts()
         } else if repair == .none, !damage.flags {
@@ -236,6 +242,8 @@ public final class Qcow2Check {
 
     /// Makes the refcounts agree with the references: in place, or all of them anew.
     private func mendRefcounts() async throws(BlockError) {
+        // Only a full repair makes refcounts wider than the image has them.
+        if repair != .all { damage.width = nil }
         if damage.refcounts || damage.width != nil {
             guard repair != .leaks else {
                 report("ERROR need to rebuild refcount structures")

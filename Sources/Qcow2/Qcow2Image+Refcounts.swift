@@ -76,6 +76,7 @@ extension Qcow2Image {
     func setRefcount(_ count: UInt64, at position: Int, in block: RefcountBlock) {
         if !block.isDirty { dirtyBlocks.append(block) }
         block[position] = count
+        watch?.note(UInt64(block.index) << blockBits + UInt64(position))
     }
 
     /// Takes one cluster, resolving what that lacks. The caller holds `structure`.
@@ -121,6 +122,7 @@ extension Qcow2Image {
         refcountTable[index] = offset
         dirtyRefcountTable.insert(index >> 6)
         noteMetadata(cluster: cluster)
+        watch?.note(cluster)
     }
 
     /// Lowers the refcount of a cluster by one. Answers the new count, or nil where it was zero already.

@@ -86,6 +86,9 @@ public final class Qcow2Image: ImageFormat {
     /// The corrupt bit waits to be written.
     var needsCorruptMark = false
 
+    /// What a check that is under way is to know of.
+    var watch: ClusterWatch? { didSet { freed.watch = watch } }
+
     let decoder = ClusterDecoderCache()
 
     init(

@@ -8,7 +8,10 @@ extension Qcow2Check {
     func mendSnapshots() async throws(BlockError) -> Bool {
         var kept = snapshots.filter { $0.fault == nil }
         let tableIsContested = isContested(header.snapshotsOffset, snapshotTableBytes)
-        let shared = sharedL1s(kept)
+        guard let shared = sharedL1s(kept) else {
+            report("ERROR too many snapshots share the place of their L1 table with something else")
+            return false
+        }
         let activeIsInHeader = header.l1Size > 0 && header.l1TableOffset < geometry.clusterSize
         guard damage.snapshotTable || header.snapshotCount > 0 && tableIsContested || !shared.isEmpty else {
             return false
@@ -37,19 +40,23 @@ extension Qcow2Check {
     }
 
     /// The snapshots whose L1 table is not theirs alone: of those that are in one place the first one keeps it.
-    private func sharedL1s(_ kept: [CheckedSnapshot]) -> [Int] {
+    private func sharedL1s(_ kept: [CheckedSnapshot]) -> [Int]? {
         var taken: [ByteRange] = [
             ByteRange(at: 0, count: geometry.clusterSize), whole(header.l1TableOffset, UInt64(header.l1Size) * 8),
         ]
         if header.snapshotCount > 0 { taken.append(whole(header.snapshotsOffset, snapshotTableBytes)) }
         var shared: [Int] = []
         for (index, snapshot) in kept.enumerated() where isContested(snapshot.l1Offset, snapshot.l1Size * 8) {
+            guard taken.count < Self.sharedLimit else { return nil }
             let place = whole(snapshot.l1Offset, snapshot.l1Size * 8)
             if taken.contains(where: { !$0.intersection(place).isEmpty }) { shared.append(index) }
             taken.append(place)
         }
         return shared
     }
+
+    /// So many are held against each other.
+    private static var sharedLimit: Int { 4096 }
 
     private func whole(_ offset: UInt64, _ size: UInt64) -> ByteRange {
         ByteRange(at: offset, count: geometry.clusters(for: size) * geometry.clusterSize)
