@@ -34,7 +34,7 @@ extension Graph {
         guard let node = live[id] else { return }
         let lengths = drained.map(\.length)
         defer { for (root, old) in zip(drained, lengths) where root.length != old { root.onLengthChange?() } }
-        do { try await resize(node, id, to: length) } catch { throw resizeError(error, node) }
+        do { try await node.walker.resize(to: length) } catch { throw resizeError(error, node) }
     }
 
     private func checkResize(_ id: NodeID, to length: UInt64) throws(OpenError) {
@@ -62,21 +62,6 @@ extension Graph {
     private func checkChild(_ name: String, of id: NodeID, to length: UInt64) throws(OpenError) {
         guard let child = value.nodes[id]?.edge(name)?.child else { return }
         try checkResize(child, to: length)
-    }
-
-    /// Resizes, and sees that what a disk gains reads as zeros, whatever a longer backing file holds there.
-    private func resize(_ node: LiveNode, _ id: NodeID, to length: UInt64) async throws(BlockError) {
-        let old = node.walker.length
-        try await node.walker.resize(to: length)
-        guard length > old, let backing = value.nodes[id]?.backing.flatMap({ live[$0] }) else { return }
-        let end = min(backing.walker.length, length)
-        guard end > old else { return }
-        do {
-            try await node.walker.zero(ByteRange(from: old, to: end), flags: [])
-        } catch {
-            try? await node.walker.resize(to: old)
-            throw error
-        }
     }
 
     private func resizeError(_ error: BlockError, _ node: LiveNode) -> OpenError {
