@@ -2,6 +2,7 @@
 # make check                      everything that CI checks
 # make crash [STATES=1000000]     crash states of random programs, from where the recorded runs ended (docs/reliability.md)
 # make faults [POINTS=100000]     failed I/Os, likewise
+# make repair [IMAGES=10000]      images damaged at random, repaired, with crashes and failed I/Os meanwhile, likewise
 # make exhaustive                 all short programs: goes on where it ended, and begins anew on another commit
 # make soak [MINUTES=60]          all of these, and the order of every write, for so long
 # make peer [QEMU_IO=qemu-io]     the same judgement on what QEMU writes
@@ -11,7 +12,7 @@
 # make mutants                    takes guards out one at a time: a check must notice each
 # make tsan                       what runs on several threads, under ThreadSanitizer
 # make fuzz TARGET=qcow2 SECONDS=60   random inputs, led by what they reach (docs/reliability.md); fuzz-merge keeps what is new
-.PHONY: deps build serve check fuzz fuzz-merge format docs clean simulate crash exhaustive faults audit soak peer kills tsan mutants bench peer-qemu
+.PHONY: deps build serve check fuzz fuzz-merge format docs clean simulate crash exhaustive faults audit repair soak peer kills tsan mutants bench peer-qemu
 export SWIFT_BACKTRACE := enable=no
 
 # As people run it: with what it needs of the Swift libraries inside.
@@ -45,22 +46,29 @@ check:
 STATES := 1000000
 POINTS := 100000
 PROGRAMS := 100000
+# Which programs the seeds stand for: plain, or snapshots.
+FAMILY := plain
 RECORD := --record docs/reliability.md
 
 simulate: deps
 	swift build $(RELEASE) --product simulate
 
 crash: simulate
-	.build/release/simulate crash --states $(STATES) --qemu-every 5000 $(RECORD)
+	.build/release/simulate crash --family $(FAMILY) --states $(STATES) --qemu-every 5000 $(RECORD)
 
 exhaustive: simulate
 	.build/release/simulate exhaustive $(RECORD)
 
 faults: simulate
-	.build/release/simulate faults --points $(POINTS) $(RECORD)
+	.build/release/simulate faults --family $(FAMILY) --points $(POINTS) $(RECORD)
+
+IMAGES := 10000
+
+repair: simulate
+	.build/release/simulate repair --images $(IMAGES) $(RECORD)
 
 audit: simulate
-	.build/release/simulate audit --programs $(PROGRAMS) $(RECORD)
+	.build/release/simulate audit --family $(FAMILY) --programs $(PROGRAMS) $(RECORD)
 
 MINUTES := 60
 QUARTER = --seconds $$(( $(MINUTES) * 15 ))

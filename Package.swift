@@ -78,14 +78,16 @@ let package = Package(
         // Layer 2: what holds bytes and what maps them.
         room("Codecs", ["CCodecs", "Bytes"]),
         room("Digests", ["CDigests", "Bytes"]),
+        room("DirtyMap", ["Bytes", "Block"]),
         room("Streams", ["Bytes", "Block"]),
         room("HostStorage", ["CLinux", "Bytes", "Block", "HostIO", log]),
-        room("Qcow2", ["Bytes", "Block", "Codecs", log]),
+        room("Qcow2", ["Bytes", "Block", "Codecs", "DirtyMap", log]),
         room("Filters", ["Bytes", "Block"]),
         // Layer 3: nodes and what uses them.
-        room("Graph", ["Bytes", "Block", "Filters", "Qcow2", log]),
+        room("Graph", ["Bytes", "Block", "DirtyMap", "Filters", "Qcow2", log]),
         room("Devices", ["Bytes", "Block", "Filters", "Graph", log]),
-        room("NBDServer", ["Bytes", "Block", "NBDWire", "Streams", log]),
+        room("Jobs", ["Bytes", "Block", "Filters"]),
+        room("NBDServer", ["Bytes", "Block", "DirtyMap", "NBDWire", "Streams", log]),
         room("SCSI", ["Bytes", "Block", "Devices", log]),
         // Layer 4: the monitor, the image tool and iSCSI, as libraries.
         room("ISCSI", ["Bytes", "Block", "Digests", "Streams", "SCSI", log]),
@@ -96,7 +98,7 @@ let package = Package(
             "Daemon",
             [
                 "Bytes", "JSON", "Block", "HostIO", "HostStorage", "QMPTypes", "Qcow2", "Filters", "Graph", "NBDWire",
-                "NBDServer", "Monitor", "Image", "Devices", "SCSI", "ISCSI", log,
+                "NBDServer", "Monitor", "Image", "Devices", "Jobs", "SCSI", "ISCSI", "Digests", "DirtyMap", log,
             ]),
         // Layer 6: the program.
         .executableTarget(
@@ -138,17 +140,20 @@ let package = Package(
         tests("HostIOTests", ["HostIO", "Block", "Bytes", "BlockTestKit", "HostTestKit"]),
         tests("NBDWireTests", ["NBDWire", "Bytes", "BlockTestKit"]),
         tests("CodecsTests", ["Codecs", "Bytes"]),
+        tests("DirtyMapTests", ["DirtyMap", "Block", "Bytes"]),
         tests(
             "HostStorageTests", ["HostStorage", "HostIO", "Block", "Bytes", "BlockTestKit", "HostTestKit"]),
-        tests("Qcow2Tests", ["Qcow2", "Block", "Bytes", "BlockTestKit"]),
+        tests("Qcow2Tests", ["Qcow2", "DirtyMap", "Block", "Bytes", "BlockTestKit"]),
         .target(
             name: "GraphTestKit", dependencies: ["Graph", "Qcow2", "Block", "Bytes", "BlockTestKit"],
             path: "Tests/GraphTestKit", swiftSettings: settings),
-        tests("GraphTests", ["Graph", "Filters", "Qcow2", "Block", "Bytes", "BlockTestKit", "GraphTestKit"]),
+        tests(
+            "GraphTests", ["Graph", "DirtyMap", "Filters", "Qcow2", "Block", "Bytes", "BlockTestKit", "GraphTestKit"]),
         tests("DigestsTests", ["Digests", "Bytes"]),
-        tests("NBDServerTests", ["NBDServer", "NBDWire", "Streams", "Block", "Bytes", "BlockTestKit"]),
+        tests("NBDServerTests", ["NBDServer", "DirtyMap", "NBDWire", "Streams", "Block", "Bytes", "BlockTestKit"]),
         tests(
             "DevicesTests", ["Devices", "Graph", "Filters", "Qcow2", "Block", "Bytes", "BlockTestKit", "GraphTestKit"]),
+        tests("JobsTests", ["Jobs", "Block", "BlockTestKit"]),
         tests("SCSITests", ["SCSI", "Devices", "Block", "Bytes", "BlockTestKit"]),
         tests("ISCSITests", ["ISCSI", "SCSI", "Devices", "Digests", "Block", "Bytes", "BlockTestKit"]),
         tests("MonitorTests", ["Monitor", "QMPTypes", "JSON", "Block", "Bytes", "BlockTestKit"]),
@@ -164,9 +169,9 @@ let package = Package(
             ]),
         tests(
             "SimulationTests",
-            ["simulate", "Simulation", "BlockTestKit", "Block", "Bytes", "Qcow2", "Filters", "Graph"]),
+            ["simulate", "Simulation", "BlockTestKit", "Block", "Bytes", "Qcow2", "Filters", "Graph", "GraphTestKit"]),
         tests("InteropTests", ["JSON", "Simulation", "BlockTestKit", "Bytes"]),
-        tests("FuzzTests", ["Fuzzing"]),
+        tests("FuzzTests", ["Fuzzing", "Daemon", "BlockTestKit", "Bytes"]),
         tests("TidyTests", ["QAPI"]),
     ]
 )

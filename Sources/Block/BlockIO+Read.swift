@@ -41,8 +41,8 @@ extension BlockIO {
     ) async throws(BlockError) {
         switch mapping {
         case .data(let offset):
-            guard let file else { throw .noMedium }
-            try await file.read(at: offset, into: &target)
+            guard let data else { throw .noMedium }
+            try await data.read(at: offset, into: &target)
         case .zero:
             target.fill()
         case .unallocated:

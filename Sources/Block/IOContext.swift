@@ -13,6 +13,9 @@ public protocol IOContext: AnyObject, Sendable {
     var nowNs: UInt64 { get }
     /// Runs `body` once on this context, at the earliest `afterMs` milliseconds from now, unless cancelled before.
     func schedule(afterMs: UInt64, _ body: @escaping () -> Void) -> TimerID
+    /// Runs work that computes for long, or waits for the kernel, on another thread, and answers what it does. Work is done
+    /// in any order, several pieces at once.
+    func offload(_ work: @escaping @Sendable () -> Int32) async -> Int32
     /// A timer that has fired, or was cancelled before, is left alone.
     func cancel(_ timer: TimerID)
 }
@@ -24,6 +27,12 @@ public struct TimerID: Hashable, Sendable {
 }
 
 extension IOContext {
+    /// For contexts without other threads: in its turn.
+    public func offload(_ work: @escaping @Sendable () -> Int32) async -> Int32 {
+        await yield()
+        return work()
+    }
+
     /// Starts a task of this context. The only way from synchronous code of the context into asynchronous code.
     public func spawn(_ body: @escaping () async -> Void) {
         precondition(isCurrent, "spawn is called on the context it spawns to")

@@ -4,7 +4,7 @@ public import Bytes
 /// `BlockIO` walks.
 ///
 /// All functions that are not `async` work from memory and are atomic. `guest` offsets are those of the virtual disk,
-/// `file` offsets those of the format's `file` child. Lookups of what is already allocated have no side effects.
+/// `file` offsets those of the child that holds the data: the format's `file`, unless its data lies apart. Lookups of what is already allocated have no side effects.
 ///
 /// A request is bracketed by `beginRequest` and `endRequest`: a place that is freed while a request runs is neither
 /// reused nor punched before that request has ended and before what freed it is durable (rules O5 and O17).
@@ -33,6 +33,10 @@ public protocol ImageFormat: AnyObject {
     func publish(_ ticket: consuming AllocationTicket)
     /// The place stays unused: give it back.
     func abandon(_ ticket: consuming AllocationTicket)
+    /// How a cluster of `encodedUnit` bytes is encoded; nil where none may be.
+    var encoder: ClusterEncoding? { get }
+    /// Takes a place for a cluster that has become `count` bytes, whatever holds it now.
+    func allocate(encoded count: UInt64, for cluster: ByteRange) -> Allocation
     /// Waits until no ticket overlaps `guest`.
     func settle(_ guest: ByteRange) async
     /// Makes the first bytes of `guest` read as zeros, or unmaps them.
@@ -51,13 +55,23 @@ public protocol ImageFormat: AnyObject {
     func resize(to length: UInt64) async throws(BlockError)
     /// What the disk gained reads as it shall: its size may become durable.
     func confirmLength()
+    /// Ends the `file` child behind the last place that is used. No request is under way.
+    func cutTail() async throws(BlockError)
 }
 
+/// Encodes one cluster, on any thread; nil where that does not make it smaller. The result is whole sectors.
+public typealias ClusterEncoding = @Sendable ([UInt8]) -> [UInt8]?
+
 extension ImageFormat {
+    /// For formats that hold bytes only as they are.
+    public var encoder: ClusterEncoding? { nil }
+    public func allocate(encoded count: UInt64, for cluster: ByteRange) -> Allocation { .failed(.unsupported) }
     /// For formats that never free a place.
     public func noteFullHost() {}
     /// Likewise.
     public func release(_ freed: [ByteRange]) {}
+    /// For formats whose file ends where the disk does.
+    public func cutTail() async throws(BlockError) {}
     /// For formats that do not store a size.
     public func confirmLength() {}
 }
@@ -65,6 +79,8 @@ extension ImageFormat {
 /// Whether a format's changes wait to be committed.
 public enum CommitUrgency: Sendable {
     case none
+    /// Within five seconds: what nobody asked to be durable, and takes nothing away from anybody meanwhile.
+    case later
     /// Within a second.
     case soon
     /// Before the next change: much has piled up.
@@ -94,8 +110,9 @@ public struct Extent: Equatable, Sendable {
         case data(offset: UInt64)
         /// Reads as zeros, whatever lies below. `allocated` says where a place is reserved in the `file` child.
         case zero(allocated: UInt64?)
-        /// Nothing here: the backing child decides, or zeros where there is none.
-        case unallocated
+        /// Nothing here: the backing child decides, or zeros where there is none. `reserved` says where a place is kept all
+        /// the same in the `file` child.
+        case unallocated(reserved: UInt64? = nil)
         /// Compressed or encrypted: ask `decode`.
         case encoded
         /// The table that knows is not in memory.
@@ -178,8 +195,8 @@ public enum UnmapOutcome: Equatable, Sendable {
     /// The first bytes cannot be unmapped (part of a cluster, or a format without zero clusters): write zeros as
     /// data, or leave them where it was advice.
     case asData(count: UInt64)
-    /// The format maps these straight to the `file` child: pass the request on.
-    case passDown(offset: UInt64, count: UInt64)
+    /// The rest is for the child that holds the data: pass this on, for these bytes of it.
+    case passDown(offset: UInt64, count: UInt64, UnmapTarget)
     /// Resolve this and ask again.
     case needs(TableNeed)
     /// A ticket overlaps: `settle` and ask again.

@@ -5,16 +5,21 @@
 /// Steps are counted by who works, not measured by a clock: the same run rests at the same places.
 public struct Pace {
     private let context: (any IOContext)?
+    private let pausing: () async -> Void
     private let isWanted: () -> Bool
 
-    /// `isWanted` is asked at each rest.
-    public init(_ context: any IOContext, isWanted: @escaping () -> Bool = { true }) {
+    /// At each rest `pausing` is waited for, then `isWanted` is asked.
+    public init(
+        _ context: any IOContext, isWanted: @escaping () -> Bool = { true }, pausing: @escaping () async -> Void = {}
+    ) {
         self.context = context
+        self.pausing = pausing
         self.isWanted = isWanted
     }
 
     private init() {
         context = nil
+        pausing = {}
         isWanted = { true }
     }
 
@@ -25,6 +30,7 @@ public struct Pace {
     public func rest() async throws(BlockError) {
         guard let context else { return }
         await context.yield()
+        await pausing()
         if !isWanted() { throw .closed }
     }
 }

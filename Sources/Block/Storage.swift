@@ -47,6 +47,8 @@ public struct WriteFlags: OptionSet, Sendable {
     public init(rawValue: UInt8) { self.rawValue = rawValue }
     /// The written bytes are durable when the call returns.
     public static let fua = WriteFlags(rawValue: 1)
+    /// The bytes are kept compressed where they become smaller. Only whole units of `encodedUnit` can be.
+    public static let compressed = WriteFlags(rawValue: 2)
 }
 
 public struct ZeroFlags: OptionSet, Sendable {
@@ -79,11 +81,13 @@ public struct StorageLimits: Equatable, Sendable {
     public var discards: Bool
     /// Whether a write past the end makes it longer.
     public var growable: Bool
+    /// Compressed writes are multiples of this, but for the last one at the end (0: there are none).
+    public var encodedUnit: UInt64
 
     public init(
         requestAlignment: UInt64 = 1, memoryAlignment: Int = 1, maxTransfer: UInt64 = 1 << 30,
         discardAlignment: UInt64 = 0, preferredTransfer: UInt64 = 4096, zeroesFast: Bool = false,
-        discards: Bool = false, growable: Bool = false
+        discards: Bool = false, growable: Bool = false, encodedUnit: UInt64 = 0
     ) {
         self.requestAlignment = requestAlignment
         self.memoryAlignment = memoryAlignment
@@ -93,6 +97,7 @@ public struct StorageLimits: Equatable, Sendable {
         self.zeroesFast = zeroesFast
         self.discards = discards
         self.growable = growable
+        self.encodedUnit = encodedUnit
     }
 }
 
@@ -128,4 +133,10 @@ public struct BlockStatus {
         self.offset = offset
         self.holder = holder
     }
+}
+
+/// Told of the changes that requests make to a node: its dirty bitmaps.
+public protocol ChangeTracker: AnyObject {
+    /// A write, a zeroing or a discard of the range has ended, well or not.
+    func changed(_ range: ByteRange)
 }

@@ -10,21 +10,32 @@ public struct MiniCheck {
     public private(set) var leaks = 0
     public private(set) var isDirty = false
     public private(set) var isCorrupt = false
-    /// Clusters of the guest's disk that have a place of their own, by guest cluster number: its file offset.
+    /// Subclusters of the guest's disk that hold data, by number: their file offsets, in the file for data where there is
+    /// one. Where entries are plain, each cluster is one subcluster.
     public private(set) var mapped: [UInt64: UInt64] = [:]
-    /// Guest clusters that are marked as zeros.
+    /// Guest subclusters that are marked as zeros.
     public private(set) var zeros: Set<UInt64> = []
-    /// Guest clusters that are compressed: where in the file.
+    /// Compressed guest clusters, by the number of their first subcluster: where in the file.
     public private(set) var compressed: [UInt64: ByteRange] = [:]
+    /// Whether guest data lies in a file of its own.
+    public private(set) var hasDataFile = false
     public private(set) var size: UInt64 = 0
     public private(set) var clusterSize: UInt64 = 0
+    /// Subclusters of a cluster: 32, or 1 where entries are plain.
+    public private(set) var subclusters: UInt64 = 1
+    public var subclusterSize: UInt64 { clusterSize / subclusters }
+
+    /// Where the tables in force begin, by the header.
+    public private(set) var refcountTable: UInt64 = 0
+    public private(set) var activeL1: UInt64 = 0
+    public private(set) var snapshotTable: UInt64 = 0
 
     /// What a cluster is there for.
     public enum Use: String, Sendable { case header, refcountTable, refcountBlock, l1, l2, snapshots, bitmaps, data }
 
     private let image: SparseBytes
     private var version: UInt64 = 0
-    private var refcountBits: UInt64 = 0
+    public private(set) var refcountBits: UInt64 = 0
     /// References counted, by cluster number.
     public private(set) var references: [UInt64: UInt64] = [:]
     /// What a cluster of metadata is; nothing else may be there.
@@ -55,7 +66,9 @@ public struct MiniCheck {
             let incompatible = number(at: 72, bytes: 8)
             isDirty = incompatible & 1 != 0
             isCorrupt = incompatible & 2 != 0
-            if incompatible & ~0b1011 != 0 { complain("unknown incompatible features \(incompatible)") }
+            if incompatible & 0b1_0000 != 0 { subclusters = 32 }
+            hasDataFile = incompatible & 0b100 != 0
+            if incompatible & ~0b1_1111 != 0 { complain("unknown incompatible features \(incompatible)") }
             let order = number(at: 96, bytes: 4)
             guard order <= 6 else { return complain("refcount order \(order)") }
             refcountBits = 1 << order
@@ -63,8 +76,9 @@ public struct MiniCheck {
         use(.header, at: 0, bytes: clusterSize)
         walkRefcounts()
         let l1Entries = number(at: 36, bytes: 4)
-        if l1Entries * (clusterSize / 8) * clusterSize < size { complain("the L1 table is too short for the disk") }
-        walkL1(at: number(at: 40, bytes: 8), entries: l1Entries, isActive: true)
+        if l1Entries * l2Entries * clusterSize < size { complain("the L1 table is too short for the disk") }
+        activeL1 = number(at: 40, bytes: 8)
+        walkL1(at: activeL1, entries: l1Entries, isActive: true)
         walkSnapshots()
         walkBitmaps()
         compare()
@@ -111,6 +125,20 @@ public struct MiniCheck {
         return result
     }
 
+    private var l2Entries: UInt64 { clusterSize / (subclusters == 1 ? 8 : 16) }
+
+    /// The entries of an L2 table that are not empty: index, descriptor, bitmap.
+    private func l2Entries(at table: UInt64) -> [(UInt64, UInt64, UInt64)] {
+        let words = entries(at: table, count: clusterSize / 8)
+        if subclusters == 1 { return words.map { ($0.0, $0.1, 0) } }
+        var result: [(UInt64, UInt64, UInt64)] = []
+        for (index, word) in words {
+            if result.last?.0 != index / 2 { result.append((index / 2, 0, 0)) }
+            if index % 2 == 0 { result[result.count - 1].1 = word } else { result[result.count - 1].2 = word }
+        }
+        return result
+    }
+
     /// Metadata occupies these clusters, alone.
     private mutating func use(_ use: Use, at offset: UInt64, bytes: UInt64, shared: Bool = false) {
         guard bytes > 0 else { return }
@@ -128,6 +156,7 @@ public struct MiniCheck {
 
     private mutating func walkRefcounts() {
         let (table, clusters) = (number(at: 48, bytes: 8), number(at: 56, bytes: 4))
+        refcountTable = table
         guard clusters > 0, table != 0, table % clusterSize == 0 else { return complain("no refcount table") }
         use(.refcountTable, at: table, bytes: clusters * clusterSize)
         let perBlock = clusterSize * 8 / refcountBits
@@ -168,23 +197,36 @@ public struct MiniCheck {
             use(.l2, at: table, bytes: clusterSize, shared: true)
             guard table % clusterSize == 0 else { continue }
             if isActive { copied.append((table / clusterSize, entry >> 63 == 1, "L1 entry \(index)")) }
-            walkL2(at: table, first: index * clusterSize / 8, isActive: isActive)
+            walkL2(at: table, first: index * l2Entries, isActive: isActive)
         }
     }
 
     private mutating func walkL2(at table: UInt64, first: UInt64, isActive: Bool) {
-        for (index, entry) in entries(at: table, count: clusterSize / 8) {
+        for (index, entry, bitmap) in l2Entries(at: table) {
             let guest = first + index
             if entry >> 62 & 1 == 1 {
                 walkCompressed(entry)
-                if isActive { compressed[guest] = Self.range(compressed: entry, clusterSize) }
+                if hasDataFile { complain("cluster \(guest) is compressed beside a data file") }
+                if bitmap != 0 { complain("compressed cluster \(guest) has subclusters") }
+                if isActive { compressed[guest * subclusters] = Self.range(compressed: entry, clusterSize) }
                 continue
             }
-            let reserved: UInt64 = version == 3 ? 0x3F00_0000_0000_01FE : 0x3F00_0000_0000_01FF
+            let reserved: UInt64 = version == 3 && subclusters == 1 ? 0x3F00_0000_0000_01FE : 0x3F00_0000_0000_01FF
             if entry & reserved != 0 { complain("L2 entry of cluster \(guest) has reserved bits set: \(entry)") }
             let place = entry & 0x00FF_FFFF_FFFF_FE00
-            let isZero = version == 3 && entry & 1 == 1
-            if isActive, isZero { zeros.insert(guest) }
+            if bitmap & bitmap >> 32 & 0xFFFF_FFFF != 0 {
+                complain("cluster \(guest) has subclusters of data and zeros")
+            }
+            if place == 0, !(hasDataFile && entry >> 63 == 1), bitmap & 0xFFFF_FFFF != 0 {
+                complain("cluster \(guest) has data without a place")
+            }
+            if isActive { note(guest, place, entry, bitmap) }
+            if hasDataFile {
+                if place != (entry >> 63 == 1 ? guest * clusterSize : 0) {
+                    complain("cluster \(guest) lies at \(place) of the data file, COPIED is \(entry >> 63 == 1)")
+                }
+                continue
+            }
             guard place != 0 else {
                 if entry >> 63 == 1 { complain("cluster \(guest) is marked COPIED without a place") }
                 continue
@@ -195,10 +237,19 @@ public struct MiniCheck {
             }
             let cluster = place / clusterSize
             references[cluster, default: 0] += 1
-            if isActive {
-                if !isZero { mapped[guest] = place }
-                copied.append((cluster, entry >> 63 == 1, "L2 entry of cluster \(guest)"))
-            }
+            if isActive { copied.append((cluster, entry >> 63 == 1, "L2 entry of cluster \(guest)")) }
+        }
+    }
+
+    /// Notes what an entry says of its cluster's subclusters.
+    private mutating func note(_ guest: UInt64, _ place: UInt64, _ entry: UInt64, _ bitmap: UInt64) {
+        for index in 0..<subclusters {
+            let isPlain = subclusters == 1
+            let isZero = isPlain ? version == 3 && entry & 1 == 1 : bitmap >> (32 + index) & 1 == 1
+            let isPlaced = place != 0 || hasDataFile && entry >> 63 == 1
+            let isData = isPlain ? isPlaced && !isZero : bitmap >> index & 1 == 1
+            if isZero { zeros.insert(guest * subclusters + index) }
+            if isData, place % clusterSize == 0 { mapped[guest * subclusters + index] = place + index * subclusterSize }
         }
     }
 
@@ -223,6 +274,7 @@ public struct MiniCheck {
 
     private mutating func walkSnapshots() {
         let (count, start) = (number(at: 60, bytes: 4), number(at: 64, bytes: 8))
+        snapshotTable = start
         guard count > 0 else { return }
         var offset = start
         for _ in 0..<min(count, 65536) {
@@ -230,6 +282,10 @@ public struct MiniCheck {
             let names = number(at: offset + 12, bytes: 2) + number(at: offset + 14, bytes: 2)
             let extra = number(at: offset + 36, bytes: 4)
             walkL1(at: l1, entries: entries, isActive: false)
+            if version == 3, extra < 16 { complain("a snapshot does not tell the size of its disk") }
+            if extra >= 16, entries * l2Entries * clusterSize < number(at: offset + 48, bytes: 8) {
+                complain("a snapshot's L1 table is too short for its disk")
+            }
             offset = (offset + 40 + extra + names + 7) & ~7
         }
         use(.snapshots, at: start, bytes: offset - start)
@@ -272,7 +328,7 @@ public struct MiniCheck {
             if count > 1 { complain("cluster \(cluster), \(owners[cluster] ?? .data), has \(count) references") }
         }
         for (cluster, refcount) in refcounts where refcount > references[cluster] ?? 0 { leaks += 1 }
-        for place in mapped.values where owners[place / clusterSize] != nil {
+        for place in mapped.values where !hasDataFile && owners[place / clusterSize] != nil {
             complain("cluster \(place / clusterSize) is data and \(owners[place / clusterSize] ?? .data)")
         }
         for (cluster, flag, what) in copied where flag != ((refcounts[cluster] ?? 0) == 1) {
@@ -280,19 +336,19 @@ public struct MiniCheck {
         }
     }
 
-    /// What the active tables keep for each guest cluster, wherever in the file it lies: its bytes, compressed or not; none
-    /// for a cluster of zeros.
+    /// What the active tables keep for each guest subcluster, wherever in the file it lies: its bytes; those of a compressed
+    /// cluster for its first one; none for zeros.
     public var stored: [UInt64: [UInt8]] {
         var result: [UInt64: [UInt8]] = [:]
         for guest in zeros { result[guest] = [] }
-        for (guest, place) in mapped { result[guest] = image.bytes(ByteRange(at: place, count: clusterSize)) }
+        for (guest, place) in mapped { result[guest] = image.bytes(ByteRange(at: place, count: subclusterSize)) }
         for (guest, range) in compressed { result[guest] = image.bytes(range) }
         return result
     }
 
     /// The active disk's bytes as the tables tell them, for images without compressed clusters; what is unallocated
-    /// comes from `backing`.
-    public func contents(over backing: SparseBytes? = nil) -> SparseBytes {
+    /// comes from `backing`, data from `data` where that lies apart.
+    public func contents(over backing: SparseBytes? = nil, data: SparseBytes? = nil) -> SparseBytes {
         var result = SparseBytes(length: size)
         if let backing {
             let count = min(size, backing.length)
@@ -305,10 +361,11 @@ public struct MiniCheck {
                 offset += run.count
             }
         }
-        for guest in zeros { result.zero(ByteRange(at: guest * clusterSize, count: clusterSize)) }
-        for (guest, place) in mapped where guest * clusterSize < size {
-            let count = min(clusterSize, size - guest * clusterSize)
-            result.write(image.bytes(ByteRange(at: place, count: count)).rawBytes, at: guest * clusterSize)
+        let unit = subclusterSize
+        for guest in zeros { result.zero(ByteRange(at: guest * unit, count: unit)) }
+        for (guest, place) in mapped where guest * unit < size {
+            let count = min(unit, size - guest * unit)
+            result.write((data ?? image).bytes(ByteRange(at: place, count: count)).rawBytes, at: guest * unit)
         }
         return result
     }

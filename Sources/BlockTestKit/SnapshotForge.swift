@@ -5,6 +5,8 @@ import Bytes
 public struct SnapshotForge {
     private var image: SparseBytes
     private let clusterSize: UInt64
+    /// Bytes of an L2 entry.
+    private let entrySize: UInt64
     private let refcountBits: UInt64
     private let refcountTable: UInt64
     private let refcountTableEntries: UInt64
@@ -15,18 +17,37 @@ public struct SnapshotForge {
         return forge.run() ? forge.image : nil
     }
 
-    /// The image as it was at its snapshot: its active table is the snapshot's. For reading only.
-    public static func reverting(_ image: SparseBytes) -> SparseBytes {
+    /// The image as it was at one of its snapshots: its active table is the snapshot's. For reading only.
+    public static func reverting(_ image: SparseBytes, to index: Int = 0) -> SparseBytes {
         var forge = SnapshotForge(image)
-        let entry = forge.number(at: 64, bytes: 8)
+        var entry = forge.number(at: 64, bytes: 8)
+        for _ in 0..<index { entry = forge.entry(after: entry) }
         forge.store(forge.number(at: entry, bytes: 8), at: 40, bytes: 8)
         forge.store(forge.number(at: entry + 8, bytes: 4), at: 36, bytes: 4)
         forge.store(forge.number(at: entry + 48, bytes: 8), at: 24, bytes: 8)
         return forge.image
     }
 
-    /// What the image's snapshot keeps for each guest cluster, as `MiniCheck.stored` tells it.
+    /// What the image's snapshot keeps for each guest subcluster, as `MiniCheck.stored` tells it.
     public static func kept(in image: SparseBytes) -> [UInt64: [UInt8]] { MiniCheck(reverting(image)).stored }
+
+    /// The ids of an image's snapshots.
+    static func entries(of image: SparseBytes) -> [String] {
+        let forge = SnapshotForge(image)
+        var entry = forge.number(at: 64, bytes: 8)
+        return (0..<min(forge.number(at: 60, bytes: 4), 64)).map { _ in
+            let (extra, length) = (forge.number(at: entry + 36, bytes: 4), forge.number(at: entry + 12, bytes: 2))
+            let id = image.bytes(ByteRange(at: entry + 40 + extra, count: length))
+            entry = forge.entry(after: entry)
+            return String(decoding: id, as: UTF8.self)
+        }
+    }
+
+    /// Where the next entry of the snapshot table begins.
+    private func entry(after entry: UInt64) -> UInt64 {
+        let names = number(at: entry + 12, bytes: 2) + number(at: entry + 14, bytes: 2)
+        return (entry + 40 + number(at: entry + 36, bytes: 4) + names + 7) & ~7
+    }
 
     private init(_ image: SparseBytes) {
         self.image = image
@@ -34,6 +55,7 @@ public struct SnapshotForge {
             image.bytes(ByteRange(at: offset, count: count)).reduce(0) { $0 << 8 | UInt64($1) }
         }
         clusterSize = 1 << number(at: 20, bytes: 4)
+        entrySize = number(at: 4, bytes: 4) >= 3 && number(at: 72, bytes: 8) & 0b1_0000 != 0 ? 16 : 8
         refcountBits = number(at: 4, bytes: 4) == 2 ? 16 : 1 << number(at: 96, bytes: 4)
         refcountTable = number(at: 48, bytes: 8)
         refcountTableEntries = number(at: 56, bytes: 4) * clusterSize / 8
@@ -77,15 +99,15 @@ public struct SnapshotForge {
     }
 
     private mutating func share(table: UInt64) -> Bool {
-        for index in 0..<clusterSize / 8 {
-            let entry = number(at: table + index * 8, bytes: 8)
+        for index in 0..<clusterSize / entrySize {
+            let entry = number(at: table + index * entrySize, bytes: 8)
             if entry >> 62 & 1 == 1 {
                 for cluster in MiniCheck.clusters(compressed: entry, clusterSize) where !count(cluster) { return false }
                 continue
             }
             let place = entry & 0x00FF_FFFF_FFFF_FE00
             guard place != 0 else { continue }
-            store(entry & ~(1 << 63), at: table + index * 8, bytes: 8)
+            store(entry & ~(1 << 63), at: table + index * entrySize, bytes: 8)
             guard count(place / clusterSize) else { return false }
         }
         return true

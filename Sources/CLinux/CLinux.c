@@ -178,6 +178,21 @@ int nacre_device_discard(int fd, uint64_t at, uint64_t n) {
     return ioctl(fd, BLKDISCARD, range);
 }
 
+int nacre_set_no_cow(int fd) {
+    int flags = 0;
+    if (ioctl(fd, FS_IOC_GETFLAGS, &flags) != 0) return -1;
+    flags |= FS_NOCOW_FL;
+    return ioctl(fd, FS_IOC_SETFLAGS, &flags);
+}
+
+int nacre_set_extent_size(int fd, unsigned bytes) {
+    struct fsxattr attributes;
+    if (ioctl(fd, FS_IOC_FSGETXATTR, &attributes) != 0) return -1;
+    attributes.fsx_xflags |= FS_XFLAG_EXTSIZE;
+    attributes.fsx_extsize = bytes;
+    return ioctl(fd, FS_IOC_FSSETXATTR, &attributes);
+}
+
 // Alignment that direct I/O on the file needs, where the kernel tells it: 0, or -1.
 int nacre_direct_alignment(int fd, unsigned *memory, unsigned *offset) {
 #ifdef STATX_DIOALIGN

@@ -7,7 +7,7 @@ import Synchronization
 /// meet.
 public enum Daemon {
     /// Starts the I/O thread, carries the options out in order, calls `ready` (pid files, parents that wait, greetings),
-    /// and serves until `quit` over QMP or SIGINT, SIGTERM or SIGHUP; then closes in order: exports, nodes from the
+    /// and serves until `quit` over QMP or SIGINT, SIGTERM or SIGHUP; then closes in order: jobs, exports, nodes from the
     /// top, caches flushed. Blocks the calling thread. `ready` runs once, after the options and before a monitor's
     /// client is answered.
     ///

@@ -8,10 +8,10 @@ package import HostStorage
 package protocol DaemonHost: StorageOpener, ImageCreator {
     func listen(on address: SocketAddress) throws(OpenError) -> any StreamListener
     func connect(to address: SocketAddress) throws(OpenError) -> any ByteStream
+    /// Makes a file, or empties the one that is there.
+    func makeFile(_ creation: FileCreation, pace: Pace) async throws(OpenError)
     /// The descriptors that clients passed, which files are opened from.
     var descriptorSets: DescriptorSets { get }
-    /// A small file's bytes. The error's text says what is wrong with it.
-    func contents(of path: String, atMost limit: Int) throws(OpenError) -> [UInt8]
     /// Text for whoever reads the program's standard output.
     func say(_ text: String)
     /// Standard input and output as one connection.

@@ -54,6 +54,10 @@ final class HostOpener: DaemonHost {
         try await Qcow2Create.create(on: walker, options)
     }
 
+    func makeFile(_ creation: FileCreation, pace: Pace) async throws(OpenError) {
+        try await FileStorage.create(creation, on: thread, pace: pace)
+    }
+
     private static func formattingLine(_ request: CreationRequest) throws(OpenError) -> String {
         do throws(ImageError) {
             let create = try CreateRequest(

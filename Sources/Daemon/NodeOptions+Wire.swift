@@ -21,11 +21,8 @@ extension DriverOptions {
         switch options.variant {
         case .file(let file): self = .file(FileDriverOptions(file))
         case .hostDevice(let file): self = .hostDevice(FileDriverOptions(file))
-        case .nullCo(let null):
-            self = .nullCo(
-                NullOptions(
-                    size: try null.size.map { size throws(QMPError) in try unsigned(size, "size") },
-                    latencyNs: null.latencyNs, readZeroes: null.readZeroes))
+        case .nullCo(let null): self = .nullCo(try NullOptions(null))
+        case .nullAio(let null): self = .nullAio(try NullOptions(null))
         case .raw(let raw):
             self = .raw(
                 RawOptions(
@@ -34,14 +31,37 @@ extension DriverOptions {
                     size: try raw.size.map { size throws(QMPError) in try unsigned(size, "size") }))
         case .qcow2(let qcow2): self = .qcow2(try Qcow2Options(qcow2))
         case .blkdebug(let blkdebug): self = .blkdebug(try BlkdebugOptions(blkdebug))
+        case .throttle(let throttle):
+            self = .throttle(
+                ThrottleOptions(file: try ChildReference(throttle.file), group: throttle.throttleGroup))
+        case .preallocate(let own): self = .preallocate(try PreallocateOptions(own))
+        case .compress(let own): self = .compress(CompressOptions(file: try ChildReference(own.file)))
+        case .copyOnRead(let own):
+            self = .copyOnRead(CopyOnReadOptions(file: try ChildReference(own.file), bottom: own.bottom))
         case .nothing: throw QMPError("Unknown driver '\(options.driver.rawValue)'")
         }
     }
 }
 
-private func unsigned(_ value: Int64, _ name: String) throws(QMPError) -> UInt64 {
+func unsigned(_ value: Int64, _ name: String) throws(QMPError) -> UInt64 {
     guard let value = UInt64(exactly: value) else { throw QMPError("Parameter '\(name)' expects a size") }
     return value
+}
+
+extension PreallocateOptions {
+    fileprivate init(_ options: BlockdevOptionsPreallocate) throws(QMPError) {
+        self.init(file: try ChildReference(options.file))
+        if let bytes = options.preallocAlign { room.align = try unsigned(bytes, "prealloc-align") }
+        if let bytes = options.preallocSize { room.ahead = try unsigned(bytes, "prealloc-size") }
+    }
+}
+
+extension NullOptions {
+    fileprivate init(_ options: BlockdevOptionsNull) throws(QMPError) {
+        self.init(
+            size: try options.size.map { size throws(QMPError) in try unsigned(size, "size") },
+            latencyNs: options.latencyNs, readZeroes: options.readZeroes)
+    }
 }
 
 extension FileDriverOptions {
@@ -53,7 +73,7 @@ extension FileDriverOptions {
 }
 
 extension ChildReference {
-    fileprivate init(_ reference: BlockdevRef) throws(QMPError) {
+    init(_ reference: BlockdevRef) throws(QMPError) {
         switch reference {
         case .reference(let name): self = .node(name)
         case .definition(let options): self = .options(try NodeOptions(options))
@@ -71,6 +91,7 @@ extension Qcow2Options {
         case .definition(let options): backing = .child(.options(try NodeOptions(options)))
         case nil: break
         }
+        dataFile = try options.dataFile.map { reference throws(QMPError) in try ChildReference(reference) }
         lazyRefcounts = options.lazyRefcounts
         passDiscardRequest = options.passDiscardRequest
         passDiscardSnapshot = options.passDiscardSnapshot
@@ -86,32 +107,6 @@ extension Qcow2Options {
         cacheCleanInterval = try options.cacheCleanInterval.map { seconds throws(QMPError) in
             try unsigned(seconds, "cache-clean-interval")
         }
-    }
-}
-
-extension BlkdebugOptions {
-    fileprivate init(_ options: BlockdevOptionsBlkdebug) throws(QMPError) {
-        self.init(image: try ChildReference(options.image))
-        // Events that only happen inside QEMU's formats are accepted; their rules never come into force.
-        for rule in options.injectError ?? [] {
-            guard let event = FaultEvent(rawValue: rule.event.rawValue) else { continue }
-            var fault = FaultRule(event: event)
-            fault.state = Int(clamping: rule.state ?? 0)
-            fault.kinds = rule.iotype.flatMap { FaultKinds(name: $0.rawValue) } ?? .standard
-            fault.errno = Int32(clamping: rule.errno ?? 5)
-            fault.sector = try rule.sector.flatMap { sector throws(QMPError) in
-                sector == -1 ? nil : try unsigned(sector, "sector")
-            }
-            fault.once = rule.once ?? false
-            fault.immediately = rule.immediately ?? false
-            errors.append(fault)
-        }
-        for rule in options.setState ?? [] {
-            guard let event = FaultEvent(rawValue: rule.event.rawValue) else { continue }
-            transitions.append(
-                StateRule(event: event, state: Int(clamping: rule.state ?? 0), newState: Int(clamping: rule.newState)))
-        }
-        align = try options.align.map { align throws(QMPError) in try unsigned(align, "align") }
     }
 }
 

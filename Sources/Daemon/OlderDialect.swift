@@ -103,6 +103,18 @@ extension DriverOptions {
         case .blkdebug(var own):
             own.image.setFileAIO(aio)
             self = .blkdebug(own)
+        case .throttle(var own):
+            own.file.setFileAIO(aio)
+            self = .throttle(own)
+        case .copyOnRead(var own):
+            own.file.setFileAIO(aio)
+            self = .copyOnRead(own)
+        case .preallocate(var own):
+            own.file.setFileAIO(aio)
+            self = .preallocate(own)
+        case .compress(var own):
+            own.file.setFileAIO(aio)
+            self = .compress(own)
         case .nullCo, .nullAio: break
         }
     }

@@ -90,7 +90,7 @@ extension Service {
     }
 
     func blockSetIoThrottle(_ arguments: BlockSetIoThrottleArguments) async throws(QMPError) {
-        let limits = try ThrottleLimits(arguments)
+        let limits = try Filters.ThrottleLimits(arguments)
         do {
             try devices.setThrottle(device: arguments.device, id: arguments.id, limits, group: arguments.group)
         } catch { throw QMPError(error) }
@@ -100,7 +100,7 @@ extension Service {
     private static let serialLimit = 36
 }
 
-extension ThrottleLimits {
+extension Filters.ThrottleLimits {
     fileprivate init(_ arguments: BlockSetIoThrottleArguments) throws(QMPError) {
         self.init()
         bps = try Rate(arguments.bps, arguments.bpsMax, arguments.bpsMaxLength)
@@ -113,7 +113,7 @@ extension ThrottleLimits {
     }
 }
 
-extension ThrottleLimits.Rate {
+extension Filters.ThrottleLimits.Rate {
     fileprivate init(_ average: Int64, _ maximum: Int64?, _ burstSeconds: Int64?) throws(QMPError) {
         self.init(
             try unsigned(average), maximum: try unsigned(maximum ?? 0), burstSeconds: try unsigned(burstSeconds ?? 1))
@@ -123,7 +123,7 @@ extension ThrottleLimits.Rate {
 /// A negative limit is as wrong as one that is too large.
 private func unsigned(_ value: Int64) throws(QMPError) -> UInt64 {
     guard let value = UInt64(exactly: value) else {
-        throw QMPError("bps/iops/max values must be within [0, \(ThrottleLimits.largest)]")
+        throw QMPError("bps/iops/max values must be within [0, \(Filters.ThrottleLimits.largest)]")
     }
     return value
 }

@@ -69,7 +69,8 @@ extension Service {
             encrypted: node.image.isEncrypted,
             detectZeroes: BlockdevDetectZeroesOptions(rawValue: node.detectZeroes.rawValue) ?? .off, bps: 0, bpsRd: 0,
             bpsWr: 0, iops: 0, iopsRd: 0, iopsWr: 0, image: image,
-            cache: BlockdevCacheInfo(writeback: true, direct: node.direct, noFlush: node.noFlush), writeThreshold: 0)
+            cache: BlockdevCacheInfo(writeback: true, direct: node.direct, noFlush: node.noFlush), writeThreshold: 0,
+            dirtyBitmaps: node.bitmaps.isEmpty ? nil : node.bitmaps.map { BlockDirtyInfo($0) })
     }
 
     private func stats(_ node: NodeInfo, _ byName: [String: NodeInfo], withBacking: Bool) -> BlockStats {
@@ -119,9 +120,17 @@ extension ImageInfoSpecificQCow2 {
     init(_ info: Qcow2.ImageInfo) {
         let isV3 = info.compat != "0.10"
         self.init(
-            compat: info.compat, extendedL2: isV3 ? info.hasExtendedL2 : nil,
+            compat: info.compat, dataFile: info.dataFile, dataFileRaw: info.dataFileIsRaw,
+            extendedL2: isV3 ? info.hasExtendedL2 : nil,
             lazyRefcounts: isV3 ? info.lazyRefcounts : nil, corrupt: isV3 ? info.isCorrupt : nil,
             refcountBits: Int64(info.refcountBits),
+            bitmaps: info.bitmaps.isEmpty
+                ? nil
+                : info.bitmaps.map {
+                    Qcow2BitmapInfo(
+                        name: $0.name, granularity: UInt32($0.granularity),
+                        flags: $0.flags.compactMap { Qcow2BitmapInfoFlags(rawValue: $0) })
+                },
             compressionType: Qcow2CompressionType(rawValue: info.compressionType) ?? .zlib)
     }
 }
@@ -133,7 +142,7 @@ extension SnapshotInfo {
             dateSec: Int64(snapshot.dateSeconds), dateNsec: Int64(snapshot.dateNanoseconds),
             vmClockSec: Int64(clamping: snapshot.vmClockNs / 1_000_000_000),
             vmClockNsec: Int64(snapshot.vmClockNs % 1_000_000_000),
-            icount: snapshot.instructionCount.flatMap { $0 == UInt64.max ? nil : Int64(clamping: $0) })
+            icount: snapshot.instructionCount.map { Int64(clamping: $0) })
     }
 }
 
@@ -208,7 +217,7 @@ extension BlockDeviceInfo {
     }
 }
 
-extension ThrottleLimits.Rate {
+extension Filters.ThrottleLimits.Rate {
     fileprivate var burst: (maximum: Int64?, seconds: Int64?) {
         maximum > 0 ? (Int64(clamping: maximum), Int64(clamping: burstSeconds)) : (nil, nil)
     }

@@ -1,5 +1,8 @@
 import Block
+import Devices
+import Filters
 import FoundationEssentials
+import Graph
 import QMPTypes
 
 /// A password or key. Its bytes are read where they are used, and nowhere written down: it describes itself by nothing.
@@ -19,22 +22,41 @@ extension Service {
     /// What stands on a command line every process of the host can read, so no secret may.
     func addObject(_ arguments: ObjectOptions, isOnCommandLine: Bool) async throws(QMPError) {
         guard Self.isIdentifier(arguments.id) else { throw QMPError("Parameter 'id' expects an identifier") }
-        guard secrets[arguments.id] == nil else {
+        guard secrets[arguments.id] == nil, throttleGroups[arguments.id] == nil else {
             throw QMPError("attempt to add duplicate property '\(arguments.id)' to object (type 'container')")
         }
-        guard case .secret(let properties) = arguments.variant else {
-            throw QMPError("Parameter 'qom-type' does not accept value '\(arguments.qomType.rawValue)'")
+        guard secrets.count + throttleGroups.count < Self.objectLimit else {
+            throw QMPError("There are \(Self.objectLimit) objects already")
         }
+        switch arguments.variant {
+        case .secret(let properties): try addSecret(arguments.id, properties, isOnCommandLine: isOnCommandLine)
+        case .throttleGroup(let properties):
+            let limits = try Filters.ThrottleLimits(properties)
+            guard graph.throttleGroups.group(arguments.id) == nil else {
+                throw QMPError("A group with this name already exists")
+            }
+            let group = graph.throttleGroups.makeGroup(arguments.id)
+            group.setLimits(limits)
+            throttleGroups[arguments.id] = group
+        case .nothing: throw QMPError("Parameter 'qom-type' does not accept value '\(arguments.qomType.rawValue)'")
+        }
+    }
+
+    private func addSecret(_ id: String, _ properties: SecretProperties, isOnCommandLine: Bool) throws(QMPError) {
         if isOnCommandLine, properties.data != nil, !configuration.actsAsQEMU {
             throw QMPError("a secret does not belong on the command line, where everybody can read it: use file=PATH")
         }
-        guard secrets.count < Self.secretLimit else { throw QMPError("There are \(Self.secretLimit) secrets already") }
-        secrets[arguments.id] = try secret(properties)
+        secrets[id] = try secret(properties)
     }
 
     func objectDel(_ arguments: ObjectDelArguments) async throws(QMPError) {
-        guard secrets.removeValue(forKey: arguments.id) != nil else {
-            throw QMPError("object '\(arguments.id)' not found")
+        let id = arguments.id
+        if throttleGroups[id] != nil {
+            let isUsed = graph.usesThrottleGroup(id) || devices.usesThrottleGroup(id)
+            if isUsed { throw QMPError("object '\(id)' is in use, can not be deleted") }
+            throttleGroups[id] = nil
+        } else if secrets.removeValue(forKey: id) == nil {
+            throw QMPError("object '\(id)' not found")
         }
     }
 
@@ -46,7 +68,9 @@ extension Service {
         case (let data?, nil): bytes = Array(data.utf8)
         case (nil, let file?):
             do throws(OpenError) { bytes = try host.contents(of: file, atMost: Self.secretSize) } catch {
-                throw QMPError("Unable to read \(file): \(error.message)")
+                let isClosed = error.cause != nil
+                let text = isClosed ? "Failed to open file \u{201C}\(file)\u{201D}: \(error.message)" : error.message
+                throw QMPError("Unable to read \(file): \(text)")
             }
         }
         if properties.format == .base64 {
@@ -62,6 +86,6 @@ extension Service {
 
     /// Bytes of the longest file of a secret.
     private static let secretSize = 64 << 10
-    /// Secrets at once; more are some client's mistake.
-    private static let secretLimit = 1024
+    /// Objects at once; more are some client's mistake.
+    private static let objectLimit = 1024
 }

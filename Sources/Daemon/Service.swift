@@ -1,7 +1,9 @@
 import Block
 import Devices
+import Filters
 import Graph
 import HostIO
+import Jobs
 import Logging
 import Monitor
 import NBDServer
@@ -18,6 +20,7 @@ final class Service: QMPCommands {
     let version: Monitor.Version
     private(set) var graph: Graph!
     private(set) var devices: DeviceSet!
+    private(set) var jobs: JobSet!
     private(set) var monitor: Monitor!
     var chardevs: [String: Chardev] = [:]
     /// Monitors listen once all options have been carried out.
@@ -39,6 +42,8 @@ final class Service: QMPCommands {
     /// What initiators are told as serial numbers, by guest device.
     var serials: [String: String] = [:]
     var secrets: [String: Secret] = [:]
+    /// The groups of limits that are objects.
+    var throttleGroups: [String: ThrottleGroup] = [:]
     /// Clients that have negotiated, and the descriptors that each has named.
     var clients = 0
     var named: [ObjectIdentifier: NamedDescriptors] = [:]
@@ -58,6 +63,7 @@ final class Service: QMPCommands {
                 opener: host, creator: host, backing: BackingPolicy(configuration.backing),
                 actsAsQEMU: configuration.actsAsQEMU, observer: observer()))
         devices = DeviceSet(context: context, graph: graph, observer: deviceObserver())
+        jobs = JobSet(context: context) { [weak self] job, event in self?.tell(event, of: job) }
         // Whoever asks for QEMU by name gets what QEMU answers to older words.
         monitor = Monitor(
             context: context, handler: configuration.actsAsQEMU ? self : OlderDialect(self), version: version)
@@ -84,6 +90,9 @@ final class Service: QMPCommands {
             onIOError: { [weak self] report in self?.tell(.blockIoError(BlockIoErrorEvent(report))) },
             onBackingOpened: { [weak self] path, image in
                 self?.log.notice("\(image): its backing file \(path) is opened")
+            },
+            onDataFileOpened: { [weak self] path, image in
+                self?.log.notice("\(image): its data file \(path) is opened")
             },
             onWarning: { [weak self] text in self?.log.warning("\(text)") })
     }
@@ -116,10 +125,11 @@ final class Service: QMPCommands {
 
     func waitForQuit() async { while !isQuitting { await quitting.wait() } }
 
-    /// Closes in order: exports, nodes from the top with their caches flushed, then the monitors.
+    /// Closes in order: jobs, exports, nodes from the top with their caches flushed, then the monitors.
     func close() async {
         graph.giveUp()
         devices.liftLimits()
+        await jobs.close()
         for listener in listeners { listener.close() }
         await stopNBD()
         for export in exports {

@@ -47,8 +47,7 @@ public final class DeviceSet {
         }
         let groupName = group ?? old?.name ?? name
         if old?.name != groupName {
-            let others = devices.lazy.compactMap(\.throttle).first { $0.name == groupName }
-            device.throttle = others ?? ThrottleGroup(groupName, limits, on: context)
+            device.throttle = graph.throttleGroups.makeGroup(groupName)
             old?.release(device)
         }
         device.throttle?.setLimits(limits)
@@ -74,6 +73,9 @@ public final class DeviceSet {
         if isEnd || write != nil { device.statistics.write.latencies = wanted.write }
         if isEnd || flush != nil { device.statistics.flush.latencies = wanted.flush }
     }
+
+    /// Whether a device keeps to the limits of this group.
+    public func usesThrottleGroup(_ name: String) -> Bool { devices.contains { $0.throttle?.name == name } }
 
     // MARK: For the commands
 

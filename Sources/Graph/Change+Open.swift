@@ -1,4 +1,5 @@
 import Block
+import DirtyMap
 import Filters
 import Qcow2
 
@@ -37,13 +38,22 @@ extension Change {
             return id
         case .raw(let own): return try await openRaw(own, options, flags, place)
         case .qcow2(let own): return try await openQcow2(own, options, flags, place)
-        case .blkdebug(let own): return try await openFilter(own, options, flags, place)
+        case .blkdebug(let own): return try await openFaults(own, options, flags, place)
+        case .throttle(let own): return try await openThrottle(own, options, flags, place)
+        case .copyOnRead(let own): return try await openCopyOnRead(own, options, flags, place)
+        case .compress(let own): return try await openCompress(own, options, flags, place)
+        case .preallocate(let own): return try await openPreallocate(own, options, flags, place)
         }
+    }
+
+    /// A node that is named, or defined in place.
+    func find(_ reference: ChildReference) async throws(OpenError) -> NodeID {
+        try await child(reference, .root).id
     }
 
     // MARK: Adding to the value
 
-    private func add(_ options: NodeOptions, _ place: OpenPlace) throws(OpenError) -> NodeID {
+    func add(_ options: NodeOptions, _ place: OpenPlace) throws(OpenError) -> NodeID {
         // The name may have been taken by a child since it was checked.
         if let name = options.nodeName { try value.checkNewName(name) }
         let name = options.nodeName ?? value.automaticName()
@@ -55,16 +65,18 @@ extension Change {
     }
 
     /// Notes what stands behind a node of the value.
-    private func register(_ id: NodeID, _ driver: LiveNode.Driver, _ flags: NodeFlags) {
+    func register(_ id: NodeID, _ driver: LiveNode.Driver, _ flags: NodeFlags) {
         guard let node = value.nodes[id] else { return }
+        var bitmaps = NodeBitmaps(memory: graph.bitmapMemory)
+        if case .qcow2(let image) = driver { bitmaps = image.bitmaps }
         let walker = graph.makeWalker(
-            driver, node, flags, child: { self.live($0)?.walker }, host: { self.live($0)?.host })
-        opened[id] = LiveNode(driver, walker: walker, name: node.name)
+            driver, node, flags, bitmaps, child: { self.live($0)?.walker }, host: { self.live($0)?.host })
+        opened[id] = LiveNode(driver, walker: walker, bitmaps: bitmaps, name: node.name)
         openedFlags[id] = value.flags(of: id)
     }
 
     /// Opens a child, or finds it.
-    private func child(_ reference: ChildReference, _ place: OpenPlace) async throws(OpenError)
+    func child(_ reference: ChildReference, _ place: OpenPlace) async throws(OpenError)
         -> (id: NodeID, isInline: Bool)
     {
         switch reference {
@@ -73,7 +85,7 @@ extension Change {
         }
     }
 
-    private func attach(_ child: (id: NodeID, isInline: Bool), to parent: NodeID, as name: String, _ role: ChildRole) {
+    func attach(_ child: (id: NodeID, isInline: Bool), to parent: NodeID, as name: String, _ role: ChildRole) {
         value.attach(child.id, to: parent, as: name, role)
         guard child.isInline else { return }
         value.nodes[child.id]?.expected = nil
@@ -118,22 +130,6 @@ extension Change {
         return id
     }
 
-    private func openFilter(_ own: BlkdebugOptions, _ options: NodeOptions, _ flags: NodeFlags, _ place: OpenPlace)
-        async throws(OpenError) -> NodeID
-    {
-        // QEMU stops at 2^31, and then takes a buffer of that size for every request.
-        if let align = own.align, align.nonzeroBitCount != 1 || align > BlockIO.bounceLimit {
-            throw OpenError("Cannot meet constraints with align \(align)")
-        }
-        // As in QEMU the filter is there before its child is opened.
-        let id = try add(options, place)
-        let image = try await child(own.image, place.child(flags, .filtered, isFormat: false))
-        attach(image, to: id, as: "image", .filtered)
-        try lockFiles()
-        register(id, .faults(FaultPlanner(errors: own.errors, transitions: own.transitions)), flags)
-        return id
-    }
-
     private func openQcow2(_ own: Qcow2Options, _ options: NodeOptions, _ flags: NodeFlags, _ place: OpenPlace)
         async throws(OpenError) -> NodeID
     {
@@ -144,9 +140,18 @@ extension Change {
         let flags = value.flags(of: id)
         try lockFiles()
         guard let walker = live(file.id)?.walker else { throw OpenError("Node '\(value.name(of: file.id))' is closed") }
+        if let reference = own.dataFile { try await openDataFile(of: id, reference, flags, place) }
         let image = try await Qcow2Image.open(
             file: walker, options: own.imageOptions(isReadOnly: flags.isReadOnly),
-            observer: graph.imageObserver(for: value.name(of: id)), pace: graph.pace)
+            observer: graph.imageObserver(for: value.name(of: id)), pace: graph.pace, memory: graph.bitmapMemory
+        ) { (header) async throws(OpenError) in
+            if own.dataFile == nil { try await self.openOwnDataFile(of: id, header, flags, place) }
+            return self.value.nodes[id]?.edge("data-file").flatMap { self.live($0.child)?.walker }
+        }
+        if own.dataFile != nil, !image.header.hasDataFile {
+            throw OpenError("'data-file' can only be set for images with an external data file")
+        }
+        value.nodes[id]?.isTracked = !image.bitmaps.all.isEmpty
         register(id, .qcow2(image), flags)
         if own.lazyRefcounts == true, image.header.version < 3 {
             throw OpenError("Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level")
@@ -154,6 +159,32 @@ extension Change {
         value.nodes[id]?.recordedBacking = image.header.backingFile
         try await openBacking(of: id, image, own.backing, flags, place)
         return id
+    }
+
+    // MARK: Data files
+
+    /// Opens what holds the data of an image, as the user says.
+    private func openDataFile(of id: NodeID, _ reference: ChildReference, _ flags: NodeFlags, _ place: OpenPlace)
+        async throws(OpenError)
+    {
+        attach(
+            try await child(reference, place.child(flags, .dataFile, isFormat: true)), to: id, as: "data-file",
+            .dataFile)
+        try lockFiles()
+    }
+
+    /// Opens what the image itself says holds its data, as far as the policy lets it be opened; nothing where it names none.
+    private func openOwnDataFile(of id: NodeID, _ header: Header, _ flags: NodeFlags, _ place: OpenPlace)
+        async throws(OpenError)
+    {
+        do throws(OpenError) {
+            var place = place.child(flags, .dataFile, isFormat: true)
+            place.chain.formUnion(identities(below: id))
+            guard let options = try ownDataFile(of: id, header, &place) else { return }
+            try await openDataFile(of: id, .options(options), flags, place)
+        } catch {
+            throw OpenError("Could not open data file: \(error.message)", cause: error.cause)
+        }
     }
 
     // MARK: Backing files
@@ -220,7 +251,7 @@ extension Graph {
         switch node.driver {
         case .file(let own): return FileSpec(own, isDevice: false, flags, within: node.within)
         case .hostDevice(let own): return FileSpec(own, isDevice: true, flags, within: node.within)
-        case .nullCo, .nullAio, .raw, .qcow2, .blkdebug: return nil
+        case .nullCo, .nullAio, .raw, .qcow2, .blkdebug, .throttle, .copyOnRead, .compress, .preallocate: return nil
         }
     }
 }

@@ -37,11 +37,21 @@ extension Change {
         case (.raw, .raw(let after)):
             let role: ChildRole = after.offset != nil || after.size != nil ? .data : .filtered
             try planChild("file", of: id, after.file, role)
-        case (.qcow2, .qcow2(let after)):
+        case (.qcow2(let before), .qcow2(let after)):
             try planChild("file", of: id, after.file, .image)
+            try planDataFile(id, before.dataFile, after.dataFile)
             try planBacking(of: id, after.backing)
         case (.blkdebug(let before), .blkdebug(let after)):
             try planFilter(id, before, after)
+        case (.throttle, .throttle(let after)):
+            _ = try graph.throttleGroup(after.group)
+            try planChild("file", of: id, after.file, .filtered)
+        case (.preallocate, .preallocate(let after)):
+            try after.check()
+            try planChild("file", of: id, after.file, .filtered)
+        case (.copyOnRead, .copyOnRead), (.compress, .compress):
+            throw OpenError(
+                "Block format '\(old.driver.name)' used by node '\(old.name)' does not support reopening files")
         default: break
         }
         value.nodes[id]?.driver = options.driver
@@ -101,11 +111,26 @@ extension Change {
         }
     }
 
+    /// An image's data stays where it is.
+    private func planDataFile(_ id: NodeID, _ before: ChildReference?, _ after: ChildReference?) throws(OpenError) {
+        guard let after else { return try compare("data-file", before, nil) }
+        switch after {
+        case .node(let name):
+            guard let old = value.nodes[id]?.edge("data-file"), value.name(of: old.child) == name else {
+                throw OpenError("Cannot change the option 'data-file'")
+            }
+        case .options: try planChild("data-file", of: id, after, .dataFile)
+        }
+    }
+
     /// A filter keeps its child and its rules.
     private func planFilter(_ id: NodeID, _ before: BlkdebugOptions, _ after: BlkdebugOptions) throws(OpenError) {
         try compare("inject-error", before.errors, after.errors)
         try compare("set-state", before.transitions, after.transitions)
-        try compare("align", before.align, after.align)
+        try compare("config", before.config, after.config)
+        try compare("align", before.limits, after.limits)
+        try compare("take-child-perms", before.taken, after.taken)
+        try compare("unshare-child-perms", before.unshared, after.unshared)
         guard let old = value.nodes[id]?.edge("image") else { return }
         switch after.image {
         case .node(let name):

@@ -51,11 +51,14 @@ struct FilenameTable {
             }
         case .blkdebug(let own):
             Self.add(own, to: &options)
-            if own.errors.isEmpty, own.transitions.isEmpty, own.align == nil,
+            if own.errors.isEmpty, own.transitions.isEmpty, own.limits == PretendedLimits(), own.taken.isEmpty,
+                own.unshared.isEmpty,
                 let image = node.edge("image").flatMap({ entries[$0.child]?.plain })
             {
-                plain = "blkdebug::\(image)"
+                plain = "blkdebug:\(own.config ?? ""):\(image)"
             }
+        case .throttle(let own): options.add("throttle-group", string: own.group)
+        case .copyOnRead, .compress, .preallocate: break
         }
         for edge in node.edges where edge.role != .backing {
             options.add(edge.name, literal: entries[edge.child]?.options.text ?? "null")
@@ -78,7 +81,13 @@ struct FilenameTable {
             if rule.state != 0 { options.add("set-state.\(index).state", literal: "\(rule.state)") }
             options.add("set-state.\(index).new_state", literal: "\(rule.newState)")
         }
-        if let align = own.align { options.add("align", literal: "\(align)") }
+        if let config = own.config { options.add("config", string: config) }
+        let limits: [(String, UInt64?)] = [
+            ("align", own.limits.align), ("max-transfer", own.limits.maxTransfer),
+            ("opt-write-zero", own.limits.optWriteZero), ("max-write-zero", own.limits.maxWriteZero),
+            ("opt-discard", own.limits.optDiscard), ("max-discard", own.limits.maxDiscard),
+        ]
+        for case (let name, let value?) in limits { options.add(name, literal: "\(value)") }
     }
 
     /// The name of a format's file, where that is a protocol with a plain one. A format on a format has none.
@@ -155,7 +164,7 @@ extension GraphValue {
             switch node.driver {
             case .file(let own), .hostDevice(let own): return own.filename
             case .nullCo, .nullAio: return nil
-            case .raw, .qcow2, .blkdebug: next = node.edges.first { $0.role != .backing }?.child
+            case .raw, .qcow2, .blkdebug, .throttle, .copyOnRead, .compress, .preallocate: next = node.base
             }
         }
         return nil

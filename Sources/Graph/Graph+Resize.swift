@@ -1,5 +1,6 @@
 import Block
 import Bytes
+import DirtyMap
 import Qcow2
 
 extension Graph {
@@ -30,10 +31,12 @@ extension Graph {
         let drained = roots.values.filter { root in value.roots[root.id].map { affected.contains($0.node) } == true }
         for root in drained { root.beginDrain() }
         defer { for root in drained { root.resume() } }
-        for root in drained { await root.settle() }
+        await settle(drained)
         guard let node = live[id] else { return }
         let lengths = drained.map(\.length)
         defer { for (root, old) in zip(drained, lengths) where root.length != old { root.onLengthChange?() } }
+        // Whatever came of it: bitmaps are as long as their nodes.
+        defer { for id in affected { live[id].map { $0.bitmaps.resize(to: $0.walker.length) } } }
         do { try await resize(node, id, to: length) } catch { throw resizeError(error, node) }
     }
 
@@ -54,6 +57,7 @@ extension Graph {
             }
             try checkChild("file", of: id, to: length + format.offset)
         case .faults: try checkChild("image", of: id, to: length)
+        case .throttle, .copyOnRead, .compress, .preallocate: try checkChild("file", of: id, to: length)
         case .qcow2(let image): if let refusal = image.resizeRefusal(length) { throw refusal }
         case .file: break
         }
@@ -68,6 +72,12 @@ extension Graph {
     private func resize(_ node: LiveNode, _ id: NodeID, to length: UInt64) async throws(BlockError) {
         let old = node.walker.length
         try await node.walker.resize(to: length)
+        if length < old {
+            // The disk has its size; a tail that stays costs room and nothing else.
+            do { try await node.walker.cutTail() } catch {
+                observer.onWarning("\(node.name): the end of its file stays: \(error.sentence)")
+            }
+        }
         guard length > old, let backing = value.nodes[id]?.backing.flatMap({ live[$0] }) else { return }
         let end = min(backing.walker.length, length)
         guard end > old else { return }

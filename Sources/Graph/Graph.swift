@@ -1,4 +1,6 @@
 public import Block
+import DirtyMap
+public import Filters
 
 /// The block graph of one I/O context: named nodes, the edges between them, and the users on top.
 ///
@@ -41,10 +43,15 @@ public final class Graph {
     /// What each node is used for, as its locks stand.
     var granted: [NodeID: NodePermissions] = [:]
     let changing = AsyncLock()
+    /// The groups of limits that nodes and devices share.
+    public let throttleGroups: ThrottleGroupSet
+    /// What the dirty bitmaps of all nodes may take.
+    let bitmapMemory = BitmapMemory()
 
     public init(context: any IOContext, _ configuration: Configuration) {
         self.context = context
         self.configuration = configuration
+        throttleGroups = ThrottleGroupSet(context: context)
     }
 
     var observer: GraphObserver { configuration.observer }
@@ -107,6 +114,11 @@ public final class Graph {
         }
     }
 
+    /// `blockdev-snapshot-internal-sync`: makes a snapshot inside an image. Those who use it wait meanwhile.
+    public func snapshotInternally(_ request: InternalSnapshotRequest) async throws(OpenError) {
+        try await change { (change: Change) throws(OpenError) in try self.planSnapshot(request, in: change) }
+    }
+
     /// `transaction`: all of the list, in its order, or nothing. An empty list is success.
     public func transaction(_ actions: [GraphAction]) async throws(OpenError) {
         try await change { (change: Change) async throws(OpenError) in
@@ -138,10 +150,27 @@ public final class Graph {
         return made
     }
 
+    /// Lends a node to one piece of work, as a user of its own. A node that is defined there lives as long as that.
+    public func use(
+        _ reference: ChildReference, _ name: String, used: Permissions, shared: Permissions,
+        _ body: (BlockRoot) async throws(OpenError) -> Void
+    ) async throws(OpenError) {
+        var made: BlockRoot?
+        try await change { (change: Change) async throws(OpenError) in
+            let node = try await change.find(reference)
+            made = try change.addRoot(name, on: node, used: used, shared: shared)
+        }
+        guard let made else { throw OpenError("The node is not open") }
+        var failure: OpenError?
+        do throws(OpenError) { try await body(made) } catch { failure = error }
+        await detach(made)
+        if let failure { throw failure }
+    }
+
     /// Ends a user: waits for its requests, and closes what nothing else holds.
     public func detach(_ root: BlockRoot) async {
         root.close()
-        await root.settle()
+        await settle([root])
         do throws(OpenError) {
             try await change { (change: Change) throws(OpenError) in change.value.removeRoot(root.id) }
         } catch {

@@ -19,6 +19,22 @@ extension GraphValue {
         return depth
     }
 
+    /// How many layers `id` lies below `top`, whose backing chain it is in; nil where it is not.
+    func depth(of id: NodeID, below top: NodeID) -> Int? {
+        var depth = 0
+        var next: NodeID? = top
+        while let here = next, let node = nodes[here], depth <= nodes.count {
+            if here == id { return depth }
+            if let below = node.backing {
+                depth += 1
+                next = below
+            } else {
+                next = node.driver.isFilter ? node.edges.first?.child : nil
+            }
+        }
+        return nil
+    }
+
     func checkDepth() throws(OpenError) {
         var depths: [NodeID: Int] = [:]
         for id in topDown().reversed() {

@@ -48,8 +48,10 @@ extension DriverOptions {
     }
 
     var isFilter: Bool {
-        if case .blkdebug = self { return true }
-        return false
+        switch self {
+        case .blkdebug, .throttle, .copyOnRead, .compress, .preallocate: true
+        default: false
+        }
     }
 
     var supportsBacking: Bool {

@@ -50,9 +50,10 @@ extension GraphValue {
             }
             result[id] = total
             for edge in node.edges {
-                let needed = Self.childPermissions(
+                var needed = Self.childPermissions(
                     edge.role, isReadOnly: flags.isReadOnly, sharesAll: allFlags[edge.child]?.forceShare ?? false, total
                 )
+                node.driver.adjust(&needed)
                 uses[edge.child, default: []].append(
                     Use(
                         description: "node '\(node.name)'", edgeName: edge.name, used: needed.used,
@@ -94,11 +95,40 @@ extension GraphValue {
             needed.used.insert(.consistentRead)
             needed.shared.subtract([.write, .resize])
             if needed.used.contains(.writeUnchanged) { needed.used.formUnion([.write, .resize]) }
+        case .dataFile:
+            // Written where a guest writes, past its end too; its length is the disk's.
+            if needed.used.contains(.writeUnchanged) { needed.used.insert(.write) }
+            if needed.used.contains(.write) { needed.used.insert(.resize) }
+            needed.shared.remove(.resize)
         case .data:
             // The window has its place in a file of this size; it writes and resizes only for those above it.
             needed.shared.remove(.resize)
         }
         if sharesAll { needed.shared = .all }
         return needed
+    }
+}
+
+extension DriverOptions {
+    /// What a filter needs of its child besides what its users do.
+    fileprivate func adjust(_ needed: inout NodePermissions) {
+        switch self {
+        case .blkdebug(let own):
+            needed.used.formUnion(own.taken)
+            needed.shared.subtract(own.unshared)
+        case .copyOnRead:
+            // A copy writes what is read anyway. Whoever wrote past the filter would not know of copies under way.
+            if needed.used.contains(.consistentRead) { needed.shared.remove(.write) }
+            needed.used.insert(.writeUnchanged)
+        case .compress:
+            // Whoever wrote to a part of a cluster past the filter would not know that the rest is written with it.
+            if needed.used.contains(.write) { needed.shared.remove(.write) }
+        case .preallocate:
+            // It makes the file longer than its users know.
+            guard needed.used.contains(.write) else { return }
+            needed.used.insert(.resize)
+            needed.shared.subtract([.write, .resize])
+        default: break
+        }
     }
 }

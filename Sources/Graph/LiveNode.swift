@@ -1,4 +1,5 @@
 import Block
+import DirtyMap
 import Filters
 import Qcow2
 
@@ -10,16 +11,24 @@ final class LiveNode {
         case raw(RawFormat)
         case qcow2(Qcow2Image)
         case faults(FaultPlanner)
+        case throttle(ThrottleMember)
+        /// With the lowest node that is copied from.
+        case copyOnRead(bottom: NodeID?)
+        case compress
+        case preallocate(PreallocateState)
     }
 
     var driver: Driver
     var walker: BlockIO
+    /// The dirty bitmaps; they stay with the node, whatever is put on it.
+    let bitmaps: NodeBitmaps
     /// What the image's observer calls the node; names do not change.
     let name: String
 
-    init(_ driver: Driver, walker: BlockIO, name: String) {
+    init(_ driver: Driver, walker: BlockIO, bitmaps: NodeBitmaps, name: String) {
         self.driver = driver
         self.walker = walker
+        self.bitmaps = bitmaps
         self.name = name
     }
 
@@ -45,7 +54,8 @@ final class LiveNode {
         switch driver {
         case .file(let file): await file.close()
         case .qcow2(let image): do { try await image.close() } catch { failure = failure ?? error }
-        case .null, .raw, .faults: break
+        case .preallocate(let state): do { try await state.end() } catch { failure = failure ?? error }
+        case .null, .raw, .faults, .throttle, .copyOnRead, .compress: break
         }
         if let failure { throw failure }
     }

@@ -1,5 +1,3 @@
-public import Filters
-
 /// What a node is asked to be: the arguments of `blockdev-add` and `blockdev-reopen`, checked for shape by the schema.
 /// Nil means "not given": then the parent's value holds for a child defined inside it, or the default.
 public struct NodeOptions: Equatable, Sendable {
@@ -67,6 +65,10 @@ public enum DriverOptions: Equatable, Sendable {
     case raw(RawOptions)
     case qcow2(Qcow2Options)
     case blkdebug(BlkdebugOptions)
+    case throttle(ThrottleOptions)
+    case copyOnRead(CopyOnReadOptions)
+    case compress(CompressOptions)
+    case preallocate(PreallocateOptions)
 
     /// The driver's name on the wire.
     public var name: String {
@@ -78,6 +80,10 @@ public enum DriverOptions: Equatable, Sendable {
         case .raw: "raw"
         case .qcow2: "qcow2"
         case .blkdebug: "blkdebug"
+        case .throttle: "throttle"
+        case .copyOnRead: "copy-on-read"
+        case .compress: "compress"
+        case .preallocate: "preallocate"
         }
     }
 }
@@ -130,6 +136,8 @@ public struct RawOptions: Equatable, Sendable {
 public struct Qcow2Options: Equatable, Sendable {
     public var file: ChildReference
     public var backing: BackingReference?
+    /// What holds the data of an image whose data lies apart; nil: what the image names, under the policy for such names.
+    public var dataFile: ChildReference?
     public var lazyRefcounts: Bool?
     public var passDiscardRequest: Bool?
     public var passDiscardSnapshot: Bool?
@@ -145,25 +153,5 @@ public struct Qcow2Options: Equatable, Sendable {
     public init(file: ChildReference, backing: BackingReference? = nil) {
         self.file = file
         self.backing = backing
-    }
-}
-
-/// Options of `blkdebug`, the fault-injection filter.
-public struct BlkdebugOptions: Equatable, Sendable {
-    public var image: ChildReference
-    /// The `inject-error` rules.
-    public var errors: [FaultRule]
-    /// The `set-state` rules.
-    public var transitions: [StateRule]
-    /// What the filter pretends its alignment is, in bytes.
-    public var align: UInt64?
-
-    public init(
-        image: ChildReference, errors: [FaultRule] = [], transitions: [StateRule] = [], align: UInt64? = nil
-    ) {
-        self.image = image
-        self.errors = errors
-        self.transitions = transitions
-        self.align = align
     }
 }

@@ -57,6 +57,8 @@ public protocol StorageOpener: AnyObject {
     func contains(_ path: String, in folders: [String]) -> Bool
     /// Whether the path is a device; asked for names that stand in images, which do not say. False where it cannot be told.
     func isDevice(_ path: String) -> Bool
+    /// A small file's bytes. The error's text says what is wrong with it.
+    func contents(of path: String, atMost limit: Int) throws(OpenError) -> [UInt8]
 }
 
 extension StorageOpener {
@@ -66,6 +68,10 @@ extension StorageOpener {
     }
 
     public func isDevice(_ path: String) -> Bool { false }
+
+    public func contents(of path: String, atMost limit: Int) throws(OpenError) -> [UInt8] {
+        throw OpenError("No such file or directory", cause: .system(2))
+    }
 }
 
 /// An open host file.

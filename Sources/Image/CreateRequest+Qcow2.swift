@@ -1,3 +1,4 @@
+import Block
 public import Qcow2
 
 extension CreateRequest {
@@ -26,6 +27,9 @@ extension CreateRequest {
         case let other: throw refused("compression-type", other)
         }
         result.lazyRefcounts = options["lazy_refcounts"] == "on"
+        result.extendedL2 = options["extended_l2"] == "on"
+        result.dataFile = options["data_file"].flatMap { $0.isEmpty ? nil : $0 }
+        result.dataFileRaw = options["data_file_raw"] == "on"
         result.backingFile = backingFile
         result.backingFormat = backingFormat
         try refuseWhatIsMissing()
@@ -37,9 +41,6 @@ extension CreateRequest {
     }
 
     private func refuseWhatIsMissing() throws(ImageError) {
-        if options["extended_l2"] == "on" { throw ImageError("\(path): Extended L2 entries are not supported") }
-        if options["data_file"] != nil { throw ImageError("\(path): External data files are not supported") }
-        if options["data_file_raw"] == "on" { throw ImageError("\(path): data-file-raw requires data-file") }
         if options["encryption"] == "on" || options["encrypt.format"] != nil {
             throw ImageError("\(path): Encryption is not supported")
         }

@@ -1,3 +1,5 @@
+public import Block
+
 /// `create`: the options of a new image, read and checked as qemu-img does, before anything is touched.
 public struct CreateRequest: Sendable {
     public enum Kind: String, Sendable, CaseIterable { case raw, qcow2 }
@@ -14,9 +16,9 @@ public struct CreateRequest: Sendable {
         "encryption", "encrypt.format", "encrypt.key-secret", "encrypt.cipher-alg", "encrypt.cipher-mode",
         "encrypt.ivgen-alg", "encrypt.ivgen-hash-alg", "encrypt.hash-alg", "encrypt.iter-time", "cluster_size",
         "extended_l2", "preallocation", "compression_type", "size", "compat", "backing_file", "backing_fmt",
-        "data_file", "data_file_raw", "lazy_refcounts", "refcount_bits",
+        "data_file", "data_file_raw", "lazy_refcounts", "refcount_bits", "nocow", "extent_size_hint",
     ]
-    static let rawKeys = ["size", "preallocation"]
+    static let rawKeys = ["size", "nocow", "preallocation", "extent_size_hint"]
 
     /// `format`, `backingFile` and `backingFormat` are `-f`, `-b` and `-F`; `size` the last operand.
     public init(
@@ -56,6 +58,18 @@ public struct CreateRequest: Sendable {
     public var backingFile: String? { options["backing_file"].flatMap { $0.isEmpty ? nil : $0 } }
     public var backingFormat: String? { options["backing_fmt"].flatMap { $0.isEmpty ? nil : $0 } }
 
+    /// What the file system is told of the image's file.
+    public func fileAttributes() throws(ImageError) -> FileAttributes {
+        var hint: UInt32?
+        if let text = options["extent_size_hint"] {
+            guard let bytes = UInt32(exactly: try number(text, "extent_size_hint")) else {
+                throw ImageError("\(path): Extent size hint is too large")
+            }
+            hint = bytes
+        }
+        return FileAttributes(noCopyOnWrite: options["nocow"] == "on", extentSizeHint: hint)
+    }
+
     private func unsupported(_ what: String) -> ImageError {
         ImageError("\(path): \(what) not supported for file format '\(kind.rawValue)'")
     }
@@ -85,10 +99,10 @@ public struct CreateRequest: Sendable {
 
     private func checkType(_ key: String, _ value: String) throws(ImageError) {
         switch key {
-        case "size", "cluster_size": _ = try number(value, key)
+        case "size", "cluster_size", "extent_size_hint": _ = try number(value, key)
         case "refcount_bits", "encrypt.iter-time":
             guard UInt64(value) != nil else { throw ImageError("\(path): Parameter '\(key)' expects a number") }
-        case "lazy_refcounts", "extended_l2", "encryption", "data_file_raw":
+        case "lazy_refcounts", "extended_l2", "encryption", "data_file_raw", "nocow":
             guard value == "on" || value == "off" else {
                 throw ImageError("\(path): Parameter '\(key)' expects 'on' or 'off'")
             }
@@ -109,7 +123,9 @@ public struct CreateRequest: Sendable {
 
     private func shown(_ key: String) -> String? {
         guard let value = options[key] else { return Self.defaults[key] }
-        guard key == "cluster_size", let bytes = try? SizeText.parse(value) else { return value }
+        guard ["cluster_size", "extent_size_hint"].contains(key), let bytes = try? SizeText.parse(value) else {
+            return value
+        }
         return String(bytes)
     }
 

@@ -6,7 +6,7 @@ public protocol ImageFiles: AnyObject {
     /// directory`.
     func open(_ path: String, _ use: FileUse) async throws(OpenError) -> ImageFile
     /// Makes `path`, empty, or empties it, and opens it for writing.
-    func create(_ path: String) async throws(OpenError) -> ImageFile
+    func create(_ path: String, _ attributes: FileAttributes) async throws(OpenError) -> ImageFile
 }
 
 /// How a file is opened.

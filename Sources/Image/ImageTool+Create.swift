@@ -50,13 +50,21 @@ extension ImageTool {
 
     private func createQcow2(_ request: CreateRequest, size: UInt64) async throws(ImageError) {
         let options = try request.qcow2Options(size: size)
+        let attributes = try request.fileAttributes()
         do throws(OpenError) {
             try options.validate()
-            let file = try await files.create(request.path)
+            let data = try await createData(options, request)
+            let file: ImageFile
+            do throws(OpenError) { file = try await files.create(request.path, attributes) } catch {
+                await data?.abandon()
+                throw error
+            }
             do throws(OpenError) {
-                try await Qcow2Create.create(on: file.storage, options)
+                try await Qcow2Create.create(on: file.storage, data: data?.storage, options)
+                await data?.close()
                 await file.close()
             } catch {
+                await data?.abandon()
                 await file.abandon()
                 throw error
             }
@@ -65,23 +73,34 @@ extension ImageTool {
         }
     }
 
+    /// Makes the file for the image's data, where that is to lie apart; what it held before is lost.
+    private func createData(_ options: CreateOptions, _ request: CreateRequest) async throws(OpenError) -> ImageFile? {
+        guard let name = options.dataFile else { return nil }
+        let path = try BackingName.resolveData(name, of: request.path, rule).path
+        guard path != request.path else {
+            throw OpenError("Error: Trying to create an image with the same filename as its data file")
+        }
+        return try await files.create(path, FileAttributes())
+    }
+
     private func createRaw(_ request: CreateRequest, size: UInt64) async throws(ImageError) {
         guard let size = size.roundedUpToSector else {
             throw ImageError("Invalid image size specified. Must be between 0 and \(Int64.max).")
         }
-        let preallocation = request.options["preallocation"] ?? "off"
-        guard ["off", "falloc", "full"].contains(preallocation) else {
-            throw ImageError("\(request.path): invalid parameter value: \(preallocation)")
+        let name = request.options["preallocation"] ?? "off"
+        guard let preallocation = Preallocation(rawValue: name) else {
+            throw ImageError("\(request.path): invalid parameter value: \(name)")
         }
+        if preallocation == .metadata { throw ImageError("\(request.path): Unsupported preallocation mode: metadata") }
+        let attributes = try request.fileAttributes()
         let file: ImageFile
-        do { file = try await files.create(request.path) } catch {
+        do { file = try await files.create(request.path, attributes) } catch {
             throw ImageError("\(request.path): \(error.message)")
         }
         var failure: BlockError?
         do throws(BlockError) {
             try await file.storage.resize(to: size)
-            if preallocation == "falloc" { try await file.storage.zero(ByteRange(at: 0, count: size), flags: []) }
-            if preallocation == "full" { try await fill(file.storage, size) }
+            try await file.storage.occupy(ByteRange(at: 0, count: size), preallocation)
             try await file.storage.flush()
         } catch { failure = error }
         if let failure {
@@ -89,15 +108,5 @@ extension ImageTool {
             throw ImageError("\(request.path): Could not resize file: \(failure.sentence)")
         }
         await file.close()
-    }
-
-    private func fill(_ file: any Storage, _ size: UInt64) async throws(BlockError) {
-        let zeros = AlignedBuffer(byteCount: 1 << 20)
-        var rest = ByteRange(at: 0, count: size)
-        while !rest.isEmpty {
-            let part = rest.prefix(UInt64(zeros.byteCount))
-            try await file.write(at: part.start, from: zeros.bytes.extracting(0..<Int(part.count)), flags: [])
-            rest = rest.dropping(part.count)
-        }
     }
 }

@@ -7,6 +7,8 @@ struct CreateLayout {
     let clusterSize: UInt64
     /// Reference counts in one refcount block.
     let countsPerBlock: UInt64
+    /// Bytes of an L2 entry.
+    let l2EntrySize: UInt64
     let l1Entries: UInt64
     /// Clusters of each part, in the order they lie.
     let refcountTableClusters: UInt64
@@ -14,20 +16,23 @@ struct CreateLayout {
     let l1Clusters: UInt64
     let l2Tables: UInt64
     let dataClusters: UInt64
+    /// Clusters of the disk that have an entry; their data lies here or in a file of its own.
+    let mappedClusters: UInt64
 
     init(_ options: CreateOptions) throws(OpenError) {
         clusterSize = options.clusterSize
         countsPerBlock = options.clusterSize * 8 / UInt64(options.refcountBits)
         let dataTotal = options.size.dividedRoundingUp(by: clusterSize)
-        l1Entries = dataTotal.dividedRoundingUp(by: clusterSize / 8)
+        l2EntrySize = options.extendedL2 ? 16 : 8
+        l1Entries = dataTotal.dividedRoundingUp(by: clusterSize / l2EntrySize)
         let tooLarge = OpenError(
             "The image size is too large for file format 'qcow2' (try using a larger cluster size)",
             cause: .system(27))
         guard l1Entries <= Limits.l1Bytes / 8, options.size <= UInt64(Int64.max) else { throw tooLarge }
         l1Clusters = (l1Entries * 8).dividedRoundingUp(by: clusterSize)
-        let isPreallocated = options.preallocation != .off
-        l2Tables = isPreallocated ? l1Entries : 0
-        dataClusters = isPreallocated ? dataTotal : 0
+        l2Tables = options.mapsAll ? l1Entries : 0
+        mappedClusters = options.mapsAll ? dataTotal : 0
+        dataClusters = options.dataFile == nil ? mappedClusters : 0
         let described = 1 + l1Clusters + l2Tables + dataClusters
         // Refcount blocks and their table count themselves too: add them until nothing changes.
         var (blocks, table) = (1 as UInt64, 1 as UInt64)

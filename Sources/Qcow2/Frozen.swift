@@ -12,7 +12,7 @@ struct Frozen {
         let table: L2Table
         /// The table's place when it was frozen.
         let offset: UInt64
-        let entries: [UInt64]
+        let words: [UInt64]
         let mask: UInt64
         let wasNew: Bool
     }

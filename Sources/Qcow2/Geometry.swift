@@ -1,21 +1,37 @@
 /// The sizes that follow from a header: how guest offsets split into table indices, and how refcounts are packed.
+///
+/// Where L2 entries are extended, a cluster has 32 subclusters that are allocated one by one; where they are plain, the
+/// cluster is its own only subcluster.
 public struct Geometry: Equatable, Sendable {
     public let clusterBits: UInt32
     public let refcountOrder: UInt32
+    /// Whether L2 entries are extended: 128 bits wide.
+    public let hasExtendedL2: Bool
 
-    public init(clusterBits: UInt32, refcountOrder: UInt32) {
+    public init(clusterBits: UInt32, refcountOrder: UInt32, hasExtendedL2: Bool = false) {
         self.clusterBits = clusterBits
         self.refcountOrder = refcountOrder
+        self.hasExtendedL2 = hasExtendedL2
     }
 
     /// Bytes in a cluster, 512 to 2 MiB.
     @inlinable public var clusterSize: UInt64 { 1 << UInt64(clusterBits) }
     /// The bits of an offset inside its cluster.
     @inlinable public var clusterMask: UInt64 { clusterSize - 1 }
+    /// log2 of the subclusters of a cluster.
+    @inlinable public var subclustersShift: UInt32 { hasExtendedL2 ? 5 : 0 }
+    /// Subclusters of a cluster.
+    @inlinable public var subclusters: Int { hasExtendedL2 ? 32 : 1 }
+    /// log2 of the bytes in a subcluster.
+    @inlinable public var subclusterBits: UInt32 { clusterBits - subclustersShift }
+    /// Bytes in a subcluster: what is allocated at once.
+    @inlinable public var subclusterSize: UInt64 { 1 << UInt64(subclusterBits) }
     /// log2 of the entries of an L2 table.
-    @inlinable public var l2Bits: UInt32 { clusterBits - 3 }
-    /// Entries of an L2 table, 8 bytes each.
+    @inlinable public var l2Bits: UInt32 { clusterBits - (hasExtendedL2 ? 4 : 3) }
+    /// Entries of an L2 table.
     @inlinable public var l2Entries: Int { 1 << Int(l2Bits) }
+    /// Bytes of an L2 entry.
+    @inlinable public var l2EntrySize: Int { hasExtendedL2 ? 16 : 8 }
     /// Guest bytes that one L2 table maps.
     @inlinable public var l2Coverage: UInt64 { 1 << UInt64(clusterBits + l2Bits) }
     /// Bits of one refcount, 1 to 64.

@@ -7,7 +7,9 @@ extension Header {
         .dirty, .corrupt, .externalDataFile, .compressionType, .extendedL2,
     ]
     /// The incompatible features that this program can open.
-    static let supportedIncompatible: IncompatibleFeatures = [.dirty, .corrupt, .compressionType]
+    static let supportedIncompatible: IncompatibleFeatures = [
+        .dirty, .corrupt, .externalDataFile, .compressionType, .extendedL2,
+    ]
 
     /// The refusal of incompatible features that nobody here knows, named by the image's own table.
     var unknownFeatures: OpenError? { refusal(of: incompatible.subtracting(Self.knownIncompatible)) }
@@ -42,6 +44,9 @@ extension Header {
             throw OpenError("Unsupported cluster size: 2^\(clusterBits)")
         }
         if let objection = unknownFeatures { throw objection }
+        guard geometry.subclusterSize >= Limits.minSubcluster else {
+            throw OpenError("Unsupported subcluster size: \(geometry.subclusterSize)")
+        }
         guard refcountOrder <= 6 else {
             throw refused(
                 "Reference count entry width too large; may not exceed 64 bits", "refcount_order", refcountOrder)

@@ -1,60 +1,65 @@
-/// What an L2 entry says ("Standard Cluster Descriptor", "Compressed Clusters Descriptor").
-enum L2Entry: Equatable {
-    /// Nothing here: the backing file decides.
-    case unallocated
-    /// Reads as zeros; a place may be reserved (`offset`, or 0).
-    case zero(offset: UInt64)
-    case data(offset: UInt64)
-    /// `count` bytes of compressed data at `offset`, which is not aligned.
-    case compressed(offset: UInt64, count: UInt64)
-    case invalid
+import Bytes
+
+/// One entry of an L2 table ("L2 table entry", "Extended L2 Entries"): a descriptor, and in an image with extended entries
+/// the bitmap of the cluster's 32 subclusters. Where entries are plain, the cluster is its own only subcluster, and the
+/// descriptor alone tells of it.
+struct L2Entry: Equatable {
+    var descriptor: UInt64
+    /// Bit x: subcluster x holds data. Bit 32 + x: it reads as zeros. 0 in a plain entry and in a compressed one.
+    var bitmap: UInt64 = 0
+
+    static let none = L2Entry(descriptor: 0)
+
+    /// What an entry says of one subcluster.
+    enum Mapping: Equatable {
+        /// Nothing here: the backing file decides. The cluster may have a place, for others of its subclusters.
+        case unallocated(place: UInt64?)
+        /// Reads as zeros; a place may be reserved.
+        case zero(place: UInt64?)
+        case data(offset: UInt64)
+        /// `count` bytes of compressed data at `offset`, which is not aligned.
+        case compressed(offset: UInt64, count: UInt64)
+        case invalid
+    }
 
     /// Bit 63: the refcount is exactly one, so the cluster may be written in place.
     static let copied: UInt64 = 1 << 63
     static let compressedFlag: UInt64 = 1 << 62
-    /// Bit 0, version 3 only: reads as zeros.
+    /// Bit 0, version 3 and plain entries only: reads as zeros.
     static let zeroFlag: UInt64 = 1
     /// Bits 9 to 55.
     static let offsetMask: UInt64 = 0x00ff_ffff_ffff_fe00
+
+    /// Whether the active state alone refers to the cluster.
+    var isOwn: Bool { descriptor & Self.copied != 0 }
+    var isCompressed: Bool { descriptor & Self.compressedFlag != 0 }
+    /// The subclusters that hold data, where the entry is an extended one.
+    var allocated: UInt32 { UInt32(truncatingIfNeeded: bitmap) }
+    /// Those that read as zeros.
+    var zeros: UInt32 { UInt32(truncatingIfNeeded: bitmap >> 32) }
+
+    /// The bits of some subclusters in either half of a bitmap.
+    static func bits(_ subclusters: Range<Int>) -> UInt64 {
+        (1 << UInt64(subclusters.count) - 1) << UInt64(subclusters.lowerBound)
+    }
 }
 
-/// The rules by which entries of one image are read: its version, its geometry, how far host offsets go.
-struct EntryRules {
-    let geometry: Geometry
-    /// Bits that must be zero in a standard descriptor: reserved ones, and those of an unaligned offset.
-    let standardMustBeZero: UInt64
-    /// The same for an L1 entry.
-    let l1MustBeZero: UInt64
-    /// Where the clusters end that a refcount table of the largest size can count.
-    let hostEnd: UInt64
-
-    init(version: UInt32, geometry: Geometry) {
-        self.geometry = geometry
-        let aligned = ~geometry.clusterMask & L2Entry.offsetMask
-        standardMustBeZero =
-            ~(aligned | L2Entry.copied | L2Entry.compressedFlag | (version >= 3 ? L2Entry.zeroFlag : 0))
-        l1MustBeZero = ~(aligned | L2Entry.copied)
-        let blocks = geometry.maxRefcountTableClusters << UInt64(geometry.clusterBits - 3)
-        let clusters = blocks.multipliedReportingOverflow(by: geometry.refcountBlockEntries)
-        let bytes = clusters.partialValue.multipliedReportingOverflow(by: geometry.clusterSize)
-        hostEnd = clusters.overflow || bytes.overflow ? Limits.hostOffset : min(bytes.partialValue, Limits.hostOffset)
+extension L2Entry.Mapping {
+    /// What continues it, so many bytes further on.
+    func advanced(by bytes: UInt64) -> Self {
+        switch self {
+        case .unallocated(let place): .unallocated(place: place.map { $0 + bytes })
+        case .zero(let place): .zero(place: place.map { $0 + bytes })
+        case .data(let offset): .data(offset: offset + bytes)
+        case .compressed, .invalid: self
+        }
     }
+}
 
-    func read(_ entry: UInt64) -> L2Entry {
-        if entry & L2Entry.compressedFlag != 0 { return readCompressed(entry) }
-        guard entry & standardMustBeZero == 0 else { return .invalid }
-        let offset = entry & L2Entry.offsetMask
-        guard offset < hostEnd else { return .invalid }
-        if entry & L2Entry.zeroFlag != 0 { return .zero(offset: offset) }
-        return offset == 0 ? .unallocated : .data(offset: offset)
-    }
-
-    private func readCompressed(_ entry: UInt64) -> L2Entry {
-        let shift = geometry.compressedShift
-        let offset = entry & ((1 << shift) - 1)
-        let sectors = ((entry & ~(L2Entry.copied | L2Entry.compressedFlag)) >> shift) + 1
-        let count = sectors * 512 - offset % 512
-        guard offset < hostEnd, count <= hostEnd - offset else { return .invalid }
-        return .compressed(offset: offset, count: count)
+extension L2Entry {
+    /// Reads the entry at a position of a table as it stands in the file.
+    init(_ table: RawSpan, at position: Int, _ geometry: Geometry) {
+        descriptor = table.bigEndian(at: position * geometry.l2EntrySize)
+        bitmap = geometry.hasExtendedL2 ? table.bigEndian(at: position * geometry.l2EntrySize + 8) : 0
     }
 }

@@ -6,7 +6,10 @@ final class L2Table: CachedTable {
     let index: Int
     /// Where it lies in the file.
     var offset: UInt64
-    private(set) var entries: [UInt64]
+    /// As they stand in the file: an entry is one of them, or two where entries are extended.
+    private(set) var words: [UInt64]
+    /// log2 of the words of an entry.
+    private let entryShift: Int
     /// Which parts have changed since they were last frozen for writing: bit i stands for the i-th of 64 equal parts
     /// (of fewer, one sector each, where the table is shorter than 64 sectors).
     private(set) var dirty: UInt64 = 0
@@ -19,11 +22,24 @@ final class L2Table: CachedTable {
     var slot = 0
     var wasUsed = true
 
-    init(index: Int, offset: UInt64, entries: [UInt64]) {
+    init(index: Int, offset: UInt64, words: [UInt64], isExtended: Bool) {
         self.index = index
         self.offset = offset
-        self.entries = entries
+        self.words = words
+        entryShift = isExtended ? 1 : 0
     }
+
+    /// How many entries there are.
+    var count: Int { words.count >> entryShift }
+
+    subscript(position: Int) -> L2Entry {
+        entryShift == 0
+            ? L2Entry(descriptor: words[position])
+            : L2Entry(descriptor: words[position * 2], bitmap: words[position * 2 + 1])
+    }
+
+    /// Where the entry lies in the file.
+    func offset(of position: Int) -> UInt64 { offset + UInt64(position << entryShift) * 8 }
 
     /// Whether it stands in the image's list of tables to write.
     var isListed = false
@@ -33,16 +49,17 @@ final class L2Table: CachedTable {
     /// Bytes that one bit of `dirty` stands for.
     static func partBytes(clusterSize: Int) -> Int { max(512, clusterSize / 64) }
 
-    func set(_ entry: UInt64, at position: Int) {
-        let part = position * 8 / Self.partBytes(clusterSize: entries.count * 8)
-        entries[position] = entry
-        dirty |= 1 << UInt64(part)
+    func set(_ entry: L2Entry, at position: Int) {
+        let word = position << entryShift
+        words[word] = entry.descriptor
+        if entryShift != 0 { words[word + 1] = entry.bitmap }
+        dirty |= 1 << UInt64(word * 8 / Self.partBytes(clusterSize: words.count * 8))
     }
 
     /// Takes the changed parts for writing. The copy is free until the table changes again.
-    func freeze() -> (mask: UInt64, entries: [UInt64]) {
+    func freeze() -> (mask: UInt64, words: [UInt64]) {
         defer { dirty = 0 }
-        return (dirty, entries)
+        return (dirty, words)
     }
 
     /// Parts that were frozen and could not be written.

@@ -1,28 +1,57 @@
 public import Block
 public import Bytes
 
-/// A place that somebody fills: guest clusters of one table that nobody else may touch meanwhile.
+/// A place that somebody fills: guest subclusters of one table that nobody else may touch meanwhile.
 struct Ticket {
     let id: UInt64
-    /// Number of the first guest cluster.
-    let first: UInt64
-    let count: UInt64
-    /// Offset in the file of the first cluster.
+    /// Numbers of the subclusters that are kept for it.
+    let held: Range<UInt64>
+    /// Those of them that the place holds once it is filled: the first and the last cluster may have others.
+    let filled: Range<UInt64>
+    /// Numbers of the guest clusters that these are parts of.
+    let clusters: Range<UInt64>
+    /// Offset in the file of the first cluster. Tickets for parts of one new cluster share its place.
     let place: UInt64
     let table: L2Table
-    /// Whether the place was a preallocated zero cluster's, which keeps it if the ticket is abandoned.
+    /// Whether the entries name the place already, which they keep if the ticket is abandoned.
     let isReuse: Bool
+    /// The entry that names the place, where the cluster is stored compressed.
+    var encoded: L2Entry?
 
-    func overlaps(_ other: Range<UInt64>) -> Bool { first < other.upperBound && other.lowerBound < first + count }
+    func overlaps(_ subclusters: Range<UInt64>) -> Bool { held.overlaps(subclusters) }
+    func touches(_ cluster: UInt64) -> Bool { clusters.contains(cluster) }
 }
 
 extension Qcow2Image {
-    /// Numbers of the guest clusters that a range touches.
-    func clusters(of guest: ByteRange) -> Range<UInt64> {
-        let bits = UInt64(geometry.clusterBits)
+    /// Numbers of the guest subclusters that a range touches.
+    func subclusters(of guest: ByteRange) -> Range<UInt64> {
+        let bits = UInt64(geometry.subclusterBits)
         let first = guest.start >> bits
         return first..<(guest.isEmpty ? first : ((guest.end - 1) >> bits) + 1)
     }
+
+    /// The number of the guest cluster that an offset lies in.
+    func cluster(of guest: UInt64) -> UInt64 { guest >> UInt64(geometry.clusterBits) }
+
+    /// The number of the first subcluster of a cluster.
+    private func subcluster(of cluster: UInt64) -> UInt64 { cluster << UInt64(geometry.subclustersShift) }
+
+    /// Numbers of the guest clusters that these subclusters are parts of.
+    private func clusters(of subclusters: Range<UInt64>) -> Range<UInt64> {
+        let shift = UInt64(geometry.subclustersShift)
+        return subclusters.lowerBound >> shift..<((subclusters.upperBound - 1) >> shift) + 1
+    }
+
+    /// The number of the first subcluster behind those that the table of `guest` maps.
+    func tableEnd(_ guest: UInt64) -> UInt64 {
+        ((guest >> tableShift) + 1) << (tableShift - UInt64(geometry.subclusterBits))
+    }
+
+    /// Subclusters of one table, entry by entry.
+    func parts(of subclusters: Range<UInt64>) -> EntryParts { EntryParts(subclusters, geometry) }
+
+    /// Whether somebody fills a part of the guest cluster, and counts on its place.
+    func isBeingFilled(_ cluster: UInt64) -> Bool { tickets.contains { $0.touches(cluster) } }
 
     /// The table for a change at `guest`: in memory, the active state's own, no other structure's place.
     enum TableAnswer {
@@ -57,47 +86,110 @@ extension Qcow2Image {
         }
     }
 
-    private func allocate(_ guest: ByteRange, in table: L2Table) -> Allocation {
-        let wanted = clusters(of: guest)
-        let first = entryIndex(guest.start)
-        var most = min(UInt64(wanted.count), UInt64(table.entries.count - first))
-        for ticket in tickets where ticket.overlaps(wanted.lowerBound..<wanted.lowerBound + most) {
-            if ticket.first <= wanted.lowerBound { return .busy }
-            most = ticket.first - wanted.lowerBound
-        }
-        let entry = table.entries[first]
-        switch rules.read(entry) {
-        case .invalid:
-            return hasReportedCorruption ? .failed(.corrupt) : .needs(Need.reportEntry.at(guest.start))
-        case .data(let offset) where entry & L2Entry.copied != 0:
-            let cluster = offset >> UInt64(geometry.clusterBits)
-            // Somebody placed it since the caller looked: now it is written in place.
-            return metadata.contains(cluster) ? .needs(Need.reportOverlap.at(cluster)) : .busy
-        case .zero(let offset) where offset != 0 && entry & L2Entry.copied != 0:
-            if let cluster = metadataNamed(by: entry) { return .needs(Need.reportOverlap.at(cluster)) }
-            let count = reusableRun(at: first, atMost: most, in: table, from: offset)
-            return .ticket(issue(guest, count: count, place: offset, table, isReuse: true, readsZero: false))
-        default:
-            if let cluster = metadataNamed(by: entry) { return .needs(Need.reportOverlap.at(cluster)) }
-            let count = placelessRun(at: first, atMost: most, in: table)
-            switch takeRun(atMost: count) {
-            case .needs(let need): return .needs(need)
-            case .noSpace: return .failed(.noSpace)
-            case .run(let run, let readsZero):
-                let place = run.start << UInt64(geometry.clusterBits)
-                return .ticket(
-                    issue(guest, count: run.count, place: place, table, isReuse: false, readsZero: readsZero))
+    /// What may be allocated at once from the first byte of a request on.
+    private struct Room {
+        /// Numbers of the subclusters.
+        var subclusters: Range<UInt64>
+        /// The place of their cluster, where others are filling parts of it.
+        var place: UInt64?
+    }
+
+    /// The room that other tickets leave, nil where there is none. A cluster of which others fill parts stands alone: its
+    /// place is theirs.
+    private func room(for guest: ByteRange) -> Room? {
+        let wanted = subclusters(of: guest)
+        let first = wanted.lowerBound
+        var room = Room(subclusters: first..<min(wanted.upperBound, tableEnd(guest.start)))
+        let cluster = cluster(of: guest.start)
+        for ticket in tickets where ticket.clusters.overlaps(clusters(of: room.subclusters)) {
+            if ticket.held.contains(first) { return nil }
+            guard ticket.touches(cluster) else {
+                room.subclusters = first..<subcluster(of: ticket.clusters.lowerBound)
+                continue
             }
+            let next = ticket.held.lowerBound > first ? ticket.held.lowerBound : .max
+            room.subclusters = first..<min(room.subclusters.upperBound, next, subcluster(of: cluster + 1))
+            if !ticket.isReuse {
+                room.place = ticket.place + (cluster - ticket.clusters.lowerBound) * geometry.clusterSize
+            }
+        }
+        return room
+    }
+
+    private func allocate(_ guest: ByteRange, in table: L2Table) -> Allocation {
+        guard var room = room(for: guest) else { return .busy }
+        let entry = table[entryIndex(guest.start)]
+        let mapping = rules.read(entry, subclusterIndex(guest.start))
+        if mapping == .invalid {
+            return hasReportedCorruption ? .failed(.corrupt) : .needs(Need.reportEntry.at(guest.start))
+        }
+        if rules.hasDataFile {
+            // Somebody placed it since the caller looked: now it is written in place.
+            if case .data = mapping, entry.isOwn { return .busy }
+            return placeInDataFile(guest, room.subclusters, table)
+        }
+        if let cluster = metadataNamed(by: entry) { return .needs(Need.reportOverlap.at(cluster)) }
+        if entry.isOwn, let place = rules.place(of: entry) {
+            // Somebody placed it since the caller looked: now it is written in place.
+            if case .data = mapping { return .busy }
+            room.subclusters = reusable(room.subclusters, in: table, from: place)
+            return .ticket(issue(guest, room.subclusters, place: place, table, isReuse: true, readsZero: false))
+        }
+        if let place = room.place {
+            return .ticket(issue(guest, room.subclusters, place: place, table, isReuse: false, readsZero: false))
+        }
+        switch takeRun(atMost: UInt64(placeless(room.subclusters, in: table))) {
+        case .needs(let need): return .needs(need)
+        case .noSpace: return .failed(.noSpace)
+        case .run(let run, let readsZero):
+            let end = subcluster(of: cluster(of: guest.start) + run.count)
+            let taken = room.subclusters.clamped(to: 0..<end)
+            let place = run.start << UInt64(geometry.clusterBits)
+            return .ticket(issue(guest, taken, place: place, table, isReuse: false, readsZero: readsZero))
         }
     }
 
-    /// How many preallocated zero clusters follow one another in the table and in the file.
-    private func reusableRun(at first: Int, atMost most: UInt64, in table: L2Table, from offset: UInt64) -> UInt64 {
-        var count: UInt64 = 1
-        while count < most {
-            let entry = table.entries[first + Int(count)]
-            guard entry & L2Entry.copied != 0,
-                rules.read(entry) == .zero(offset: offset + count * geometry.clusterSize),
+    /// A ticket for a place in the file for data alone: where the guest has it, whatever was there before.
+    private func placeInDataFile(_ guest: ByteRange, _ wanted: Range<UInt64>, _ table: L2Table) -> Allocation {
+        let place = cluster(of: guest.start) << UInt64(geometry.clusterBits)
+        guard place < Limits.hostOffset, guest.end <= Limits.hostOffset else { return .failed(.noSpace) }
+        var end = wanted.lowerBound
+        placing: for (position, subclusters) in parts(of: wanted) {
+            let entry = table[position]
+            for subcluster in subclusters {
+                switch rules.read(entry, subcluster) {
+                case .data where entry.isOwn: break placing
+                case .compressed, .invalid: break placing
+                default: end += 1
+                }
+            }
+        }
+        return .ticket(
+            issue(guest, wanted.lowerBound..<end, place: place, table, isReuse: true, readsZero: false))
+    }
+
+    /// The first subclusters that have a place, without data, where their clusters follow one another in the file from
+    /// `place` on.
+    private func reusable(_ wanted: Range<UInt64>, in table: L2Table, from place: UInt64) -> Range<UInt64> {
+        var (end, place) = (wanted.lowerBound, place)
+        for (position, subclusters) in parts(of: wanted) {
+            let entry = table[position]
+            guard entry.isOwn, rules.place(of: entry) == place, metadataNamed(by: entry) == nil else { break }
+            for subcluster in subclusters {
+                if case .data = rules.read(entry, subcluster) { return wanted.lowerBound..<end }
+                end += 1
+            }
+            place += geometry.clusterSize
+        }
+        return wanted.lowerBound..<end
+    }
+
+    /// How many clusters in a row need a new place.
+    private func placeless(_ wanted: Range<UInt64>, in table: L2Table) -> Int {
+        var count = 0
+        for (position, _) in parts(of: wanted) {
+            let entry = table[position]
+            guard !entry.isOwn || rules.place(of: entry) == nil, rules.read(entry) != .invalid,
                 metadataNamed(by: entry) == nil
             else { break }
             count += 1
@@ -105,55 +197,65 @@ extension Qcow2Image {
         return count
     }
 
-    /// How many clusters in a row need a new place.
-    private func placelessRun(at first: Int, atMost most: UInt64, in table: L2Table) -> UInt64 {
-        var count: UInt64 = 1
-        while count < most {
-            let entry = table.entries[first + Int(count)]
-            switch rules.read(entry) {
-            case .unallocated, .compressed: break
-            case .data where entry & L2Entry.copied == 0: break
-            case .zero(let offset) where offset == 0 || entry & L2Entry.copied == 0: break
-            default: return count
-            }
-            if metadataNamed(by: entry) != nil { return count }
-            count += 1
-        }
-        return count
-    }
-
+    /// Issues a ticket for subclusters that begin where `guest` does. A cluster whose data lies elsewhere moves to the new
+    /// place with all its data, and is held whole meanwhile.
     private func issue(
-        _ guest: ByteRange, count: UInt64, place: UInt64, _ table: L2Table, isReuse: Bool, readsZero: Bool
+        _ guest: ByteRange, _ wanted: Range<UInt64>, place: UInt64, _ table: L2Table, isReuse: Bool, readsZero: Bool
     ) -> AllocationTicket {
-        let bits = UInt64(geometry.clusterBits)
+        var (held, filled) = (wanted, wanted)
+        let clusters = clusters(of: wanted)
+        if !isReuse, geometry.hasExtendedL2 {
+            for cluster in [clusters.lowerBound, clusters.upperBound - 1] {
+                let data = rules.data(of: table[entryIndex(cluster << UInt64(geometry.clusterBits))])
+                guard !data.isEmpty else { continue }
+                let start = subcluster(of: cluster)
+                held = min(held.lowerBound, start)..<max(held.upperBound, subcluster(of: cluster + 1))
+                filled =
+                    min(
+                        filled.lowerBound, start + UInt64(data.lowerBound))..<max(
+                        filled.upperBound, start + UInt64(data.upperBound))
+            }
+        }
         let ticket = Ticket(
-            id: nextTicket, first: guest.start >> bits, count: count, place: place, table: table, isReuse: isReuse)
+            id: nextTicket, held: held, filled: filled, clusters: clusters, place: place, table: table, isReuse: isReuse
+        )
         nextTicket += 1
         tickets.append(ticket)
         table.pins += 1
-        let whole = ByteRange(at: ticket.first << bits, count: count << bits)
-        let part = whole.intersection(guest)
+        let bits = UInt64(geometry.subclusterBits)
+        let whole = ByteRange(from: filled.lowerBound << bits, to: filled.upperBound << bits)
+        let part = ByteRange(from: wanted.lowerBound << bits, to: wanted.upperBound << bits).intersection(guest)
+        // A file for data ends where the disk does.
+        let end = rules.hasDataFile ? min(whole.end, max(length, part.end)) : whole.end
         return AllocationTicket(
             id: ticket.id, guest: part, head: ByteRange(from: whole.start, to: part.start),
-            tail: ByteRange(from: part.end, to: whole.end), offset: place + (part.start - whole.start),
-            readsZero: readsZero)
+            tail: ByteRange(from: part.end, to: end),
+            offset: place + (part.start - clusters.lowerBound << UInt64(geometry.clusterBits)), readsZero: readsZero)
     }
 
     public func publish(_ ticket: consuming AllocationTicket) {
         let ticket = end(ticket.resolved())
-        let first = entryIndex(ticket.first << UInt64(geometry.clusterBits))
-        for index in 0..<Int(ticket.count) {
-            let old = ticket.table.entries[first + index]
-            if !ticket.isReuse { dropReferences(of: old) }
-            let place = ticket.place + UInt64(index) * geometry.clusterSize
-            change(ticket.table, first + index, to: place | L2Entry.copied)
+        if let entry = ticket.encoded { return publish(entry, of: ticket) }
+        var place = ticket.place
+        for (position, subclusters) in parts(of: ticket.filled) {
+            replace(ticket.table, position, with: rules.placed(ticket.table[position], subclusters, at: place))
+            place += geometry.clusterSize
         }
     }
 
     public func abandon(_ ticket: consuming AllocationTicket) {
         let ticket = end(ticket.resolved())
+        if let entry = ticket.encoded { return dropReferences(of: entry) }
         guard !ticket.isReuse else { return }
-        freed.add(ClusterRun(start: ticket.place >> UInt64(geometry.clusterBits), count: ticket.count))
+        let bits = UInt64(geometry.clusterBits)
+        for cluster in ticket.clusters {
+            let place = ticket.place + (cluster - ticket.clusters.lowerBound) << bits
+            // Others may fill parts of the cluster, or have filled them.
+            guard rules.place(of: ticket.table[entryIndex(cluster << bits)]) != place,
+                !tickets.contains(where: { $0.touches(cluster) && !$0.isReuse })
+            else { continue }
+            freed.add(ClusterRun(start: place >> bits, count: 1))
+        }
     }
 
     private func end(_ id: UInt64) -> Ticket {
@@ -169,33 +271,42 @@ extension Qcow2Image {
     }
 
     public func settle(_ guest: ByteRange) async {
-        let wanted = clusters(of: guest)
+        let wanted = subclusters(of: guest)
         while tickets.contains(where: { $0.overlaps(wanted) }) { await ticketsEnded.wait() }
     }
 
     /// Changes an entry in memory; the next commit writes it.
-    func change(_ table: L2Table, _ position: Int, to entry: UInt64) {
+    func change(_ table: L2Table, _ position: Int, to entry: L2Entry) {
         listDirty(table)
         table.set(entry, at: position)
     }
 
-    /// The host clusters that an entry refers to; empty for none.
-    func clustersNamed(by entry: UInt64) -> Range<UInt64> {
+    /// Changes an entry, and lets go of what it named and the new one does not.
+    func replace(_ table: L2Table, _ position: Int, with entry: L2Entry) {
+        let old = table[position]
+        guard old != entry else { return }
+        if clustersNamed(by: old) != clustersNamed(by: entry) { dropReferences(of: old) }
+        change(table, position, to: entry)
+    }
+
+    /// The clusters of the image's file that an entry refers to; empty for none.
+    func clustersNamed(by entry: L2Entry) -> Range<UInt64> {
+        if rules.hasDataFile { return 0..<0 }
         let bits = UInt64(geometry.clusterBits)
-        switch rules.read(entry) {
-        case .unallocated, .invalid, .zero(offset: 0): return 0..<0
-        case .zero(let offset), .data(let offset): return offset >> bits..<(offset >> bits) + 1
-        case .compressed(let offset, let count): return offset >> bits..<((offset + count - 1) >> bits) + 1
+        if case .compressed(let offset, let count) = rules.read(entry) {
+            return offset >> bits..<((offset + count - 1) >> bits) + 1
         }
+        guard let place = rules.place(of: entry) else { return 0..<0 }
+        return place >> bits..<(place >> bits) + 1
     }
 
     /// A metadata cluster that the entry claims, which it must not.
-    func metadataNamed(by entry: UInt64) -> UInt64? {
+    func metadataNamed(by entry: L2Entry) -> UInt64? {
         clustersNamed(by: entry).first { metadata.contains($0) }
     }
 
     /// The entry no longer counts among the references of the clusters it names.
-    func dropReferences(of entry: UInt64) {
+    func dropReferences(of entry: L2Entry) {
         let named = clustersNamed(by: entry)
         freed.add(ClusterRun(start: named.lowerBound, count: UInt64(named.count)))
     }

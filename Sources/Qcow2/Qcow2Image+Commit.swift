@@ -24,7 +24,8 @@ extension Qcow2Image {
         {
             return .now
         }
-        return hasChanges || freed.isPending ? .soon : .none
+        if freed.isPending || needsCorruptMark { return .soon }
+        return hasChanges ? .later : .none
     }
 
     /// Whether so many tables are changed that a cache of `room` bytes is full of them.
@@ -33,7 +34,7 @@ extension Qcow2Image {
     }
 
     /// Whether the file lacks changes that memory has, freed clusters apart.
-    private var hasChanges: Bool {
+    var hasChanges: Bool {
         !dirtyTables.isEmpty || !dirtyBlocks.isEmpty || !dirtyL1.isEmpty || !dirtyRefcountTable.isEmpty || isSizeDirty
             || needsCorruptMark
     }
@@ -94,9 +95,9 @@ extension Qcow2Image {
         for table in dirtyTables {
             table.isListed = false
             table.isInCommit = true
-            let (mask, entries) = table.freeze()
+            let (mask, words) = table.freeze()
             frozen.tables.append(
-                Frozen.Table(table: table, offset: table.offset, entries: entries, mask: mask, wasNew: table.isNew))
+                Frozen.Table(table: table, offset: table.offset, words: words, mask: mask, wasNew: table.isNew))
             table.isNew = false
         }
         dirtyTables.removeAll(keepingCapacity: true)
@@ -176,7 +177,7 @@ extension Qcow2Image {
         }
         try await write(frozen.blocks.filter { !$0.wasNew })
         for part in frozen.tables where part.wasNew {
-            try await write(part.entries, 0..<part.entries.count, at: part.offset)
+            try await write(part.words, 0..<part.words.count, at: part.offset)
         }
         try await flushFile()
         // Refcounts that the last commit lowered were written before this flush.
@@ -210,13 +211,13 @@ extension Qcow2Image {
 
     /// Writes the changed parts of a table, neighbours in one write.
     private func writeChanged(_ part: Frozen.Table) async throws(BlockError) {
-        let partBytes = L2Table.partBytes(clusterSize: part.entries.count * 8)
+        let partBytes = L2Table.partBytes(clusterSize: part.words.count * 8)
         var mask = part.mask
         while mask != 0 {
             let first = mask.trailingZeroBitCount
             let count = (~(mask >> UInt64(first))).trailingZeroBitCount
-            let range = first * partBytes / 8..<min((first + count) * partBytes / 8, part.entries.count)
-            try await write(part.entries, range, at: part.offset + UInt64(first * partBytes))
+            let range = first * partBytes / 8..<min((first + count) * partBytes / 8, part.words.count)
+            try await write(part.words, range, at: part.offset + UInt64(first * partBytes))
             mask &= first + count >= 64 ? 0 : ~0 << UInt64(first + count)
         }
     }
@@ -240,6 +241,7 @@ extension Qcow2Image {
                         break lowering
                     }
                     guard count == 0 else { continue }
+                    if packing?.cluster == cluster { packing = nil }
                     freed.held.insert(cluster)
                     zeroed.add(ClusterRun(start: cluster, count: 1))
                 } catch {
@@ -289,6 +291,8 @@ extension Qcow2Image {
         guard !isClosed else { return }
         defer { isClosed = true }
         if isReadOnly { return }
+        try await drain()
+        try await storeBitmaps()
         try await drain()
     }
 }

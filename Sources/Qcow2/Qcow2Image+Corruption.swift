@@ -75,21 +75,36 @@ extension Qcow2Image {
                 offset: header.l1TableOffset + UInt64(index) * 8, size: 8)
         }
         let position = entryIndex(guest)
-        let entry = table.entries[position]
-        guard rules.read(entry) == .invalid else { return }
+        let entry = table[position]
+        let start = guest & ~(geometry.subclusterSize - 1)
+        let mapping = rules.read(entry, subclusterIndex(guest))
+        if case .data(let offset) = mapping, isMisplaced(offset, start) {
+            return reportCorruption(
+                "External data file host cluster offset \(hex(offset)) does not match guest cluster offset: "
+                    + "\(hex(start)), L2 index: \(hex(UInt64(position))))",
+                offset: table.offset(of: position), size: UInt64(geometry.l2EntrySize))
+        }
+        guard mapping == .invalid else { return }
         let place = "(L2 offset: \(hex(table.offset)), L2 index: \(hex(UInt64(position))))"
-        let offset = entry & L2Entry.offsetMask
+        let descriptor = entry.descriptor
+        let offset = descriptor & L2Entry.offsetMask
         let message =
-            if entry & L2Entry.compressedFlag != 0 {
-                "Compressed cluster descriptor \(hex(entry)) out of range \(place)"
-            } else if entry & L2Entry.zeroFlag != 0 && header.version < 3 {
+            if entry.isCompressed {
+                rules.hasDataFile
+                    ? "Compressed cluster entry found in image with external data file \(place)"
+                    : entry.bitmap == 0
+                        ? "Compressed cluster descriptor \(hex(descriptor)) out of range \(place)"
+                        : "Compressed cluster with subclusters \(hex(entry.bitmap)) \(place)"
+            } else if descriptor & L2Entry.zeroFlag != 0 && header.version < 3 {
                 "Zero cluster entry found in pre-v3 image \(place)"
             } else if offset & geometry.clusterMask != 0 {
                 "Cluster allocation offset \(hex(offset)) unaligned \(place)"
+            } else if descriptor & rules.standardMustBeZero == 0, offset < rules.hostEnd {
+                "Invalid cluster entry found  \(place)"
             } else {
-                "L2 entry \(hex(entry)) has reserved bits set or is out of range \(place)"
+                "L2 entry \(hex(descriptor)) has reserved bits set or is out of range \(place)"
             }
-        reportCorruption(message, offset: table.offset + UInt64(position) * 8, size: 8)
+        reportCorruption(message, offset: table.offset(of: position), size: UInt64(geometry.l2EntrySize))
     }
 
     /// Reports that a write to this host cluster would have damaged metadata.

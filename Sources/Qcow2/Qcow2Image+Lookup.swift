@@ -18,52 +18,68 @@ extension Qcow2Image {
         return extent(of: guest, in: table)
     }
 
+    /// The subcluster of its cluster that a guest offset lies in.
+    func subclusterIndex(_ guest: UInt64) -> Int {
+        Int(truncatingIfNeeded: guest >> UInt64(geometry.subclusterBits)) & (geometry.subclusters - 1)
+    }
+
     /// The extent at the start of `guest`, up to the end of its table at most.
     private func extent(of guest: ByteRange, in table: L2Table) -> Extent {
         let first = entryIndex(guest.start)
-        let within = guest.start & geometry.clusterMask
-        let size = geometry.clusterSize
-        let entry = table.entries[first]
-        var covered = size - within
-        var next = first + 1
-        let kind = rules.read(entry)
-        switch kind {
+        let entry = table[first]
+        let subcluster = subclusterIndex(guest.start)
+        let mapping = rules.read(entry, subcluster)
+        let within = guest.start & (geometry.subclusterSize - 1)
+        switch mapping {
         case .data(let offset):
-            let writable = mayWriteInPlace(entry, offset)
-            while covered < guest.count, next < table.entries.count {
-                let follower = table.entries[next]
-                guard rules.read(follower) == .data(offset: offset + (covered + within)),
-                    mayWriteInPlace(follower, offset + covered + within) == writable
-                else { break }
-                covered += size
-                next += 1
+            if isMisplaced(offset, guest.start - within) {
+                return damaged(guest, count: geometry.subclusterSize - within)
             }
-            return Extent(.data(offset: offset + within), count: covered, isWritable: writable)
-        case .zero(let offset):
-            while covered < guest.count, next < table.entries.count,
-                rules.read(table.entries[next]) == .zero(offset: offset == 0 ? 0 : offset + covered + within)
-            {
-                covered += size
-                next += 1
+            let isWritable = mayWriteInPlace(entry, offset)
+            let count = count(of: mapping, from: (first, subcluster), in: table, atLeast: within + guest.count) {
+                self.mayWriteInPlace($0, $1) == isWritable
             }
-            return Extent(.zero(allocated: offset == 0 ? nil : offset + within), count: covered)
-        case .unallocated:
-            while covered < guest.count, next < table.entries.count, rules.read(table.entries[next]) == kind {
-                covered += size
-                next += 1
-            }
-            return Extent(.unallocated, count: covered)
+            return Extent(.data(offset: offset + within), count: count - within, isWritable: isWritable)
+        case .zero(let place):
+            let count = count(of: mapping, from: (first, subcluster), in: table, atLeast: within + guest.count)
+            return Extent(.zero(allocated: place.map { $0 + within }), count: count - within)
+        case .unallocated(let place):
+            let count = count(of: mapping, from: (first, subcluster), in: table, atLeast: within + guest.count)
+            return Extent(.unallocated(reserved: place.map { $0 + within }), count: count - within)
         case .compressed:
-            return Extent(.encoded, count: covered)
+            return Extent(.encoded, count: geometry.clusterSize - (guest.start & geometry.clusterMask))
         case .invalid:
-            return damaged(guest, count: covered)
+            return damaged(guest, count: geometry.clusterSize - (guest.start & geometry.clusterMask))
         }
+    }
+
+    /// How many bytes a mapping runs on from a subcluster's start, over all entries that continue it, as long as less than
+    /// `wanted` is found. `matches` tells of the entries of data, with their places, whether they go along.
+    @inline(__always)
+    private func count(
+        of mapping: L2Entry.Mapping, from start: (entry: Int, subcluster: Int), in table: L2Table,
+        atLeast wanted: UInt64, where matches: (L2Entry, UInt64) -> Bool = { _, _ in true }
+    ) -> UInt64 {
+        let bits = UInt64(geometry.subclusterBits)
+        var end = start.subcluster + rules.countAlike(table[start.entry], from: start.subcluster)
+        var count = UInt64(end - start.subcluster) << bits
+        var next = start.entry + 1
+        while count < wanted, end == geometry.subclusters, next < table.count {
+            let follower = table[next]
+            let continued = rules.read(follower)
+            guard continued == mapping.advanced(by: count) else { break }
+            if case .data(let offset) = continued, !matches(follower, offset) { break }
+            end = rules.countAlike(follower, from: 0)
+            count += UInt64(end) << bits
+            next += 1
+        }
+        return count
     }
 
     private func lookupWithoutTable(_ guest: ByteRange, _ index: Int) -> Extent {
         let coverage = geometry.l2Coverage
         var covered = coverage - (guest.start & (coverage - 1))
-        guard index < l1.count else { return Extent(.unallocated, count: covered) }
+        guard index < l1.count else { return Extent(.unallocated(), count: covered) }
         let entry = l1[index]
         if entry & rules.l1MustBeZero != 0 || entry & L2Entry.offsetMask >= rules.hostEnd {
             return damaged(guest, count: covered)
@@ -76,7 +92,7 @@ extension Qcow2Image {
             covered += coverage
             next += 1
         }
-        return Extent(.unallocated, count: covered)
+        return Extent(.unallocated(), count: covered)
     }
 
     /// An invalid entry: reported once, by `resolve`, then an error at each request.
@@ -86,13 +102,16 @@ extension Qcow2Image {
     }
 
     /// Whether the cluster belongs to this mapping alone and is no metadata.
-    private func mayWriteInPlace(_ entry: UInt64, _ offset: UInt64) -> Bool {
-        entry & L2Entry.copied != 0 && !isReadOnly && !metadata.contains(offset >> UInt64(geometry.clusterBits))
+    private func mayWriteInPlace(_ entry: L2Entry, _ offset: UInt64) -> Bool {
+        entry.isOwn && !isReadOnly && (rules.hasDataFile || !metadata.contains(offset >> UInt64(geometry.clusterBits)))
     }
 
+    /// Whether data lies apart, and elsewhere than where the guest has it, which must not be.
+    func isMisplaced(_ place: UInt64, _ guest: UInt64) -> Bool { rules.hasDataFile && place != guest }
+
     /// The entry for a guest offset whose table is in memory.
-    func entry(at guest: UInt64) -> UInt64? {
-        l2.find(tableIndex(guest))?.entries[entryIndex(guest)]
+    func entry(at guest: UInt64) -> L2Entry? {
+        l2.find(tableIndex(guest))?[entryIndex(guest)]
     }
 
     public func decode(_ guest: ByteRange, into buffer: inout MutableRawSpan) async throws(BlockError) {
@@ -101,7 +120,7 @@ extension Qcow2Image {
         }
         let within = Int(guest.start & geometry.clusterMask)
         guard within + buffer.byteCount <= Int(geometry.clusterSize) else { throw .invalid }
-        if decoder.copy(entry, from: within, into: &buffer) { return }
+        if decoder.copy(entry.descriptor, from: within, into: &buffer) { return }
         // The last sector of a compressed cluster need not be whole in the file.
         let count = file.length > offset ? min(stored, file.length - offset) : 0
         guard count > 0 else { throw .io }
@@ -110,8 +129,8 @@ extension Qcow2Image {
         try await file.read(at: offset, into: &span)
         do {
             try decoder.decode(
-                input.bytes, of: entry, type: header.compressionType, clusterSize: Int(geometry.clusterSize))
+                input.bytes, of: entry.descriptor, type: header.compressionType, clusterSize: Int(geometry.clusterSize))
         } catch { throw .io }
-        guard decoder.copy(entry, from: within, into: &buffer) else { throw .io }
+        guard decoder.copy(entry.descriptor, from: within, into: &buffer) else { throw .io }
     }
 }

@@ -1,5 +1,6 @@
 public import Block
 import Bytes
+import DirtyMap
 
 extension Qcow2Image {
     /// Why the disk cannot have this size, in QEMU's words; nil where it can.
@@ -9,7 +10,14 @@ extension Qcow2Image {
             return OpenError("Can't resize a v2 image which has snapshots", cause: .unsupported)
         }
         guard newLength <= UInt64(Int64.max), geometry.l1Entries(for: newLength) * 8 <= Limits.l1Bytes else {
-            return OpenError("Image is too big", cause: .limit)
+            return OpenError("Failed to grow the L1 table: File too large", cause: .limit)
+        }
+        let most = Limits.bitmapBytes >> UInt64(geometry.clusterBits)
+        for bitmap in bitmaps.all where bitmap.isPersistent {
+            let clusters = StoredBitmap.clusters(length: newLength, granularityBits: bitmap.granularityBits, geometry)
+            if clusters > most {
+                return OpenError("Too much space will be occupied by bitmap '\(bitmap.name ?? "")'", cause: .limit)
+            }
         }
         return nil
     }
@@ -26,10 +34,13 @@ extension Qcow2Image {
         await structure.lock()
         defer { structure.unlock() }
         if let writeRefusal { throw writeRefusal }
+        defer { bitmaps.resize(to: length) }
         if newLength < length {
             try await shrink(to: newLength)
         } else {
             try await unmapPast(length)
+            // The file for data is the disk's length, so that it can be read by itself.
+            if let data, data.limits.growable, data.length < newLength { try await data.resize(to: newLength) }
             let entries = geometry.l1Entries(for: newLength)
             if entries > UInt64(l1.count) { try await growL1(to: entries) }
             length = newLength
@@ -61,14 +72,16 @@ extension Qcow2Image {
         header.size = newLength
         isSizeDirty = !isStored && diskHeader.size != newLength
         try await unmapPast(newLength)
+        // What is cut off is not needed any more: the file's tables say so durably, or the disk's size does.
+        if let data, data.limits.growable, data.length > newLength, isStored { try? await data.resize(to: newLength) }
     }
 
-    /// Unmaps all clusters that lie wholly past an end.
+    /// Unmaps all subclusters that lie wholly past an end.
     private func unmapPast(_ end: UInt64) async throws(BlockError) {
-        guard let first = end.roundedUp(to: geometry.clusterSize) else { throw .outOfRange }
+        guard let first = end.roundedUp(to: geometry.subclusterSize) else { throw .outOfRange }
         var index = tableIndex(first)
         if first & (geometry.l2Coverage - 1) != 0 {
-            try await clearTable(index, from: entryIndex(first))
+            try await clearTable(index, from: first)
             index += 1
         }
         while index < l1.count {
@@ -77,27 +90,30 @@ extension Qcow2Image {
         }
     }
 
-    /// Unmaps the entries of a table from `position` on.
-    private func clearTable(_ index: Int, from position: Int) async throws(BlockError) {
-        guard index < l1.count, l1[index] != 0 else { return }
-        guard try await loaded(index)?.entries[position...].contains(where: { $0 != 0 }) == true else { return }
-        guard let table = try await tableToClear(index) else { return }
-        for position in position..<table.entries.count where table.entries[position] != 0 {
-            let entry = table.entries[position]
+    /// Unmaps what a table maps from the guest offset `start` on.
+    private func clearTable(_ index: Int, from start: UInt64) async throws(BlockError) {
+        guard index < l1.count, l1[index] != 0, let old = try await loaded(index) else { return }
+        let first = entryIndex(start)
+        guard (first..<old.count).contains(where: { old[$0] != .none }), let table = try await tableToClear(index)
+        else { return }
+        for position in first..<table.count where table[position] != .none {
+            let entry = table[position]
             guard metadataNamed(by: entry) == nil else { throw .corrupt }
-            dropReferences(of: entry)
-            change(table, position, to: 0)
+            let from = position == first ? subclusterIndex(start) : 0
+            let keepsPlace = position == first && isBeingFilled(cluster(of: start))
+            replace(table, position, with: rules.cleared(entry, from..<geometry.subclusters, keepsPlace: keepsPlace))
         }
     }
 
     /// Unmaps a whole table, and the table itself.
     private func dropTable(_ index: Int) async throws(BlockError) {
         guard let table = try await loaded(index) else { return }
-        for entry in table.entries where metadataNamed(by: entry) != nil || rules.read(entry) == .invalid {
+        for position in 0..<table.count
+        where metadataNamed(by: table[position]) != nil || rules.read(table[position]) == .invalid {
             throw .corrupt
         }
         // Each cluster has one reference from the active state, whether or not a snapshot shares the table.
-        for entry in table.entries { dropReferences(of: entry) }
+        for position in 0..<table.count { dropReferences(of: table[position]) }
         let cluster = table.offset >> UInt64(geometry.clusterBits)
         metadata.remove(cluster)
         freed.add(ClusterRun(start: cluster, count: 1))

@@ -68,7 +68,7 @@ extension Qcow2Image {
         return buffer
     }
 
-    private func liesInFile(_ offset: UInt64) -> Bool {
+    func liesInFile(_ offset: UInt64) -> Bool {
         file.length >= geometry.clusterSize && offset <= file.length - geometry.clusterSize
     }
 
@@ -88,7 +88,7 @@ extension Qcow2Image {
         let bytes = try await readCluster(at: offset)
         // The table may have been copied, or dropped by a resize, meanwhile: then the caller looks again.
         guard index < l1.count, l1[index] == entry, l2.find(index) == nil else { return }
-        l2.insert(L2Table(index: index, offset: offset, entries: [UInt64](bigEndian: bytes.bytes)))
+        l2.insert(table(index, at: offset, [UInt64](bigEndian: bytes.bytes)))
     }
 
     func loadBlock(_ index: Int) async throws(BlockError) {
@@ -110,11 +110,15 @@ extension Qcow2Image {
             RefcountBlock(index: index, offset: entry, bytes: bytes.bytes.array, order: geometry.refcountOrder))
     }
 
+    func table(_ index: Int, at offset: UInt64, _ words: [UInt64]) -> L2Table {
+        L2Table(index: index, offset: offset, words: words, isExtended: geometry.hasExtendedL2)
+    }
+
     /// Makes an empty L2 table. The caller holds `structure`.
     private func makeTable(_ index: Int) async throws(BlockError) {
         guard index < l1.count, l1[index] == 0 else { return }
         let place = try await takeTableCluster()
-        install(L2Table(index: index, offset: place, entries: Array(repeating: 0, count: geometry.l2Entries)))
+        install(table(index, at: place, Array(repeating: 0, count: Int(geometry.clusterSize / 8))))
     }
 
     /// Gives the active state its own copy of a table that a snapshot shares. The caller holds `structure`.

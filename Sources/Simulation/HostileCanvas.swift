@@ -16,6 +16,8 @@ struct HostileCanvas: Sendable {
         var isShared = false
         var hasBitmaps = false
         var isZstd = false
+        /// Whether clusters have 32 subclusters each, the second cluster half of zeros.
+        var extendedL2 = false
         var backing: String?
         var backingFormat: String?
         var dataFile: String?
@@ -27,7 +29,9 @@ struct HostileCanvas: Sendable {
     let style: Style
     let cluster: UInt64
     /// Guest bytes of one L2 table; the disk has two of them.
-    var coverage: UInt64 { cluster / 8 * cluster }
+    var coverage: UInt64 { cluster / entrySize * cluster }
+    /// Bytes of an L2 entry.
+    var entrySize: UInt64 { style.extendedL2 ? 16 : 8 }
     var size: UInt64 { 2 * coverage }
     /// Where the extensions begin.
     var extensions: UInt64 { style.version == 2 ? 72 : 112 }
@@ -84,7 +88,7 @@ struct HostileCanvas: Sendable {
         let place = data.count <= cluster ? at(.compressed) : bytes.length
         put(data, at: place)
         let needed = (UInt64(data.count) + 511) / 512
-        set(entry(compressedAt: place, sectors: sectors ?? max(needed, 1)), at: at(.l2) + 16)
+        set(entry(compressedAt: place, sectors: sectors ?? max(needed, 1)), at: at(.l2) + 2 * entrySize)
     }
 
     /// Another refcount for a cluster.
@@ -104,7 +108,7 @@ struct HostileCanvas: Sendable {
         set(1, at: 60, width: 4)
         set(at(.snapshotTable), at: 64)
         guard style.version >= 3 else { return }
-        set((style.dataFile == nil ? 0 : 4) | (style.isZstd ? 8 : 0), at: 72)
+        set((style.dataFile == nil ? 0 : 4) | (style.isZstd ? 8 : 0) | (style.extendedL2 ? 16 : 0), at: 72)
         set(style.hasBitmaps ? 1 : 0, at: 88)
         set(4, at: 96, width: 4)
         set(112, at: 100, width: 4)
@@ -149,7 +153,11 @@ struct HostileCanvas: Sendable {
         let flag = style.isShared ? 0 : Self.copied
         set(at(.l2) | flag, at: at(.l1))
         set(at(.data) | flag, at: at(.l2))
-        set(at(.moreData) | flag, at: at(.l2) + 8)
+        set(at(.moreData) | flag, at: at(.l2) + entrySize)
+        if style.extendedL2 {
+            set(0xFFFF_FFFF, at: at(.l2) + 8)
+            set(0xFFFF_0000_0000_FFFF, at: at(.l2) + entrySize + 8)
+        }
         setCompressed(style.isZstd ? Squeezed.zstd(Int(cluster)) : Squeezed.deflate(Int(cluster)))
         put([UInt8](repeating: 0x11, count: Int(min(cluster, 4096))), at: at(.data))
         put([UInt8](repeating: 0x22, count: Int(min(cluster, 4096))), at: at(.moreData))

@@ -65,7 +65,7 @@ public struct HostileImage: Sendable, CustomStringConvertible {
     }
 
     /// All of them, always the same and in the same order.
-    public static let all: [HostileImage] = History.allCases.flatMap { made(for: $0) }
+    public static let all: [HostileImage] = History.allCases.flatMap { made(for: $0) } + subclusters()
 
     public static func images(of history: History) -> [HostileImage] { all.filter { $0.history == history } }
 

@@ -14,7 +14,13 @@ extension Program {
         shape.size = (8192 + random.below(random.chance(20) ? 160_000 : 40_000)) & ~511
         shape.room = nil
         let length = 4 + random.below(20)
-        if random.chance(6) { shape.crowd(&random) }
+        if random.chance(6) {
+            shape.crowd(&random)
+        } else if random.chance(15) {
+            shape.divide()
+        } else if random.chance(15), shape.clusterBits > 9 {
+            shape.compresses = true
+        }
         self.init(seed: seed, shape: shape, length: length)
     }
 }

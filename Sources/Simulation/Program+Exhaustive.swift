@@ -9,7 +9,7 @@ public struct ExhaustivePrograms: RandomAccessCollection, Sendable {
 
     public init(_ start: StartImage) {
         shape = start.shape
-        alphabet = Self.alphabet(size: shape.size, cluster: shape.clusterSize)
+        alphabet = Self.alphabet(size: shape.size, cluster: shape.subclusterSize)
     }
 
     /// Clusters 4 and 5 lie side by side in one table, one of them held by the guest's own data in most images and the other

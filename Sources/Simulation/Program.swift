@@ -86,7 +86,7 @@ public struct Program: Sendable, CustomStringConvertible {
 
         /// A part of a cluster, whole clusters, or some of each, often near one place and sometimes at the disk's end.
         private mutating func range() -> ByteRange {
-            let cluster = shape.clusterSize
+            let cluster = shape.extendedL2 && random.chance(70) ? shape.subclusterSize : shape.clusterSize
             let most = min(size, max(cluster * 3, 8192), 3 << 20)
             var count = 1 + random.below(random.chance(50) ? min(most, cluster) : most)
             var start = random.chance(50) ? random.below(size) : min(hot + random.below(cluster * 4), size - 1)

@@ -1,15 +1,23 @@
 public import Block
 public import BlockTestKit
+public import Bytes
 
 /// What kind of chain a program runs on.
 public struct Shape: Sendable, CustomStringConvertible {
     public enum Backing: String, Sendable { case none, shorter, equal, longer }
+    /// Where guest data lies: with the tables, in a file of its own, in one that reads as the disk by itself.
+    public enum DataFile: String, Sendable { case none, plain, raw }
 
     public var version = 3
     public var clusterBits: UInt64
+    /// Whether clusters have 32 subclusters each; 16 KiB and more, version 3.
+    public var extendedL2 = false
+    /// Whether most writes of whole clusters are compressed.
+    public var compresses = false
     public var refcountBits = 16
     public var size: UInt64
     public var backing = Backing.none
+    public var dataFile = DataFile.none
     public var lazyRefcounts = false
     /// Caches of two tables, so that loading and writing back is the rule.
     public var tinyCaches = false
@@ -22,9 +30,12 @@ public struct Shape: Sendable, CustomStringConvertible {
     public var crowd: UInt64?
 
     public var clusterSize: UInt64 { 1 << clusterBits }
+    /// Bytes of what is allocated at once.
+    public var subclusterSize: UInt64 { extendedL2 ? clusterSize / 32 : clusterSize }
 
     public var description: String {
-        "v\(version) cluster \(clusterSize) refcount \(refcountBits) size \(size) backing \(backing) "
+        "v\(version) cluster \(clusterSize)\(extendedL2 ? " extended" : "")\(compresses ? " compressed" : "") "
+            + "refcount \(refcountBits) size \(size) backing \(backing) data \(dataFile) "
             + "lazy \(lazyRefcounts) tiny \(tinyCaches) depth \(depth) detect \(detectZeroes)"
             + (room.map { " room \($0)" } ?? "") + (crowd.map { " crowd \($0)" } ?? "")
     }
@@ -45,5 +56,35 @@ public struct Shape: Sendable, CustomStringConvertible {
         depth = random.pick([1, 2, 4, 8, 16])
         detectZeroes = random.pick([.off, .off, .on, .unmap])
         room = random.chance(25) ? random.below(40) : nil
+    }
+
+    /// The same with subclusters: a disk of up to 40 clusters of at least 16 KiB.
+    public mutating func divide() {
+        (version, extendedL2) = (3, true)
+        clusterBits = max(14, clusterBits)
+        size = min(size, clusterSize * 40)
+    }
+}
+
+extension Shape {
+    /// What a write stores: random bytes, and where clusters are compressed as many others that compress well, so that each
+    /// sector still differs from all others.
+    public func bytes(of fill: UInt64, count: Int) -> [UInt8] {
+        var source = SeededRandom(seed: fill)
+        var bytes = source.bytes(count)
+        guard compresses else { return bytes }
+        let rest = UInt8(truncatingIfNeeded: fill)
+        // A quarter of random bytes leaves half a cluster, a half of them more than that.
+        let random = fill & 4 == 0 ? 128 : 256
+        for index in bytes.indices where index % 512 >= random { bytes[index] = rest }
+        return bytes
+    }
+
+    /// How it is written to a disk of this length.
+    public func flags(of fill: UInt64, _ range: ByteRange, fua: Bool, diskLength: UInt64) -> WriteFlags {
+        var flags: WriteFlags = fua ? .fua : []
+        let isWhole = range.start % clusterSize == 0 && (range.end % clusterSize == 0 || range.end == diskLength)
+        if compresses, isWhole, fill & 3 != 0 { flags.insert(.compressed) }
+        return flags
     }
 }

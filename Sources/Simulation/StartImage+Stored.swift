@@ -6,6 +6,7 @@ extension StartImage {
     /// autoclear bit; opening `dirty`, whose refcounts are behind, repairs it.
     public static let storedNames = [
         "empty", "full", "backed", "compressed", "shared", "lazy", "bitmap", "dirty",
+        "subclusters",
     ]
 
     /// A stored image; `read` answers the bytes of a file of that folder.
@@ -13,7 +14,8 @@ extension StartImage {
         let size = name == "full" ? 121 << 10 : 132 << 10
         var contents = [UInt8](repeating: 0, count: size)
         // What the backing file holds past the image's end must never show.
-        let base = name == "backed" ? SparseBytes(try read("backing.raw") + repeatElement(0xBB, count: 8192)) : nil
+        let isBacked = name == "backed" || name == "subclusters"
+        let base = isBacked ? SparseBytes(try read("backing.raw") + repeatElement(0xBB, count: 8192)) : nil
         for offset in contents.indices {
             let isOwn = name == "full" || name == "compressed" || (name != "empty" && offset % 8192 < 4096)
             if isOwn {
@@ -25,7 +27,7 @@ extension StartImage {
         let image = SparseBytes(try read("\(name).qcow2"))
         return StartImage(
             name: name, image: image, base: base, contents: contents,
-            snapshot: name == "shared" ? SnapshotForge.kept(in: image) : nil)
+            snapshots: SnapshotForge.snapshots(in: image))
     }
 
     private static func pattern(_ offset: Int, _ perSector: Int, _ perByte: Int) -> UInt8 {
@@ -37,7 +39,8 @@ extension StartImage {
         var random = SeededRandom(seed: 0)
         var shape = Shape(seed: 0, &random)
         shape.version = 3
-        shape.clusterBits = 10
+        shape.extendedL2 = name == "subclusters"
+        shape.clusterBits = shape.extendedL2 ? 14 : 10
         shape.refcountBits = 16
         shape.size = UInt64(contents.count)
         shape.backing = base == nil ? .none : .longer

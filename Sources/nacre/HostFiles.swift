@@ -21,7 +21,7 @@ final class HostFiles: ImageFiles {
         return image(file, storage: file)
     }
 
-    func create(_ path: String) async throws(OpenError) -> ImageFile {
+    func create(_ path: String, _ attributes: FileAttributes) async throws(OpenError) -> ImageFile {
         let kind = Self.kind(path)
         if kind == nil { try FileStorage.makeFile(path) }
         let file = try FileStorage(FileOptions(filename: path, isDevice: kind == .device), on: thread)
@@ -32,6 +32,7 @@ final class HostFiles: ImageFiles {
         } catch {
             throw OpenError("Could not create '\(path)': \(errnoText(error.errno))", cause: error)
         }
+        if kind != .device { file.setAttributes(attributes) }
         // The walker writes zeros as data where the host has no faster way.
         return image(file, storage: BlockIO(context: thread, driver: .storage(file)), made: kind == nil ? path : nil)
     }

@@ -24,7 +24,12 @@ enum ImgCommand {
         do throws(ImgArguments.Mistake) {
             let arguments = try ImgArguments(command, Array(words.dropFirst()))
             if arguments.asksForHelp { answer(help(program)) }
-            if arguments.asksForOptions { answer(optionHelp(arguments.format ?? "raw")) }
+            if arguments.asksForOptions {
+                let format = arguments.format ?? "raw"
+                answer(
+                    command == .amend
+                        ? amendHelp(format) : optionHelp(format, isNamed: !arguments.operands.isEmpty))
+            }
             carryOut(arguments, asQEMU: asQEMU, program)
         } catch {
             guard error.sendsToHelp else { complain(error.message, program) }
@@ -42,10 +47,16 @@ enum ImgCommand {
         exit(1)
     }
 
-    /// Every line of a message stands behind the program's name where qemu-img has it so, that is for sizes.
     private static func complain(_ message: String, _ program: String) -> Never {
-        Program.complain("\(program): \(message.replacing("\nkilo", with: "\n\(program): kilo"))\n")
+        Program.complain(lines(message, program))
         exit(1)
+    }
+
+    /// A further line of a message stands behind the program's name too where qemu-img has it so: of sizes and warnings.
+    private static func lines(_ message: String, _ program: String) -> String {
+        var text = message
+        for start in ["kilo", "warning: "] { text = text.replacing("\n" + start, with: "\n\(program): \(start)") }
+        return "\(program): \(text)\n"
     }
 
     private static func carryOut(_ arguments: ImgArguments, asQEMU: Bool, _ program: String) -> Never {
@@ -53,7 +64,7 @@ enum ImgCommand {
         switch outcome {
         case .success(let code): exit(code)
         case .failure(let error):
-            Program.complain("\(program): \(error.message.replacing("\nkilo", with: "\n\(program): kilo"))\n")
+            Program.complain(lines(error.message, program))
             exit(error.exitCode)
         }
     }

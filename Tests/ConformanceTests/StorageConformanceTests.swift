@@ -41,7 +41,53 @@ import Testing
                 let null = NullStorage(NullOptions(size: size, readZeroes: true), on: context)
                 return BlockIO(context: context, driver: .storage(null))
             },
-        ] + stingy(growable: false) + stingy(growable: true) + qcow2() + faults() + raw()
+        ] + stingy(growable: false) + stingy(growable: true) + qcow2() + faults() + raw() + filters()
+
+    /// Filters that change nothing of what a storage promises.
+    static func filters() -> [Kind] {
+        var kinds = [
+            Kind(name: "throttle") { context, seed in
+                let disk = SimDisk(context, contents: SparseBytes(length: size), .init(seed: seed))
+                let group = ThrottleGroup("g", ThrottleLimits(), on: context)
+                // Seed 0 is not limited, the others wait now and then.
+                var limits = ThrottleLimits()
+                if seed > 0 { limits.bps = .init(64 << 20) }
+                group.setLimits(limits)
+                return ThrottleFilter(disk, ThrottleMember(of: group))
+            },
+            Kind(name: "copy-on-read over a disk") { context, seed in
+                CopyOnReadFilter(SimDisk(context, contents: SparseBytes(length: size), .init(seed: seed)))
+            },
+            Kind(name: "a fault filter that pretends limits") { context, seed in
+                let disk = SimDisk(
+                    context, contents: SparseBytes(length: size),
+                    .init(seed: seed, limits: StorageLimits(zeroesFast: true, discards: true, growable: true)))
+                var limits = PretendedLimits()
+                (limits.align, limits.maxTransfer) = (512, 8192)
+                (limits.optWriteZero, limits.maxWriteZero) = (4096, 16384)
+                (limits.optDiscard, limits.maxDiscard) = (4096, 65536)
+                let filter = FaultFilter(disk, FaultPlanner(errors: []), on: context, pretending: limits)
+                return BlockIO(context: context, driver: .storage(filter))
+            },
+        ]
+        kinds += [4096, 65536].flatMap { (cluster: UInt64) in
+            [
+                Kind(name: "copy-on-read over qcow2 over qcow2, clusters of \(cluster)") { context, seed in
+                    let below = SimDisk(context, .init(seed: seed))
+                    let backing = try await image(on: below, 4096, 3, backing: nil, context)
+                    var random = SeededRandom(seed: seed)
+                    try await backing.write(random.bytes(300_000), at: 1000)
+                    let top = SimDisk(context, .init(seed: seed + 1))
+                    return CopyOnReadFilter(try await image(on: top, cluster, 3, backing: backing, context))
+                },
+                Kind(name: "compress over qcow2, clusters of \(cluster)") { context, seed in
+                    CompressFilter(
+                        try await image(on: SimDisk(context, .init(seed: seed)), cluster, 3, backing: nil, context))
+                },
+            ]
+        }
+        return kinds
+    }
 
     /// The fault filter where no rule holds: it changes nothing, whatever alignment it asks for.
     static func faults() -> [Kind] {
@@ -50,7 +96,7 @@ import Testing
                 let disk = SimDisk(context, contents: SparseBytes(length: size), .init(seed: seed))
                 // A rule that could never apply stands for none.
                 let planner = FaultPlanner(errors: seed == 0 ? [] : [FaultRule(sector: 1 << 50)])
-                return FaultFilter(disk, planner, on: context, align: align)
+                return FaultFilter(disk, planner, on: context, pretending: PretendedLimits(align: align))
             }
         }
     }

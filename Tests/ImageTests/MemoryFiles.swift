@@ -10,6 +10,8 @@ final class MemoryFiles: ImageFiles {
     private(set) var opened: [String] = []
     private(set) var uses: [FileUse] = []
     private(set) var openNow = 0
+    /// What the file system was told of the file that was made last.
+    private(set) var attributes: FileAttributes?
     /// Every request that changes something.
     var writes: Int { watched.reduce(0) { $0 + $1.writes } }
     private var watched: [WatchedStorage] = []
@@ -34,7 +36,8 @@ final class MemoryFiles: ImageFiles {
         return file(storage, path)
     }
 
-    func create(_ path: String) async throws(OpenError) -> ImageFile {
+    func create(_ path: String, _ attributes: FileAttributes) async throws(OpenError) -> ImageFile {
+        self.attributes = attributes
         if path.hasPrefix("/nonexistent/") {
             throw OpenError("Could not create '\(path)': No such file or directory", cause: .system(2))
         }
@@ -135,6 +138,17 @@ final class Bench {
             try await walker.flush()
             walker.retire()
             await file.close()
+        }
+    }
+
+    /// The first bytes of an image, as its whole chain reads.
+    func read(_ path: String, count: Int) throws -> [UInt8] {
+        try run { [files, context, rule] _ in
+            let chain = try await ImageChain.open(
+                path, format: "qcow2", ImageChain.Source(files: files, context: context, rule: rule))
+            let bytes = try await chain.top.bytes(at: 0, count: count)
+            await chain.close()
+            return bytes
         }
     }
 }

@@ -73,7 +73,36 @@ struct DiskUnderTest: Sendable, CustomTestStringConvertible {
             DiskUnderTest(
                 name: "an internal snapshot, version 2", options: "compat=0.10,cluster_size=8192",
                 history: .snapshotted),
+        ] + extended + apart
+
+    /// With subclusters.
+    static let extended: [DiskUnderTest] =
+        [14, 16, 21].map { bits in
+            DiskUnderTest(
+                name: "subclusters of \(1 << bits / 32)", options: "extended_l2=on,cluster_size=\(1 << bits)",
+                size: max(2 << 20, 6 << bits) + 512)
+        } + [
+            DiskUnderTest(
+                name: "subclusters over a chain", options: "extended_l2=on",
+                history: .backed(by: [(1 << 20) + 1536, 3 << 20, 9 << 20])),
+            DiskUnderTest(
+                name: "subclusters, preallocated", options: "extended_l2=on,preallocation=metadata,cluster_size=32768"),
+            DiskUnderTest(
+                name: "subclusters, compressed", options: "extended_l2=on,compression_type=zstd", history: .compressed),
+            DiskUnderTest(
+                name: "subclusters under an internal snapshot", options: "extended_l2=on,cluster_size=32768",
+                history: .snapshotted),
         ]
+
+    /// With the data in a file of its own.
+    static let apart: [DiskUnderTest] = [
+        DiskUnderTest(name: "a data file", options: "data_file=disk.data,cluster_size=4096"),
+        DiskUnderTest(name: "a raw data file", options: "data_file=disk.data,data_file_raw=on"),
+        DiskUnderTest(
+            name: "a data file over a backing file", options: "data_file=disk.data", history: .backed(by: [3 << 20])),
+        DiskUnderTest(
+            name: "a data file with subclusters", options: "data_file=disk.data,extended_l2=on,cluster_size=16384"),
+    ]
 
     /// Makes `disk.qcow2` and `expected.raw`, the bytes it reads as, in the scratch directory, without our help.
     func make(in scratch: Scratch) async throws {

@@ -10,6 +10,12 @@ final class RefusingCommands: QMPCommands {
     func blockdevDel(_ arguments: BlockdevDelArguments) async throws(QMPError) { throw Self.reached }
     func blockdevSnapshot(_ arguments: BlockdevSnapshot) async throws(QMPError) { throw Self.reached }
     func blockdevSnapshotSync(_ arguments: BlockdevSnapshotSync) async throws(QMPError) { throw Self.reached }
+    func blockdevSnapshotInternalSync(_ arguments: BlockdevSnapshotInternal) async throws(QMPError) {
+        throw Self.reached
+    }
+    func blockdevSnapshotDeleteInternalSync(
+        _ arguments: BlockdevSnapshotDeleteInternalSyncArguments
+    ) async throws(QMPError) -> SnapshotInfo { throw Self.reached }
     func blockResize(_ arguments: BlockResizeArguments) async throws(QMPError) { throw Self.reached }
     func nbdServerStart(_ arguments: NbdServerStartArguments, from client: any QMPClient) async throws(QMPError) {
         throw Self.reached
@@ -60,6 +66,39 @@ final class RefusingCommands: QMPCommands {
     func humanMonitorCommand(_ arguments: HumanMonitorCommandArguments) async throws(QMPError) -> String {
         throw Self.reached
     }
+
+    func blockdevCreate(_ arguments: BlockdevCreateArguments) async throws(QMPError) { throw Self.reached }
+    func qomList(_ arguments: QomListArguments) async throws(QMPError) -> [ObjectPropertyInfo] { throw Self.reached }
+    func qomGet(_ arguments: QomGetArguments) async throws(QMPError) -> JSONValue { throw Self.reached }
+    func qomSet(_ arguments: QomSetArguments) async throws(QMPError) { throw Self.reached }
+    func queryJobs() async throws(QMPError) -> [JobInfo] { throw Self.reached }
+    func jobPause(_ arguments: JobPauseArguments) async throws(QMPError) { throw Self.reached }
+    func jobResume(_ arguments: JobResumeArguments) async throws(QMPError) { throw Self.reached }
+    func jobCancel(_ arguments: JobCancelArguments) async throws(QMPError) { throw Self.reached }
+    func jobComplete(_ arguments: JobCompleteArguments) async throws(QMPError) { throw Self.reached }
+    func jobFinalize(_ arguments: JobFinalizeArguments) async throws(QMPError) { throw Self.reached }
+    func jobDismiss(_ arguments: JobDismissArguments) async throws(QMPError) { throw Self.reached }
+    func queryBlockJobs() async throws(QMPError) -> [BlockJobInfo] { throw Self.reached }
+    func blockJobSetSpeed(_ arguments: BlockJobSetSpeedArguments) async throws(QMPError) { throw Self.reached }
+    func blockJobCancel(_ arguments: BlockJobCancelArguments) async throws(QMPError) { throw Self.reached }
+    func blockJobPause(_ arguments: BlockJobPauseArguments) async throws(QMPError) { throw Self.reached }
+    func blockJobResume(_ arguments: BlockJobResumeArguments) async throws(QMPError) { throw Self.reached }
+    func blockJobComplete(_ arguments: BlockJobCompleteArguments) async throws(QMPError) { throw Self.reached }
+    func blockJobFinalize(_ arguments: BlockJobFinalizeArguments) async throws(QMPError) { throw Self.reached }
+    func blockJobDismiss(_ arguments: BlockJobDismissArguments) async throws(QMPError) { throw Self.reached }
+
+    func blockdevSnapshotInternalSync(_ arguments: BlockdevSnapshotInternal) async throws(QMPError) {
+        throw Self.reached
+    }
+    func blockdevSnapshotDeleteInternalSync(
+        _ arguments: BlockdevSnapshotDeleteInternalSyncArguments
+    ) async throws(QMPError) -> SnapshotInfo { throw Self.reached }
+    func blockDirtyBitmapAdd(_ arguments: BlockDirtyBitmapAdd) async throws(QMPError) { throw Self.reached }
+    func blockDirtyBitmapRemove(_ arguments: BlockDirtyBitmap) async throws(QMPError) { throw Self.reached }
+    func blockDirtyBitmapClear(_ arguments: BlockDirtyBitmap) async throws(QMPError) { throw Self.reached }
+    func blockDirtyBitmapEnable(_ arguments: BlockDirtyBitmap) async throws(QMPError) { throw Self.reached }
+    func blockDirtyBitmapDisable(_ arguments: BlockDirtyBitmap) async throws(QMPError) { throw Self.reached }
+    func blockDirtyBitmapMerge(_ arguments: BlockDirtyBitmapMerge) async throws(QMPError) { throw Self.reached }
 }
 
 /// A client that passes no descriptors.

@@ -38,8 +38,8 @@ struct SchemaBesideQEMUTests {
     private static let expected: Set<String> = [
         // The betterment of this daemon.
         "blockdev-snapshot-sync.force: ours alone",
-        // Encryption and external data files are not built.
-        "blockdev-add/qcow2.encrypt: not ours", "blockdev-add/qcow2.data-file: not ours",
+        // Encryption is not built.
+        "blockdev-add/qcow2.encrypt: not ours",
         "query-block.inserted.image.format-specific/qcow2.data.encrypt: not ours",
         // Targets of iSCSI, which show several devices and no node.
         "block-export-add.type.iscsi: ours alone", "block-export-add/iscsi: ours alone",
@@ -50,11 +50,9 @@ struct SchemaBesideQEMUTests {
         "block-export-add/nbd.bitmaps: not ours",
         // A check of QEMU's own tests, unstable by its flag.
         "blockdev-add/file.x-check-cache-dropped: not ours",
-        // Of the fault injection only what its tests need.
-        "blockdev-add/blkdebug.config: not ours", "blockdev-add/blkdebug.max-discard: not ours",
-        "blockdev-add/blkdebug.max-transfer: not ours", "blockdev-add/blkdebug.max-write-zero: not ours",
-        "blockdev-add/blkdebug.opt-discard: not ours", "blockdev-add/blkdebug.opt-write-zero: not ours",
-        "blockdev-add/blkdebug.take-child-perms: not ours", "blockdev-add/blkdebug.unshare-child-perms: not ours",
+        // Encryption and external data files are not built.
+        "blockdev-create.options/qcow2.encrypt: not ours", "blockdev-create.options/qcow2.data-file: not ours",
+        "blockdev-create.options/qcow2.data-file-raw: not ours",
     ]
 
     private func schema(of peer: Peer) throws -> JSONValue {

@@ -102,20 +102,21 @@ import Testing
         for bits in 9...21 as ClosedRange<UInt32> {
             let rules = EntryRules(version: 3, geometry: Geometry(clusterBits: bits, refcountOrder: 4))
             let shift = UInt64(62 - (bits - 8))
-            let entry = L2Entry.compressedFlag | 1 << shift | 0x10300
+            let entry = L2Entry(descriptor: L2Entry.compressedFlag | 1 << shift | 0x10300)
             #expect(rules.read(entry) == .compressed(offset: 0x10300, count: 2 * 512 - 0x100))
         }
     }
 
-    @Test("reserved bits, unaligned offsets and offsets that no refcount can count are invalid")
+    @Test("R11: reserved bits, unaligned offsets and offsets that no refcount can count are invalid")
     func invalidEntries() {
         let geometry = Geometry(clusterBits: 16, refcountOrder: 4)
         let rules = EntryRules(version: 3, geometry: geometry)
-        for entry in [0x50200, 0x50002, 1 << 57 | 0x50000, 0x00ff_ffff_ffff_0000, 0x50201] as [UInt64] {
-            #expect(rules.read(entry | L2Entry.copied) == .invalid)
+        func entry(_ descriptor: UInt64) -> L2Entry { L2Entry(descriptor: descriptor | L2Entry.copied) }
+        for descriptor in [0x50200, 0x50002, 1 << 57 | 0x50000, 0x00ff_ffff_ffff_0000, 0x50201] as [UInt64] {
+            #expect(rules.read(entry(descriptor)) == .invalid)
         }
-        #expect(rules.read(L2Entry.copied | 0x50001) == .zero(offset: 0x50000))
-        #expect(EntryRules(version: 2, geometry: geometry).read(L2Entry.copied | 0x50001) == .invalid)
+        #expect(rules.read(entry(0x50001)) == .zero(place: 0x50000))
+        #expect(EntryRules(version: 2, geometry: geometry).read(entry(0x50001)) == .invalid)
     }
 
     @Test("cache sizes are worked out and refused as QEMU does")

@@ -36,6 +36,9 @@ struct ProgramTests {
         Shape(options: "compat=0.10,cluster_size=4096", hasBacking: true),
         Shape(options: "compat=0.10,cluster_size=65536", compresses: true, hasSnapshot: true, size: 4 << 20),
         Shape(options: "preallocation=metadata,cluster_size=4096"),
+        Shape(options: "extended_l2=on,cluster_size=16384", size: 4 << 20),
+        Shape(options: "extended_l2=on,cluster_size=65536", hasBacking: true, hasSnapshot: true, size: 4 << 20),
+        Shape(options: "extended_l2=on,cluster_size=16384", compresses: true, size: 4 << 20),
     ]
 
     /// Makes the image of a shape, with the model of what it reads as.

@@ -50,7 +50,7 @@ struct ResizeTests {
         #expect(bench.image.resizeRefusal(1 << 21)?.message == "Can't resize a v2 image which has snapshots")
         #expect(throws: BlockError.unsupported) { try bench.resize(1 << 21) }
         let plain = try Bench(FailureTests.create())
-        #expect(plain.image.resizeRefusal(1 << 62)?.message == "Image is too big")
+        #expect(plain.image.resizeRefusal(1 << 62)?.message == "Failed to grow the L1 table: File too large")
         #expect(throws: BlockError.limit) { try plain.resize(1 << 62) }
     }
 

@@ -81,6 +81,12 @@ int nacre_device_sector(int fd, int *bytes);
 
 int nacre_device_discard(int fd, uint64_t at, uint64_t n);
 
+// Turns copy-on-write of a file off, which btrfs knows.
+int nacre_set_no_cow(int fd);
+
+// Tells the file system in which extents to give an empty file room, which XFS knows.
+int nacre_set_extent_size(int fd, unsigned bytes);
+
 // Alignment that direct I/O on the file needs, where the kernel tells it: 0, or -1.
 int nacre_direct_alignment(int fd, unsigned *memory, unsigned *offset);
 

@@ -6,23 +6,21 @@ public final class FaultFilter: Storage {
     private let image: any Storage
     private let planner: FaultPlanner
     private let context: any IOContext
-    private let align: UInt64?
+    private let pretended: PretendedLimits
 
-    /// `align` is the request alignment that it pretends to need, in bytes.
-    public init(_ image: any Storage, _ planner: FaultPlanner, on context: any IOContext, align: UInt64? = nil) {
+    public init(
+        _ image: any Storage, _ planner: FaultPlanner, on context: any IOContext,
+        pretending pretended: PretendedLimits = PretendedLimits()
+    ) {
         self.image = image
         self.planner = planner
         self.context = context
-        self.align = align
+        self.pretended = pretended
     }
 
     public var length: UInt64 { image.length }
 
-    public var limits: StorageLimits {
-        var limits = image.limits
-        if let align { limits.requestAlignment = max(limits.requestAlignment, align) }
-        return limits
-    }
+    public var limits: StorageLimits { pretended.applied(to: image.limits) }
 
     public func read(at offset: UInt64, into buffer: inout MutableRawSpan) async throws(BlockError) {
         planner.note(.readAIO)
@@ -40,15 +38,35 @@ public final class FaultFilter: Storage {
 
     public func zero(_ range: ByteRange, flags: ZeroFlags) async throws(BlockError) {
         planner.note(.pwritevZero)
-        try await meet(.writeZeroes, range)
-        try await image.zero(range, flags: flags)
+        if let unit = pretended.optWriteZero, unit > 0, range.start % unit != 0 || range.count % unit != 0 {
+            throw .unsupported
+        }
+        var rest = range
+        while !rest.isEmpty {
+            let part = rest.prefix(Self.longest(pretended.maxWriteZero))
+            try await meet(.writeZeroes, part)
+            try await image.zero(part, flags: flags)
+            rest = rest.dropping(part.count)
+        }
         planner.note(.pwritevDone)
     }
 
     public func discard(_ range: ByteRange) async throws(BlockError) {
-        try await meet(.discard, range)
-        try await image.discard(range)
+        var rest = range
+        if let unit = pretended.optDiscard, unit > 0 {
+            let start = (range.start + unit - 1) / unit * unit
+            rest = ByteRange(from: min(start, range.end), to: max(range.end / unit * unit, min(start, range.end)))
+        }
+        while !rest.isEmpty {
+            let part = rest.prefix(Self.longest(pretended.maxDiscard))
+            try await meet(.discard, part)
+            try await image.discard(part)
+            rest = rest.dropping(part.count)
+        }
     }
+
+    /// The longest piece, where 0 stands for no limit too.
+    private static func longest(_ limit: UInt64?) -> UInt64 { limit.flatMap { $0 == 0 ? nil : $0 } ?? .max }
 
     public func flush() async throws(BlockError) {
         planner.note(.flushToOS)

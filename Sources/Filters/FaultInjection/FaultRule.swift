@@ -25,20 +25,6 @@ public struct FaultKinds: OptionSet, Hashable, Sendable {
     }
 }
 
-/// What the filter can notice of its own requests. `blkdebug` of QEMU knows many more events, which happen inside its
-/// formats.
-public enum FaultEvent: String, Sendable, CaseIterable {
-    /// No event: the rule holds from the start.
-    case none
-    case readAIO = "read_aio"
-    case writeAIO = "write_aio"
-    case pwritev
-    case pwritevZero = "pwritev_zero"
-    case pwritevDone = "pwritev_done"
-    case flushToOS = "flush_to_os"
-    case flushToDisk = "flush_to_disk"
-}
-
 /// Requests that match fail, or wait, or both: a rule of `inject-error`.
 public struct FaultRule: Hashable, Sendable {
     /// The rule holds once this has happened.

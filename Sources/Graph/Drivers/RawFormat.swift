@@ -46,6 +46,7 @@ final class RawFormat: ImageFormat {
         // The walker of the file takes any alignment; through a window of a fixed size the file does not grow.
         limits.requestAlignment = 1
         limits.memoryAlignment = 1
+        limits.encodedUnit = 0
         if size != nil { limits.growable = false }
         return limits
     }
@@ -70,7 +71,7 @@ final class RawFormat: ImageFormat {
     func settle(_ guest: ByteRange) async {}
 
     func unmap(_ guest: ByteRange, to target: UnmapTarget) -> UnmapOutcome {
-        .passDown(offset: offset + guest.start, count: guest.count)
+        .passDown(offset: offset + guest.start, count: guest.count, target)
     }
 
     func decode(_ guest: ByteRange, into buffer: inout MutableRawSpan) async throws(BlockError) { throw .io }

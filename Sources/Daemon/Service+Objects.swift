@@ -1,0 +1,84 @@
+import Block
+import Filters
+import JSON
+import QMPTypes
+
+// Objects and their properties, by path: the other commands of Schema/object.json.
+extension Service {
+    /// What a path leads to.
+    private enum Place {
+        case root, objects
+        case secret(String)
+        case throttleGroup(ThrottleGroup)
+
+        /// The name of its type.
+        var type: String {
+            switch self {
+            case .root, .objects: "container"
+            case .secret: "secret"
+            case .throttleGroup: "throttle-group"
+            }
+        }
+    }
+
+    private func place(_ path: String) throws(QMPError) -> Place {
+        let parts = path.split(separator: "/").map(String.init)
+        if path.hasPrefix("/"), parts.isEmpty { return .root }
+        if parts == ["objects"] { return .objects }
+        let isWhole = parts.count == 2 && parts[0] == "objects"
+        if let id = parts.last, isWhole || (parts.count == 1 && !path.hasPrefix("/")) {
+            if let group = throttleGroups[id] { return .throttleGroup(group) }
+            if secrets[id] != nil { return .secret(id) }
+        }
+        throw QMPError("Device '\(path)' not found", class: .deviceNotFound)
+    }
+
+    func qomList(_ arguments: QomListArguments) async throws(QMPError) -> [ObjectPropertyInfo] {
+        var list = [ObjectPropertyInfo(name: "type", type: "string")]
+        switch try place(arguments.path) {
+        case .root: list.append(ObjectPropertyInfo(name: "objects", type: "child<container>"))
+        case .objects:
+            list += secrets.keys.sorted().map { ObjectPropertyInfo(name: $0, type: "child<secret>") }
+            list += throttleGroups.keys.sorted().map { ObjectPropertyInfo(name: $0, type: "child<throttle-group>") }
+        // What a secret holds is told to nobody.
+        case .secret: break
+        case .throttleGroup:
+            list.append(ObjectPropertyInfo(name: "limits", type: "ThrottleLimits"))
+            list += Filters.ThrottleLimits.propertyNames.map { ObjectPropertyInfo(name: "x-" + $0, type: "int") }
+        }
+        return list
+    }
+
+    func qomGet(_ arguments: QomGetArguments) async throws(QMPError) -> JSONValue {
+        let place = try place(arguments.path)
+        if arguments.property == "type" { return .string(place.type) }
+        if case .throttleGroup(let group) = place {
+            let limits = group.limits.wire
+            if arguments.property == "limits" { return .object(limits) }
+            if arguments.property.hasPrefix("x-"), let value = limits[String(arguments.property.dropFirst(2))] {
+                return value
+            }
+        }
+        throw QMPError("Property '\(place.type).\(arguments.property)' not found")
+    }
+
+    func qomSet(_ arguments: QomSetArguments) async throws(QMPError) {
+        let place = try place(arguments.path)
+        let name = arguments.property
+        if name == "type" { throw QMPError("Property '\(place.type).type' is not writable") }
+        guard case .throttleGroup(let group) = place else {
+            throw QMPError("Property '\(place.type).\(name)' not found")
+        }
+        guard name == "limits" else {
+            let isKnown = name.hasPrefix("x-") && group.limits.wire[String(name.dropFirst(2))] != nil
+            throw QMPError(
+                isKnown
+                    ? "Property cannot be set after initialization" : "Property '\(place.type).\(name)' not found")
+        }
+        let given = try QMPTypes.ThrottleLimits(QAPIInput(arguments.value, path: "limits"))
+        var limits = group.limits
+        if case .object(let members) = given.json { try limits.take(members) }
+        do { try limits.check() } catch { throw QMPError(error) }
+        group.setLimits(limits)
+    }
+}

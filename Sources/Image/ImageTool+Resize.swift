@@ -1,0 +1,100 @@
+import Block
+import Bytes
+import Qcow2
+
+extension ImageTool {
+    /// `resize`: gives a disk another size. What is written to must be known, not guessed: a guest writes what it likes at
+    /// the start of a raw disk (R20, R25). As QEMU's program it is guessed all the same.
+    public func resize(_ request: ResizeRequest, quiet: Bool) async throws(ImageError) {
+        let path = request.path
+        if request.format == nil, rule == .ownFolder {
+            throw ImageError(
+                "A resize does not guess the format of '\(path)', since a guest may have written what it looks like: "
+                    + "say -f qcow2 or -f raw")
+        }
+        let file: ImageFile
+        do { file = try await files.open(path, FileUse(isWritable: true)) } catch { throw .couldNotOpen(path, error) }
+        var failure: ImageError?
+        do throws(ImageError) { try await resize(file, request) } catch { failure = error }
+        await file.close()
+        if let failure { throw failure }
+        if !quiet { output("Image resized.\n") }
+    }
+
+    private func resize(_ file: ImageFile, _ request: ResizeRequest) async throws(ImageError) {
+        // Zeros are written as data where the host has no faster way.
+        let below = BlockIO(context: context, driver: .storage(file.storage))
+        defer { below.retire() }
+        var format = request.format
+        if format == nil {
+            do { format = try await FormatProbe.format(of: file.storage) } catch {
+                throw .couldNotOpen(request.path, error)
+            }
+            if format == "raw" { report(Self.guessed(request.path)) }
+        }
+        switch format ?? "" {
+        case "raw":
+            if request.preallocation == .metadata { throw ImageError("Unsupported preallocation mode: metadata") }
+            try await resize(below, to: try request.size(from: below.length), request.preallocation)
+        case "qcow2":
+            try await withImage(below, of: file, request.path) { (image, data) throws(ImageError) in
+                try await resize(image, on: below, data, request)
+            }
+        case let other: throw ImageError("Could not open '\(request.path)': Unknown driver '\(other)'")
+        }
+    }
+
+    private static func guessed(_ path: String) -> String {
+        """
+        WARNING: Image format was not specified for '\(path)' and probing guessed raw.
+                 Automatically detecting the format is dangerous for raw images, write operations on block 0 will be restricted.
+                 Specify the 'raw' format explicitly to remove the restrictions.
+        """
+    }
+
+    func resize(
+        _ image: Qcow2Image, on file: any Storage, _ data: BlockIO?, _ request: ResizeRequest
+    ) async throws(ImageError) {
+        let size = try request.size(from: image.length)
+        if let refusal = image.resizeRefusal(size) { throw ImageError(refusal.message) }
+        // What a disk gains must not show what a longer backing file holds there.
+        let backing = size > image.length ? try await backing(of: image, request.path) : nil
+        let walker = BlockIO(context: context, driver: .format(image), file: file, data: data, backing: backing?.top)
+        defer { walker.retire() }
+        var failure: ImageError?
+        do throws(ImageError) { try await resize(walker, to: size, request.preallocation) } catch { failure = error }
+        await backing?.close()
+        if let failure { throw failure }
+    }
+
+    private func backing(of image: Qcow2Image, _ path: String) async throws(ImageError) -> ImageChain? {
+        guard let name = image.header.backingFile else { return nil }
+        let place: (path: String, format: String?, folder: String?)
+        do { place = try BackingName.resolve(name, format: image.header.backingFormat, of: path, rule) } catch {
+            throw .couldNotOpen(path, OpenError("Could not open backing file: \(error.message)"))
+        }
+        announce("the backing file \(place.path)")
+        return try await ImageChain.open(place.path, format: place.format, source, below: place.folder)
+    }
+
+    /// Resizes, gives what the disk gained its room, and makes it durable. Where the room cannot be had, the disk has its
+    /// old size again.
+    private func resize(_ walker: BlockIO, to size: UInt64, _ preallocation: Preallocation) async throws(ImageError) {
+        let old = walker.length
+        do throws(BlockError) {
+            try await walker.resize(to: size)
+            if size > old {
+                do throws(BlockError) {
+                    try await walker.preallocate(ByteRange(from: old, to: size), preallocation)
+                } catch {
+                    try? await walker.resize(to: old)
+                    try? await walker.cutTail()
+                    throw error
+                }
+            } else {
+                try await walker.cutTail()
+            }
+            try await walker.finish()
+        } catch { throw ImageError("Could not resize image: \(error.sentence)") }
+    }
+}
