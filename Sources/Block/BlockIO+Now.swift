@@ -57,6 +57,8 @@ extension BlockIO {
         guard !options.isReadOnly, options.detectZeroes == .off,
             let range = ByteRange(checked: offset, count: UInt64(bytes.byteCount)), range.end <= length
         else { return false }
+        // As for `write`: also where only a part was stored.
+        defer { tracker?.changed(range) }
         switch driver {
         case .storage(let storage):
             let limits = storage.limits
