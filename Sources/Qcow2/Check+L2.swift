@@ -165,9 +165,7 @@ extension Qcow2Check {
         }
         let sectors = (entry.descriptor & ~(L2Entry.copied | L2Entry.compressedFlag)) >> shift + 1
         let size = sectors * 512 - (place & 511)
-        if !reference(place, size, times: cursor.times) {
-            if place < file.length { damage.length = max(damage.length, place + size) } else { damage.l2Entries = true }
-        }
+        if !reference(place, size, times: cursor.times) { damage.l2Entries = true }
         if cursor.isActive, isFirstWindow {
             result.allocatedClusters += UInt64(cursor.times)
             result.compressedClusters += UInt64(cursor.times)
