@@ -165,7 +165,12 @@ extension Qcow2Check {
         }
         let sectors = (entry.descriptor & ~(L2Entry.copied | L2Entry.compressedFlag)) >> shift + 1
         let size = sectors * 512 - (place & 511)
-        if !reference(place, size, times: cursor.times) { damage.l2Entries = true }
+        if !reference(place, size, times: cursor.times) {
+            damage.l2Entries = true
+        } else if place >= file.length {
+            // A little behind the end is none of the file either, though its cluster may be.
+            entryDamage("ERROR: coffset=0x\(hex(place)): compressed cluster behind the end of the file", cursor)
+        }
         if cursor.isActive, isFirstWindow {
             result.allocatedClusters += UInt64(cursor.times)
             result.compressedClusters += UInt64(cursor.times)
