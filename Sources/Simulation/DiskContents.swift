@@ -29,6 +29,10 @@ public struct DiskContents: Equatable {
     private static func withoutSnapshots(_ image: SparseBytes) -> SparseBytes {
         var image = image
         image.write([UInt8](repeating: 0, count: 12).rawBytes, at: 60)
+        // So do its bitmaps, where there are such features.
+        if image.bytes(ByteRange(at: 7, count: 1)) == [3] {
+            image.write([UInt8](repeating: 0, count: 8).rawBytes, at: 88)
+        }
         return image
     }
 
