@@ -15,6 +15,9 @@
 .PHONY: deps build serve check fuzz fuzz-merge format docs clean simulate crash exhaustive faults audit repair soak peer kills tsan mutants bench peer-qemu
 export SWIFT_BACKTRACE := enable=no
 
+# As people run it: with what it needs of the Swift libraries inside.
+RELEASE := -c release --static-swift-stdlib
+
 NACRE := .build/release/nacre
 DEMO := demo
 
@@ -23,7 +26,7 @@ deps:
 	@scripts/deps build
 
 build: deps
-	swift build -c release --product nacre
+	swift build $(RELEASE) --product nacre
 
 ifdef IMAGE
 serve: build
@@ -48,7 +51,7 @@ FAMILY := plain
 RECORD := --record docs/reliability.md
 
 simulate: deps
-	swift build -c release --product simulate
+	swift build $(RELEASE) --product simulate
 
 crash: simulate
 	.build/release/simulate crash --family $(FAMILY) --states $(STATES) --qemu-every 5000 $(RECORD)
@@ -93,7 +96,7 @@ kills: build
 # The whole run takes some 15 minutes, and is written down; a run of some workloads is only printed.
 bench: build
 	@scripts/deps bench
-	swift build -c release --product floor
+	swift build $(RELEASE) --product floor
 	python3 Benchmarks/bench.py $(NACRE) .build/release/floor --rounds $(or $(ROUNDS),5) --seconds $(or $(SECONDS),2) \
 	  $(if $(QEMU_PREFIX),--qemu-prefix "$(abspath $(QEMU_PREFIX))") $(if $(FOLDER),--folder "$(FOLDER)") \
 	  $(if $(WORKLOAD),$(WORKLOAD:%=--workload %),--record docs)

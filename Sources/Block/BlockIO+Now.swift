@@ -29,7 +29,7 @@ extension BlockIO {
             var target = buffer._mutatingExtracting(from..<from + Int(part.count))
             switch extent.mapping {
             case .data(let offset):
-                guard let file, file.readNow(at: offset, into: &target) else { return false }
+                guard let data, data.readNow(at: offset, into: &target) else { return false }
             case .zero:
                 target.fill()
             case .unallocated:
@@ -57,6 +57,8 @@ extension BlockIO {
         guard !options.isReadOnly, options.detectZeroes == .off,
             let range = ByteRange(checked: offset, count: UInt64(bytes.byteCount)), range.end <= length
         else { return false }
+        // As for `write`: also where only a part was stored.
+        defer { tracker?.changed(range) }
         switch driver {
         case .storage(let storage):
             let limits = storage.limits
@@ -66,13 +68,13 @@ extension BlockIO {
             else { return false }
             return storage.writeNow(at: offset, from: bytes)
         case .format(let format):
-            guard format.writeRefusal == nil, let file else { return false }
+            guard format.writeRefusal == nil, let data else { return false }
             if case .now = format.commitUrgency { return false }
-            return writeNow(range, of: format, to: file, from: bytes)
+            return writeNow(range, of: format, to: data, from: bytes)
         }
     }
 
-    private func writeNow(_ range: ByteRange, of format: any ImageFormat, to file: any Storage, from bytes: RawSpan)
+    private func writeNow(_ range: ByteRange, of format: any ImageFormat, to data: any Storage, from bytes: RawSpan)
         -> Bool
     {
         var rest = range
@@ -81,7 +83,7 @@ extension BlockIO {
             guard case .data(let offset) = extent.mapping, extent.isWritable else { return false }
             let part = rest.prefix(extent.count)
             let from = Int(part.start - range.start)
-            guard file.writeNow(at: offset, from: bytes.extracting(from..<from + Int(part.count))) else { return false }
+            guard data.writeNow(at: offset, from: bytes.extracting(from..<from + Int(part.count))) else { return false }
             rest = rest.dropping(part.count)
         }
         return true

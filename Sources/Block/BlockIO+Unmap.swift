@@ -75,14 +75,16 @@ extension BlockIO {
         case .asData(let count):
             if target != .discard { try await zeroAsData(rest.prefix(count), of: format, flags: flags, &walk) }
             return count
-        case .passDown(let offset, let count, let target):
+        case .passDown(let offset, let count, let passed):
             guard let data else { throw .noMedium }
             let below = ByteRange(at: offset, count: min(count, rest.count))
-            if target != .discard {
+            if passed != .discard {
                 try await data.zero(below, flags: flags.subtracting(.fua))
-            } else if options.punchesFreed {
-                // The format has said already that nothing is there.
+            } else if target == .discard, options.punchesFreed {
                 try await data.discard(below)
+            } else if options.punchesFreed {
+                // It reads as zeros already; a failure leaves the space taken.
+                try? await data.discard(below)
             }
             return count
         }

@@ -51,7 +51,7 @@ public final class BlockIO: Storage {
     let flushes = FlushQueue()
     /// Apart from each other: requests that were widened to the alignment of the storage, and whatever overlaps them.
     let widened = RangeLock()
-    private var epochTimer: TimerID?
+    private var epochTimer: (id: TimerID, isLate: Bool)?
     /// Flushes that the timer began and that have not ended.
     private var ownFlushes = 0
     private let ownFlushesEnded = WaitQueue()
@@ -68,6 +68,9 @@ public final class BlockIO: Storage {
 
     /// How long a change of a format may wait for its commit, in milliseconds.
     static let epochMs: UInt64 = 1000
+    /// The same for changes that may wait longer, as long as file systems let theirs wait: a commit makes the host write
+    /// back all data that has come, which costs most where it is not asked for.
+    static let lateEpochMs: UInt64 = 5000
 
     public init(
         context: any IOContext, driver: Driver, file: (any Storage)? = nil, data: (any Storage)? = nil,
@@ -190,10 +193,16 @@ public final class BlockIO: Storage {
         cancelEpoch()
     }
 
-    /// Sees to it that the format's changes are committed within a second.
+    /// Sees to it that the format's changes are committed as soon as it asks.
     func scheduleCommit(_ format: any ImageFormat) {
-        guard epochTimer == nil, !isPaused, format.commitUrgency != .none else { return }
-        epochTimer = context.schedule(afterMs: Self.epochMs) { [weak self] in
+        let urgency = format.commitUrgency
+        guard !isPaused, urgency != .none else { return }
+        let isLate = urgency == .later
+        if let epochTimer {
+            guard epochTimer.isLate, !isLate else { return }
+            cancelEpoch()
+        }
+        let timer = context.schedule(afterMs: isLate ? Self.lateEpochMs : Self.epochMs) { [weak self] in
             guard let self else { return }
             self.epochTimer = nil
             self.ownFlushes += 1
@@ -204,11 +213,12 @@ public final class BlockIO: Storage {
                 if self.ownFlushes == 0 { self.ownFlushesEnded.wakeAll() }
             }
         }
+        epochTimer = (timer, isLate)
     }
 
     private func cancelEpoch() {
         guard let timer = epochTimer else { return }
-        context.cancel(timer)
+        context.cancel(timer.id)
         epochTimer = nil
     }
 

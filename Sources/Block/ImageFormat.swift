@@ -79,6 +79,8 @@ extension ImageFormat {
 /// Whether a format's changes wait to be committed.
 public enum CommitUrgency: Sendable {
     case none
+    /// Within five seconds: what nobody asked to be durable, and takes nothing away from anybody meanwhile.
+    case later
     /// Within a second.
     case soon
     /// Before the next change: much has piled up.

@@ -35,7 +35,7 @@ public struct MiniCheck {
 
     private let image: SparseBytes
     private var version: UInt64 = 0
-    private var refcountBits: UInt64 = 0
+    public private(set) var refcountBits: UInt64 = 0
     /// References counted, by cluster number.
     public private(set) var references: [UInt64: UInt64] = [:]
     /// What a cluster of metadata is; nothing else may be there.

@@ -202,7 +202,8 @@ public final class OrderAudit {
     /// Whether one write has put other refcounts and other tables in force (O9).
     private static func isSwitch(_ before: MiniCheck, _ after: MiniCheck) -> Bool {
         before.refcountTable != after.refcountTable
-            && (before.activeL1, before.snapshotTable) != (after.activeL1, after.snapshotTable)
+            && (before.activeL1 != after.activeL1 || before.snapshotTable != after.snapshotTable
+                || before.refcountBits != after.refcountBits)
     }
 
     // MARK: the two states

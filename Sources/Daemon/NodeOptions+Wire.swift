@@ -1,4 +1,5 @@
 import Block
+import Filters
 import Graph
 import QMPTypes
 
@@ -33,6 +34,7 @@ extension DriverOptions {
         case .throttle(let throttle):
             self = .throttle(
                 ThrottleOptions(file: try ChildReference(throttle.file), group: throttle.throttleGroup))
+        case .preallocate(let own): self = .preallocate(try PreallocateOptions(own))
         case .compress(let own): self = .compress(CompressOptions(file: try ChildReference(own.file)))
         case .copyOnRead(let own):
             self = .copyOnRead(CopyOnReadOptions(file: try ChildReference(own.file), bottom: own.bottom))
@@ -44,6 +46,14 @@ extension DriverOptions {
 func unsigned(_ value: Int64, _ name: String) throws(QMPError) -> UInt64 {
     guard let value = UInt64(exactly: value) else { throw QMPError("Parameter '\(name)' expects a size") }
     return value
+}
+
+extension PreallocateOptions {
+    fileprivate init(_ options: BlockdevOptionsPreallocate) throws(QMPError) {
+        self.init(file: try ChildReference(options.file))
+        if let bytes = options.preallocAlign { room.align = try unsigned(bytes, "prealloc-align") }
+        if let bytes = options.preallocSize { room.ahead = try unsigned(bytes, "prealloc-size") }
+    }
 }
 
 extension NullOptions {

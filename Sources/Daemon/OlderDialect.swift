@@ -109,6 +109,9 @@ extension DriverOptions {
         case .copyOnRead(var own):
             own.file.setFileAIO(aio)
             self = .copyOnRead(own)
+        case .preallocate(var own):
+            own.file.setFileAIO(aio)
+            self = .preallocate(own)
         case .compress(var own):
             own.file.setFileAIO(aio)
             self = .compress(own)

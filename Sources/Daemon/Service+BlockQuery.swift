@@ -43,6 +43,15 @@ extension Service {
         return nodes.map { stats($0, byName, withBacking: false) }
     }
 
+    func blockLatencyHistogramSet(_ arguments: BlockLatencyHistogramSetArguments) async throws(QMPError) {
+        let all = arguments.boundaries
+        do throws(DeviceError) {
+            try devices.setLatencies(
+                id: arguments.id, read: arguments.boundariesRead ?? all, write: arguments.boundariesWrite ?? all,
+                flush: arguments.boundariesFlush ?? all)
+        } catch { throw QMPError(error) }
+    }
+
     private func stats(_ device: Device, _ byName: [String: NodeInfo]) -> BlockStats {
         let node = device.nodeName.flatMap { byName[$0] }
         var result = node.map { stats($0, byName, withBacking: true) } ?? BlockStats(stats: .none(highest: 0))
@@ -177,7 +186,14 @@ extension BlockDeviceStats {
         accountInvalid = statistics.accountsInvalid
         accountFailed = statistics.accountsFailed
         idleTimeNs = idleNs.map { Int64(clamping: $0) }
+        rdLatencyHistogram = read.latencies.map { BlockLatencyHistogramInfo($0) }
+        wrLatencyHistogram = write.latencies.map { BlockLatencyHistogramInfo($0) }
+        flushLatencyHistogram = flush.latencies.map { BlockLatencyHistogramInfo($0) }
     }
+}
+
+extension BlockLatencyHistogramInfo {
+    init(_ histogram: LatencyHistogram) { self.init(boundaries: histogram.boundaries, bins: histogram.bins) }
 }
 
 extension BlockDeviceInfo {

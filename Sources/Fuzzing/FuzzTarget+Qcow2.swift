@@ -38,6 +38,8 @@ func openSealed(_ context: SimulatedContext, _ image: SparseBytes, _ backing: Da
 private final class Qcow2Run {
     private let context = SimulatedContext(order: .fifo)
     private let disk: MemoryStorage
+    /// What holds the data of an image whose data lies apart.
+    private let data = MemoryStorage(length: 0, growable: true)
     private var open: (image: Qcow2Image, io: BlockIO)?
     /// What the guest's disk reads as; nil where the image is not sound, or too large to be known.
     private var model: DiskModel?
@@ -91,13 +93,15 @@ private final class Qcow2Run {
         let file = BlockIO(context: context, driver: .storage(disk))
         let options = Options(isReadOnly: readOnly, l2CacheSize: 2 << 9, refcountCacheSize: 4 << 9)
         let observer = Observer(onCorruption: { [weak self] in self?.reports.append($0.message) })
-        guard let image = try? await Qcow2Image.open(file: file, options: options, observer: observer) else {
-            return false
+        let data = BlockIO(context: context, driver: .storage(data))
+        let opened = try? await Qcow2Image.open(file: file, options: options, observer: observer) {
+            (_) async throws(OpenError) in data
         }
+        guard let image = opened else { return false }
         let backing = image.hasBacking ? Self.backing : nil
         // What was freed keeps its bytes, so that a place that is not written whole shows.
         let io = BlockIO(
-            context: context, driver: .format(image), file: file,
+            context: context, driver: .format(image), file: file, data: image.header.hasDataFile ? data : nil,
             backing: backing.map {
                 BlockIO(context: context, driver: .storage(MemoryStorage($0)), options: .init(isReadOnly: true))
             }, options: .init(punchesFreed: false, isReadOnly: readOnly))

@@ -130,6 +130,10 @@ extension Graph {
 
     /// Images that shall be read-only, or are opened anew, write back what they have.
     private func quiesceImage(_ id: NodeID, _ change: Change, _ swap: inout Swap) async throws(OpenError) {
+        if case .preallocate(let state)? = change.live(id)?.driver {
+            // Whatever it becomes, it begins anew at the end of its data.
+            do { try await state.end() } catch { throw OpenError(error.sentence, cause: error) }
+        }
         guard let image = change.live(id)?.image, !image.isReadOnly else { return }
         guard change.value.flags(of: id).isReadOnly || needsNewImage(id, change) else { return }
         do {
@@ -180,6 +184,7 @@ extension Graph {
                 swap.undo.append { try? await image.close() }
                 driver = .qcow2(image)
             case .throttle(let options): driver = .throttle(ThrottleMember(of: try throttleGroup(options.group)))
+            case .preallocate(let options): driver = .preallocate(PreallocateState(options.room))
             case .file, .hostDevice, .nullCo, .nullAio, .blkdebug, .copyOnRead, .compress: break
             }
         }

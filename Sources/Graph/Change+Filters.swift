@@ -63,6 +63,25 @@ extension Change {
         register(id, .compress, flags)
         return id
     }
+
+    func openPreallocate(_ own: PreallocateOptions, _ options: NodeOptions, _ flags: NodeFlags, _ place: OpenPlace)
+        async throws(OpenError) -> NodeID
+    {
+        try own.check()
+        let file = try await child(own.file, place.child(flags, .filtered, isFormat: false))
+        let id = try add(options, place)
+        attach(file, to: id, as: "file", .filtered)
+        try lockFiles()
+        register(id, .preallocate(PreallocateState(own.room)), flags)
+        return id
+    }
+}
+
+extension PreallocateOptions {
+    func check() throws(OpenError) {
+        guard room.align % 512 != 0 || room.align == 0 else { return }
+        throw OpenError("prealloc-align parameter of preallocate filter is not aligned to 512")
+    }
 }
 
 extension Graph {

@@ -42,6 +42,7 @@ extension Change {
         case .throttle(let own): return try await openThrottle(own, options, flags, place)
         case .copyOnRead(let own): return try await openCopyOnRead(own, options, flags, place)
         case .compress(let own): return try await openCompress(own, options, flags, place)
+        case .preallocate(let own): return try await openPreallocate(own, options, flags, place)
         }
     }
 
@@ -250,7 +251,7 @@ extension Graph {
         switch node.driver {
         case .file(let own): return FileSpec(own, isDevice: false, flags, within: node.within)
         case .hostDevice(let own): return FileSpec(own, isDevice: true, flags, within: node.within)
-        case .nullCo, .nullAio, .raw, .qcow2, .blkdebug, .throttle, .copyOnRead, .compress: return nil
+        case .nullCo, .nullAio, .raw, .qcow2, .blkdebug, .throttle, .copyOnRead, .compress, .preallocate: return nil
         }
     }
 }

@@ -46,6 +46,9 @@ extension Change {
         case (.throttle, .throttle(let after)):
             _ = try graph.throttleGroup(after.group)
             try planChild("file", of: id, after.file, .filtered)
+        case (.preallocate, .preallocate(let after)):
+            try after.check()
+            try planChild("file", of: id, after.file, .filtered)
         case (.copyOnRead, .copyOnRead), (.compress, .compress):
             throw OpenError(
                 "Block format '\(old.driver.name)' used by node '\(old.name)' does not support reopening files")

@@ -35,7 +35,7 @@ extension Graph {
     /// Drivers that exist; others are unknown.
     private static let drivers: Set<String> = [
         "file", "host_device", "null-co", "null-aio", "raw", "qcow2", "blkdebug", "throttle", "copy-on-read",
-        "compress",
+        "compress", "preallocate",
     ]
 
     /// Everything that was written before a snapshot is in the base.

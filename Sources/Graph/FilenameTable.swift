@@ -58,7 +58,7 @@ struct FilenameTable {
                 plain = "blkdebug:\(own.config ?? ""):\(image)"
             }
         case .throttle(let own): options.add("throttle-group", string: own.group)
-        case .copyOnRead, .compress: break
+        case .copyOnRead, .compress, .preallocate: break
         }
         for edge in node.edges where edge.role != .backing {
             options.add(edge.name, literal: entries[edge.child]?.options.text ?? "null")
@@ -164,7 +164,7 @@ extension GraphValue {
             switch node.driver {
             case .file(let own), .hostDevice(let own): return own.filename
             case .nullCo, .nullAio: return nil
-            case .raw, .qcow2, .blkdebug, .throttle, .copyOnRead, .compress: next = node.base
+            case .raw, .qcow2, .blkdebug, .throttle, .copyOnRead, .compress, .preallocate: next = node.base
             }
         }
         return nil

@@ -113,7 +113,7 @@ extension Graph {
         var next: NodeID? = top
         while let id = next, let node = live[id] {
             if let image = node.image { return (id, image) }
-            next = value.nodes[id]?.edges.first { $0.role != .backing }?.child
+            next = value.nodes[id]?.base
         }
         return nil
     }

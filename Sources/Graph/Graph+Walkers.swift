@@ -36,6 +36,9 @@ extension Graph {
         case .compress:
             guard let file else { preconditionFailure("a filter has one child") }
             return filter(CompressFilter(file), options, tracker)
+        case .preallocate(let state):
+            guard let file else { preconditionFailure("a filter has one child") }
+            return filter(PreallocateFilter(file, state), options, tracker)
         case .raw(let format):
             guard let file else { preconditionFailure("a format has a file") }
             return BlockIO(context: context, driver: .format(format), file: file, options: options, tracker: tracker)
@@ -82,7 +85,7 @@ extension Graph {
                 file: straight(file, node.edge("file").flatMap { host($0.child) }),
                 data: node.edge("data-file").flatMap { child($0.child) })
             image.hasBacking = node.backing != nil || image.header.backingFileName != nil
-        case .file, .null, .faults, .throttle, .copyOnRead, .compress: break
+        case .file, .null, .faults, .throttle, .copyOnRead, .compress, .preallocate: break
         }
     }
 

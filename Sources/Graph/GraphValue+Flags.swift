@@ -49,7 +49,7 @@ extension DriverOptions {
 
     var isFilter: Bool {
         switch self {
-        case .blkdebug, .throttle, .copyOnRead, .compress: true
+        case .blkdebug, .throttle, .copyOnRead, .compress, .preallocate: true
         default: false
         }
     }

@@ -123,6 +123,11 @@ extension DriverOptions {
         case .compress:
             // Whoever wrote to a part of a cluster past the filter would not know that the rest is written with it.
             if needed.used.contains(.write) { needed.shared.remove(.write) }
+        case .preallocate:
+            // It makes the file longer than its users know.
+            guard needed.used.contains(.write) else { return }
+            needed.used.insert(.resize)
+            needed.shared.subtract([.write, .resize])
         default: break
         }
     }

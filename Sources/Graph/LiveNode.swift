@@ -15,6 +15,7 @@ final class LiveNode {
         /// With the lowest node that is copied from.
         case copyOnRead(bottom: NodeID?)
         case compress
+        case preallocate(PreallocateState)
     }
 
     var driver: Driver
@@ -53,6 +54,7 @@ final class LiveNode {
         switch driver {
         case .file(let file): await file.close()
         case .qcow2(let image): do { try await image.close() } catch { failure = failure ?? error }
+        case .preallocate(let state): do { try await state.end() } catch { failure = failure ?? error }
         case .null, .raw, .faults, .throttle, .copyOnRead, .compress: break
         }
         if let failure { throw failure }

@@ -56,3 +56,14 @@ public struct CompressOptions: Equatable, Sendable {
 
     public init(file: ChildReference) { self.file = file }
 }
+
+/// Options of `preallocate`, in bytes.
+public struct PreallocateOptions: Equatable, Sendable {
+    public var file: ChildReference
+    public var room: PreallocateState.Options
+
+    public init(file: ChildReference, room: PreallocateState.Options = .init()) {
+        self.file = file
+        self.room = room
+    }
+}

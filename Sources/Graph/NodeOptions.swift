@@ -68,6 +68,7 @@ public enum DriverOptions: Equatable, Sendable {
     case throttle(ThrottleOptions)
     case copyOnRead(CopyOnReadOptions)
     case compress(CompressOptions)
+    case preallocate(PreallocateOptions)
 
     /// The driver's name on the wire.
     public var name: String {
@@ -82,6 +83,7 @@ public enum DriverOptions: Equatable, Sendable {
         case .throttle: "throttle"
         case .copyOnRead: "copy-on-read"
         case .compress: "compress"
+        case .preallocate: "preallocate"
         }
     }
 }

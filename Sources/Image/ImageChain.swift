@@ -152,16 +152,9 @@ public final class ImageChain {
                 file: file.storage, options: Options(isReadOnly: true, loadsBitmaps: false)
             ) {
                 (header) async throws(OpenError) in
-                guard let name = header.dataFile, !name.isEmpty else { return nil }
-                let target = try BackingName.resolveData(name, of: path, source.rule)
-                source.announce("the data file \(target.path)")
-                data = try await source.files.open(
-                    target.path, FileUse(forceShare: source.forceShare, below: target.folder))
-                guard data?.identity != file.identity else {
-                    throw OpenError("'\(path)' names itself as its data file")
-                }
-                dataPath = target.path
-                return data?.storage
+                guard let opened = try await source.openData(header, of: path, beside: file) else { return nil }
+                (data, dataPath) = opened
+                return opened.file.storage
             }
             return Layer(path: path, file: file, image: image, data: data, dataPath: dataPath)
         } catch {

@@ -39,7 +39,7 @@ extension ImageTool {
         defer { below.retire() }
         progress(0)
         var steps: [AmendStep] = []
-        try await withImage(below, request.path) { (image) throws(ImageError) in
+        try await withImage(below, of: file, request.path) { (image, _) throws(ImageError) in
             do throws(OpenError) { steps = try options.steps(for: image.header, image.snapshots) } catch {
                 throw ImageError(error.message)
             }
@@ -50,8 +50,8 @@ extension ImageTool {
         for (number, step) in steps.enumerated() {
             let share = 1 / Double(steps.count)
             // A step may change what an open image has for constant, so each has an image of its own.
-            try await withImage(below, request.path) { (image) throws(ImageError) in
-                try await self.carryOut(step, on: image, below, request) {
+            try await withImage(below, of: file, request.path) { (image, data) throws(ImageError) in
+                try await self.carryOut(step, on: image, below, data, request) {
                     progress((Double(number) + $0) * share)
                 }
             }
@@ -61,29 +61,14 @@ extension ImageTool {
     }
 
     private func carryOut(
-        _ step: AmendStep, on image: Qcow2Image, _ file: any Storage, _ request: AmendRequest,
+        _ step: AmendStep, on image: Qcow2Image, _ file: any Storage, _ data: BlockIO?, _ request: AmendRequest,
         _ progress: (Double) -> Void
     ) async throws(ImageError) {
         if case .resize(let size) = step {
             let resize = try ResizeRequest(
                 path: request.path, format: "qcow2", size: String(size), mayShrink: true)
-            return try await self.resize(image, on: file, resize)
+            return try await self.resize(image, on: file, data, resize)
         }
         do { try await image.amend(step, progress: progress) } catch { throw ImageError(error.message) }
-    }
-
-    private func withImage(
-        _ file: any Storage, _ path: String, _ body: (Qcow2Image) async throws(ImageError) -> Void
-    ) async throws(ImageError) {
-        let image: Qcow2Image
-        do { image = try await Qcow2Image.open(file: file, options: Options()) } catch {
-            throw .couldNotOpen(path, error)
-        }
-        var failure: ImageError?
-        do throws(ImageError) { try await body(image) } catch { failure = error }
-        do { try await image.close() } catch {
-            failure = failure ?? ImageError("Could not close '\(path)': \(error.sentence)")
-        }
-        if let failure { throw failure }
     }
 }

@@ -80,7 +80,7 @@ extension ImageTool {
         guard path != request.path else {
             throw OpenError("Error: Trying to create an image with the same filename as its data file")
         }
-        return try await files.create(path)
+        return try await files.create(path, FileAttributes())
     }
 
     private func createRaw(_ request: CreateRequest, size: UInt64) async throws(ImageError) {

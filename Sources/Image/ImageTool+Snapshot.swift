@@ -55,13 +55,9 @@ extension ImageTool {
     }
 
     private func snapshot(inside file: ImageFile, _ path: String, _ action: SnapshotAction?) async throws(ImageError) {
-        let image: Qcow2Image
-        do {
-            image = try await Qcow2Image.open(file: file.storage, options: Options(isReadOnly: action == .list))
-        } catch { throw .couldNotOpen(path, error) }
-        let walker = BlockIO(context: context, driver: .format(image), file: file.storage)
-        var failure: ImageError?
-        do throws(ImageError) {
+        let options = Options(isReadOnly: action == .list)
+        try await withImage(file.storage, of: file, path, options) { (image, _) throws(ImageError) in
+            let walker = BlockIO(context: context, driver: .format(image), file: file.storage)
             switch action {
             case nil: break
             case .list: list(image.snapshots)
@@ -69,11 +65,7 @@ extension ImageTool {
             case .apply(let name): try await apply(name, in: image, walker)
             case .delete(let name): try await delete(name, in: image, walker)
             }
-        } catch { failure = error }
-        do { try await image.close() } catch {
-            failure = failure ?? ImageError("Could not close '\(path)': \(error.sentence)")
         }
-        if let failure { throw failure }
     }
 
     private func list(_ snapshots: [Snapshot]) {

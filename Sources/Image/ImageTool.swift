@@ -81,6 +81,11 @@ public struct ImageTool {
         return try BackingName.resolve(name, format: info.backingFormat, of: info.filename, rule)
     }
 
+    /// How images are opened with all they stand on.
+    var source: ImageChain.Source {
+        ImageChain.Source(files: files, context: context, rule: rule, announce: announce)
+    }
+
     /// Says that a file is opened because an image names it; by QEMU's rules nobody is surprised.
     func announce(_ what: String) { if rule == .ownFolder { report("\(what) is opened") } }
 

@@ -92,8 +92,9 @@ extension Qcow2Check {
         }
         let place = entry.descriptor & L2Entry.offsetMask
         checkBitmap(entry, place, cursor)
-        guard place != 0 else {
-            if entry.isOwn, !hasDataFile {
+        // The guest's first cluster lies at the start of a file for data.
+        guard place != 0 || hasDataFile && entry.isOwn else {
+            if entry.isOwn {
                 entryDamage("ERROR OFLAG_COPIED no cluster: l2_entry=\(hex(entry.descriptor))", cursor)
             }
             return

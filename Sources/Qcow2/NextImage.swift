@@ -181,6 +181,7 @@ extension Qcow2Image {
         let next = NextImage(self, refcountOrder: refcountOrder ?? geometry.refcountOrder, pace)
         defer { highWater = max(highWater, next.refcounts.reach << UInt64(geometry.clusterBits)) }
         try await plan(next)
+        guard next.refcounts.hasChanges else { return }
         let table = try await next.refcounts.finish()
         next.header.refcountTableOffset = table.start << UInt64(geometry.clusterBits)
         next.header.refcountTableClusters = UInt32(table.count)

@@ -32,7 +32,7 @@ extension NextRefcounts {
 
     /// Whether old and new counts share the block.
     private func isKept(_ index: Int) -> Bool {
-        index < table.count && !isOwn[index] && table[index] == oldTable[index]
+        index < isOwn.count && !isOwn[index] && table[index] == oldTable[index]
     }
 
     private func ranges(_ runs: [ClusterRun]) -> [ByteRange] {

@@ -50,6 +50,9 @@ final class NextRefcounts {
         cursor = image.freeHint
     }
 
+    /// Whether any of it differs from what is in force.
+    var hasChanges: Bool { !keepsWidth || reach > 0 }
+
     // MARK: Counts
 
     /// Adds one to a cluster's count, or takes one away. Throws `invalid` where the width has no room for the count, and

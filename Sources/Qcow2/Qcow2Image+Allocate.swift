@@ -225,9 +225,11 @@ extension Qcow2Image {
         let bits = UInt64(geometry.subclusterBits)
         let whole = ByteRange(from: filled.lowerBound << bits, to: filled.upperBound << bits)
         let part = ByteRange(from: wanted.lowerBound << bits, to: wanted.upperBound << bits).intersection(guest)
+        // A file for data ends where the disk does.
+        let end = rules.hasDataFile ? min(whole.end, max(length, part.end)) : whole.end
         return AllocationTicket(
             id: ticket.id, guest: part, head: ByteRange(from: whole.start, to: part.start),
-            tail: ByteRange(from: part.end, to: whole.end),
+            tail: ByteRange(from: part.end, to: end),
             offset: place + (part.start - clusters.lowerBound << UInt64(geometry.clusterBits)), readsZero: readsZero)
     }
 

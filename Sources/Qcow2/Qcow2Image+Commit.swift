@@ -24,7 +24,8 @@ extension Qcow2Image {
         {
             return .now
         }
-        return hasChanges || freed.isPending ? .soon : .none
+        if freed.isPending || needsCorruptMark { return .soon }
+        return hasChanges ? .later : .none
     }
 
     /// Whether so many tables are changed that a cache of `room` bytes is full of them.

@@ -35,21 +35,21 @@ extension Header {
     /// The header cluster's bytes, which keep those of another header beyond the first sector as long as that is good.
     fileprivate func encode(besides old: [UInt8], _ oldHeader: Header) throws(OpenError) -> [UInt8] {
         var header = self
-        for _ in 0..<2 {
-            let bytes = try header.encode()
-            if header.usedBytes(bytes) <= 512 { return Array(bytes.prefix(512)) + old.dropFirst(512) }
+        for namesFeatures in [true, false] {
+            if !namesFeatures { header.extensions.removeAll { $0.type == HeaderExtension.featureNamesType } }
+            guard let bytes = try? header.encode() else { continue }
+            let used = header.usedBytes(bytes)
+            if used <= 512 { return Array(bytes.prefix(512)) + old.dropFirst(512) }
             // The name further back: behind all that the old header has there.
             let end = max(512, oldHeader.usedBytes(old))
-            if let name = header.backingFileName, header.usedBytes(bytes) - name.count <= 512,
-                end + name.count <= bytes.count
-            {
-                var moved = Array(bytes.prefix(header.usedBytes(bytes) - name.count))
-                moved += repeatElement(0, count: 512 - moved.count) + old.dropFirst(512)
-                moved.replaceSubrange(end..<end + name.count, with: name)
-                for byte in 0..<8 { moved[8 + byte] = UInt8(truncatingIfNeeded: end >> (8 * (7 - byte))) }
-                return moved
+            guard let name = header.backingFileName, used - name.count <= 512, end + name.count <= bytes.count else {
+                continue
             }
-            header.extensions.removeAll { $0.type == HeaderExtension.featureNamesType }
+            var moved = Array(bytes.prefix(used - name.count))
+            moved += repeatElement(0, count: 512 - moved.count) + old.dropFirst(512)
+            moved.replaceSubrange(end..<end + name.count, with: name)
+            for byte in 0..<8 { moved[8 + byte] = UInt8(truncatingIfNeeded: end >> (8 * (7 - byte))) }
+            return moved
         }
         return try header.encode()
     }

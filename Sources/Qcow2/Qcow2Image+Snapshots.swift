@@ -35,6 +35,7 @@ extension Qcow2Image {
     public func createSnapshot(
         _ new: NewSnapshot, pace: Pace = .none, onFreed: ([ByteRange]) async -> Void = { _ in }
     ) async throws(BlockError) -> Snapshot {
+        try checkKeepsSnapshots()
         guard snapshots.count < Limits.snapshots, inactiveL1Clusters(with: UInt64(l1.count)) != nil else {
             throw .system(27)
         }
@@ -56,6 +57,7 @@ extension Qcow2Image {
     public func applySnapshot(
         id: String, pace: Pace = .none, onFreed: ([ByteRange]) async -> Void = { _ in }
     ) async throws(BlockError) {
+        try checkKeepsSnapshots()
         let snapshot = try snapshot(id: id)
         let size = snapshot.diskSize ?? header.size
         let entries = geometry.l1Entries(for: size)
@@ -72,6 +74,7 @@ extension Qcow2Image {
     public func deleteSnapshot(
         id: String, pace: Pace = .none, onFreed: ([ByteRange]) async -> Void = { _ in }
     ) async throws(BlockError) {
+        try checkKeepsSnapshots()
         let snapshot = try snapshot(id: id)
         let l1 = try await l1Table(of: snapshot)
         try await switchOver(pace: pace, onFreed: onFreed) { (next: NextImage) async throws(BlockError) in
@@ -84,6 +87,11 @@ extension Qcow2Image {
             try await next.dropL1()
             try await next.writeL1(flagged, entries: flagged.count)
         }
+    }
+
+    /// Where data lies apart nothing counts its clusters, so that none could be shared.
+    private func checkKeepsSnapshots() throws(BlockError) {
+        if rules.hasDataFile { throw .unsupported }
     }
 
     private func snapshot(id: String) throws(BlockError) -> Snapshot {

@@ -48,7 +48,7 @@ extension CrashRun {
     }
 
     /// Makes the disk durable as a client's flush does, and answers what it reads as.
-    private func settled() async throws(BlockError) -> [UInt8] {
+    func settled() async throws(BlockError) -> [UInt8] {
         let (io, disk) = (chain.io, chain.disks[chain.top])
         let (point, hadFailed) = (oracle.flushPoint, flushFailed || disk.hasFailedFlush)
         do throws(BlockError) { try await io.finish() } catch {
@@ -77,7 +77,7 @@ extension CrashRun {
             flushFailed = flushFailed || disk.hasFailedFlush
             if !image.isFenced { other = nil }
             // A refcount of one or two bits has no room for many snapshots.
-            if error == .invalid, program.shape.refcountBits <= 2 { return false }
+            if error == .invalid, image.header.geometry.refcountBits <= 2 { return false }
             try excuse(error, "a change of internal snapshots")
             return false
         }

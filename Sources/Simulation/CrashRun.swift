@@ -1,6 +1,7 @@
 import Block
 public import BlockTestKit
 import Bytes
+import Qcow2
 
 /// Runs a program on a chain over simulated disks, several requests at once, and shows the points at which a crash might
 /// happen. What the guest's disk must read as is kept sector by sector.
@@ -188,6 +189,7 @@ public final class CrashRun {
         case .snapshotCreate: try await createSnapshot()
         case .snapshotApply(let choice): try await applySnapshot(choice)
         case .snapshotDelete(let choice): try await deleteSnapshot(choice)
+        case .amend(let choice): try await amend(choice)
         case .reopen: try await reopen()
         case .compare:
             try await drain()
@@ -236,7 +238,7 @@ public final class CrashRun {
 
     private func resize(to size: UInt64) async throws {
         try await drain()
-        if program.shape.version == 2, !snapshots.isEmpty {
+        if chain.image.header.version == 2, !snapshots.isEmpty {
             // Version 2 does not keep the size of an internal snapshot's disk.
             do throws(BlockError) { try await chain.io.resize(to: size) } catch {
                 return error == .unsupported ? () : try excuse(error, "resize to \(size)")
@@ -293,7 +295,7 @@ public final class CrashRun {
         try await chain.open(top, readOnly: false)
     }
 
-    private func reopen() async throws {
+    func reopen() async throws {
         try await drain()
         try await close()
         showPoint()

@@ -4,7 +4,7 @@ import BlockTestKit
 extension Scenario {
     /// What a seed of the runs of internal snapshots stands for: a seed space of its own, so that the seeds of the other runs mean
     /// what they meant. A random program on a new image or a stored one, in which the image makes, applies and deletes
-    /// snapshots between a guest's requests.
+    /// snapshots, and is amended, between a guest's requests.
     public init(snapshots seed: UInt64, on stored: [StartImage]) {
         var random = SeededRandom(seed: seed ^ 0x5A45)
         guard random.chance(50) else {
@@ -23,7 +23,7 @@ extension Scenario {
 }
 
 extension Program {
-    /// The program with two to seven steps of internal snapshots in it, the first of them one that makes one.
+    /// The program with two to seven steps of internal snapshots and amendments in it, the first of them one that makes one.
     fileprivate func withSnapshots(_ random: inout SeededRandom) -> Program {
         var steps = steps
         var place = random.below(steps.count / 2 + 1)
@@ -31,7 +31,8 @@ extension Program {
         for _ in 0..<1 + random.below(6) {
             place = min(place + 1 + random.below(3), steps.count)
             let choice = random.next()
-            steps.insert(random.pick([.snapshotCreate, .snapshotApply(choice), .snapshotDelete(choice)]), at: place)
+            let kinds: [Step] = [.snapshotCreate, .snapshotApply(choice), .snapshotDelete(choice), .amend(choice)]
+            steps.insert(random.pick(kinds), at: place)
         }
         return Program(seed: seed, shape: shape, steps: steps + [.compare])
     }

@@ -21,6 +21,8 @@ public enum Step: Sendable, CustomStringConvertible {
     case snapshotApply(UInt64)
     /// One of them goes.
     case snapshotDelete(UInt64)
+    /// The image gets another version or refcount width, or says otherwise of lazy refcounts: all that a number stands for.
+    case amend(UInt64)
     /// Nothing is asked for this long.
     case pause(ms: UInt64)
     case compare
@@ -41,6 +43,7 @@ public enum Step: Sendable, CustomStringConvertible {
         case .snapshotCreate: "create snapshot"
         case .snapshotApply(let choice): "apply snapshot \(choice)"
         case .snapshotDelete(let choice): "delete snapshot \(choice)"
+        case .amend(let choice): "amend \(choice)"
         case .pause(let ms): "pause \(ms)"
         case .compare: "compare"
         }

@@ -72,6 +72,9 @@ final class ConnectedHost: DaemonHost {
     var workingFolder: String { memory.workingFolder }
     func open(_ spec: FileSpec) async throws(OpenError) -> any HostFile { try await memory.open(spec) }
     func create(_ request: CreationRequest) async throws(OpenError) { try await memory.create(request) }
+    func makeFile(_ creation: FileCreation, pace: Pace) async throws(OpenError) {
+        try await memory.makeFile(creation, pace: pace)
+    }
     func connect(to address: SocketAddress) throws(OpenError) -> any ByteStream { try memory.connect(to: address) }
     var standardStreams: any ByteStream { memory.standardStreams }
     var descriptorLimit: Int { memory.descriptorLimit }

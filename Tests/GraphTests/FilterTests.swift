@@ -155,9 +155,10 @@ struct FilterTests {
             #expect(try await depths(root) == (bottom == "mid" ? [2, 0, 2] : [0, 0, 0]))
             #expect(try await root.bytes(at: 0, count: 196608) == first)
             // What nobody holds becomes zeros of the image, unless only some layers are copied from.
-            let rest = try await root.status(of: ByteRange(at: 900_000, count: 1000))
-            _ = try await root.bytes(at: 900_000, count: 1000)
-            let after = try await root.status(of: ByteRange(at: 900_000, count: 1000))
+            let cluster = ByteRange(at: 13 * 65536, count: 65536)
+            let rest = try await root.status(of: cluster)
+            _ = try await root.bytes(at: cluster.start, count: 65536)
+            let after = try await root.status(of: cluster)
             #expect(!rest.flags.contains(.allocated) && after.flags.contains(.allocated) == (bottom == nil))
         }
     }
@@ -252,6 +253,53 @@ struct FilterTests {
                 }
                 #expect(text == "Compression is not supported for underlying format: \(name == "f" ? "file" : "raw")")
             }
+        }
+    }
+
+    // MARK: preallocate
+
+    @Test("a file that grows has room ahead while it is in use, and ends where its data does afterwards")
+    func preallocate() throws {
+        let bench = GraphBench()
+        try bench.run {
+            let storage = MemoryStorage(
+                SparseBytes(length: 0), limits: StorageLimits(zeroesFast: true, discards: true, growable: true))
+            _ = bench.host.add("r.raw", storage)
+            try await bench.graph.add(Make.file("r.raw", "f"))
+            func filter(ahead: UInt64) -> NodeOptions {
+                NodeOptions(
+                    .preallocate(PreallocateOptions(file: .node("f"), room: .init(align: 65536, ahead: ahead))),
+                    nodeName: "p")
+            }
+            try await bench.graph.add(filter(ahead: 1 << 20))
+            try await bench.graph.add(Make.raw("r", .node("p")))
+            let root = try await bench.attach("r")
+            try await root.write([1, 2, 3], at: 1000)
+            #expect(storage.length == 1_114_112)
+            #expect(root.length == 1024)
+            #expect(try await root.bytes(at: 999, count: 5) == [0, 1, 2, 3, 0])
+            // Nobody else may make it longer.
+            let text = await bench.failure { _ = try await bench.attach("f") }
+            #expect(text.hasPrefix("Permission conflict on node 'f'"))
+            try await bench.graph.reopen([filter(ahead: 0)])
+            #expect(storage.length == 1003)
+            try await root.write([4], at: 70000)
+            #expect(storage.length == 131_072)
+            await bench.graph.detach(root)
+            try await bench.graph.resize(device: nil, nodeName: "r", to: 80000)
+            #expect(storage.length == 80000)
+            let again = try await bench.attach("r")
+            #expect(try await again.bytes(at: 69999, count: 10) == [0, 4] + [UInt8](repeating: 0, count: 8))
+            try await again.write([5], at: 200_000)
+            await bench.graph.detach(again)
+            for node in ["r", "p"] { try await bench.graph.delete(node) }
+            #expect(storage.length == 200_001)
+            let bad = await bench.failure {
+                try await bench.graph.add(
+                    NodeOptions(
+                        .preallocate(PreallocateOptions(file: .node("f"), room: .init(align: 1000))), nodeName: "p"))
+            }
+            #expect(bad == "prealloc-align parameter of preallocate filter is not aligned to 512")
         }
     }
 

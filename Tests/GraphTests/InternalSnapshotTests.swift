@@ -89,16 +89,16 @@ struct InternalSnapshotTests {
                         try await root.write([count], at: 0)
                         try await root.write([count], at: 100_000)
                     } catch { failed += 1 }
-                    await bench.context.yield()
+                    await bench.context.sleep(ms: 1)
                 }
             }
             for name in ["a", "b", "c"] {
-                await bench.context.sleep(ms: 1)
+                await bench.context.sleep(ms: 5)
                 try await bench.graph.snapshotInternally(request("q", name))
             }
             _ = try await bench.graph.deleteInternalSnapshot(device: "q", id: nil, name: "b")
             isRunning = false
-            await bench.context.sleep(ms: 1)
+            await bench.context.sleep(ms: 5)
             #expect(failed == 0 && count > 3)
             #expect(names(bench, "q") == ["a", "c"])
             try await bench.graph.flushAll()

@@ -144,7 +144,12 @@ struct ResizeTests {
                 #expect(error.message == "Could not resize image: No space left on device")
                 bench.files.faults.clear()
                 #expect(try map(bench, "a").contains("\"length\": 1048576"))
-                try expectClean(bench, "a")
+                // What was placed by then may have leaked: there was no room to say that it is free.
+                let code = try bench.run {
+                    try await $0.check(
+                        "a", format: "qcow2", form: .human, repair: .none, quiet: true, forceShare: false)
+                }
+                #expect(code == 0 || code == 3, "\(bench.reported)")
             }
         }
     }

@@ -21,7 +21,7 @@ private final class Bench {
         return told
     }
 
-    func run(_ body: () async throws -> Void) throws {
+    func run(_ body: @escaping () async throws -> Void) throws {
         try context.complete { try await body() }
     }
 
@@ -120,6 +120,7 @@ struct JobTests {
                 #expect(bench.take() == (refusal == nil ? end : ["aborting"] + end))
                 #expect(job.error == refusal)
                 try job.dismiss()
+                #expect(bench.take() == ["null"])
             }
         }
     }

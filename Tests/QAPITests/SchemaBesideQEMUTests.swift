@@ -52,11 +52,9 @@ struct SchemaBesideQEMUTests {
         "block-export-add/nbd.bitmaps: not ours",
         // A check of QEMU's own tests, unstable by its flag.
         "blockdev-add/file.x-check-cache-dropped: not ours",
-        // Of the fault injection only what its tests need.
-        "blockdev-add/blkdebug.config: not ours", "blockdev-add/blkdebug.max-discard: not ours",
-        "blockdev-add/blkdebug.max-transfer: not ours", "blockdev-add/blkdebug.max-write-zero: not ours",
-        "blockdev-add/blkdebug.opt-discard: not ours", "blockdev-add/blkdebug.opt-write-zero: not ours",
-        "blockdev-add/blkdebug.take-child-perms: not ours", "blockdev-add/blkdebug.unshare-child-perms: not ours",
+        // Encryption and external data files are not built.
+        "blockdev-create.options/qcow2.encrypt: not ours", "blockdev-create.options/qcow2.data-file: not ours",
+        "blockdev-create.options/qcow2.data-file-raw: not ours",
     ]
 
     private func schema(of peer: Peer) throws -> JSONValue {

@@ -290,6 +290,42 @@ import Testing
         }
     }
 
+    @Test("what needs counted clusters is refused: internal snapshots, and compressed writes")
+    func refusesSharing() throws {
+        let pair = try Pair(options())
+        try pair.write(1, 0, Self.cluster)
+        let new = NewSnapshot(name: "a", dateSeconds: 1, dateNanoseconds: 0)
+        #expect(throws: BlockError.unsupported) {
+            try pair.context.complete { [image = pair.image] in try await image.createSnapshot(new) }
+        }
+        #expect(throws: BlockError.unsupported) {
+            try pair.context.complete { [io = pair.io] in
+                try await io.write([UInt8](repeating: 0, count: Int(Self.cluster)), at: 0, flags: .compressed)
+            }
+        }
+        #expect(try pair.read(0, Self.cluster) == [UInt8](repeating: 1, count: Int(Self.cluster)))
+        try expectSound(pair)
+    }
+
+    @Test("the last cluster of a disk is filled up to the disk's end, and no further")
+    func endOfDisk() throws {
+        var options = options(raw: true)
+        options.size = 5 * Self.cluster + 512
+        let pair = try Pair(options)
+        try pair.discard(0, options.size)
+        try pair.write(7, 5 * Self.cluster + 100, 300)
+        try pair.flush()
+        #expect(pair.data.length == options.size)
+        try expectSound(pair)
+        options.dataFileRaw = false
+        let plain = try Pair(options)
+        try plain.write(7, 5 * Self.cluster + 100, 300)
+        try plain.flush()
+        #expect(plain.data.length == options.size)
+        #expect(try plain.read(5 * Self.cluster + 99, 302) == [0] + [UInt8](repeating: 7, count: 300) + [0])
+        try expectSound(plain)
+    }
+
     @Test("options that contradict each other are refused in QEMU's words")
     func refused() {
         let cases: [((inout CreateOptions) -> Void, String)] = [

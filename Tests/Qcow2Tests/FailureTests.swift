@@ -174,6 +174,22 @@ import Testing
         #expect(bench.image.commitUrgency == .none)
     }
 
+    @Test("what only allocates is committed within five seconds, and what frees takes it along within one")
+    func lateEpoch() throws {
+        let bench = try Bench(Self.create())
+        try bench.write([UInt8](repeating: 1, count: 4096), at: 0)
+        #expect(bench.image.commitUrgency == .later)
+        try bench.context.advance(ns: 2_000_000_000)
+        #expect(bench.image.commitUrgency == .later)
+        try bench.context.advance(ns: 3_500_000_000)
+        #expect(bench.image.commitUrgency == .none)
+        try bench.write([UInt8](repeating: 1, count: 4096), at: 1 << 20)
+        try bench.discard(0, 4096)
+        #expect(bench.image.commitUrgency == .soon)
+        try bench.context.advance(ns: 2_500_000_000)
+        #expect(bench.image.commitUrgency == .none)
+    }
+
     @Test("more than a commit waits for is committed within a second too, though no request follows")
     func urgentEpoch() throws {
         let bench = try Bench(Self.create(size: 2 << 30, clusterSize: 2 << 20))
@@ -192,7 +208,7 @@ import Testing
         let bench = try Bench(Self.create(size: 1 << 30, clusterSize: 2 << 20))
         for index in 0..<20 as Range<UInt64> { try bench.write([1], at: index << 21) }
         #expect(bench.disk.requests[.flush, default: 0] == 0)
-        #expect(bench.image.commitUrgency == .soon)
+        #expect(bench.image.commitUrgency == .later)
     }
 
     @Test("R70: concurrent reads of one table load it once")

@@ -47,6 +47,21 @@ import Testing
     }
 
     @Test(
+        "the same where data lies in a file of its own, plain and raw, with subclusters and without",
+        arguments: 0..<16 as Range<UInt64>)
+    func dataFiles(seed: UInt64) throws {
+        var random = SeededRandom(seed: seed)
+        var shape = Shape(seed: seed % 8 + 13 * (seed % 7), &random)
+        shape.version = 3
+        shape.dataFile = seed % 2 == 0 ? .raw : .plain
+        if seed % 4 > 1 { shape.divide() }
+        if seed % 2 == 0 { shape.backing = .none }
+        let run = ModelRun(Program(seed: 4000 + seed, shape: shape, length: 70))
+        run.trace = ProcessInfo.processInfo.environment["NACRE_TRACE"] != nil
+        do { try run.run() } catch { Issue.record("\(error)") }
+    }
+
+    @Test(
         "the same where whole clusters are written compressed, over and under others, of every size and refcount width",
         arguments: 0..<24 as Range<UInt64>)
     func compressed(seed: UInt64) throws {
