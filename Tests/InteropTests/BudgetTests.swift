@@ -6,7 +6,7 @@ import Testing
 /// Tests/Fixtures/budgets.json; a change that moves one changes it there, and says why.
 @Suite(
     "Budgets", .paced, .serialized, .onlyNacre,
-    .enabled(if: BudgetTests.release != nil, "skipped: the release build is missing"),
+    .enabled(if: Tool.path("\(Tool.package)/.build/release/nacre") != nil, "skipped: the release build is missing"),
     .needs("qemu-img", "qemu-io", "python3"))
 struct BudgetTests {
     enum Kind: String, CaseIterable, Sendable { case read, write }

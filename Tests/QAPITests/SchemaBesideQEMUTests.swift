@@ -38,6 +38,8 @@ struct SchemaBesideQEMUTests {
     private static let expected: Set<String> = [
         // The betterment of this daemon.
         "blockdev-snapshot-sync.force: ours alone",
+        // A job that checks an image beside its writers.
+        "BLOCK_JOB_CANCELLED.type.check: ours alone",
         // Encryption is not built.
         "blockdev-add/qcow2.encrypt: not ours",
         "query-block.inserted.image.format-specific/qcow2.data.encrypt: not ours",
