@@ -173,13 +173,16 @@ extension Graph {
                     observer: imageObserver(for: node.name), pace: pace, memory: bitmapMemory)
                 swap.undo.append { try? await image.close() }
                 driver = .qcow2(image)
+                // Another program may have made some meanwhile.
+                if !image.bitmaps.all.isEmpty { change.value.nodes[id]?.isTracked = true }
             case .file, .hostDevice, .nullCo, .nullAio, .blkdebug: break
             }
         }
         let walkers = swap.walkers
         swap.drivers[id] = driver
         swap.walkers[id] = makeWalker(
-            driver, node, flags, current.bitmaps, child: { walkers[$0] ?? change.live($0)?.walker },
+            driver, change.value.nodes[id] ?? node, flags, current.bitmaps,
+            child: { walkers[$0] ?? change.live($0)?.walker },
             host: { change.live($0)?.host })
     }
 

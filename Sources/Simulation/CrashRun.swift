@@ -24,6 +24,7 @@ public final class CrashRun {
     /// What the internal snapshot of the top image keeps, where it has one.
     private var snapshot: [UInt64: [UInt8]]?
     private var running: [UInt64: (sectors: ByteRange, changes: Bool)] = [:]
+    var bitmaps = BitmapOracle()
     private var nextRequest: UInt64 = 0
     private let ended = WaitQueue()
     private var violation: Violation?
@@ -37,6 +38,8 @@ public final class CrashRun {
         chain = SimulatedChain(context, program.shape, seed: program.seed, options)
         oracle = SectorOracle(start.contents)
         snapshot = start.snapshot
+        if let image = start.image { bitmaps = BitmapOracle(MiniCheck(image)) }
+        chain.tracksBitmaps = program.steps.contains { if case .bitmap = $0 { true } else { false } }
     }
 
     /// Runs to the end and, where nothing may fail, compares.
@@ -123,6 +126,7 @@ public final class CrashRun {
         try await chain.close(chain.top)
         let left = disk.pending.filter { if case .discard = $0.change { false } else { true } }
         if let left = left.first { throw Violation("not durable when the image is closed: \(left) (O16)") }
+        if let wrong = bitmaps.judge(closed: MiniCheck(disk.contents).bitmaps) { throw wrong }
         oracle.closed()
     }
 
@@ -142,7 +146,7 @@ public final class CrashRun {
         guard let disk = chain.disks.last else { return nil }
         return CrashPoint(
             disk: disk.snapshot, base: chain.base?.contents, below: chain.disks.dropLast().map(\.contents),
-            oracle: oracle, snapshot: snapshot)
+            oracle: oracle, snapshot: snapshot, bitmaps: bitmaps)
     }
 
     // MARK: steps
@@ -182,6 +186,7 @@ public final class CrashRun {
         case .snapshot(let size): try await snapshot(size: max(512, size & ~511))
         case .internalSnapshot: try await snapshotInside()
         case .reopen: try await reopen()
+        case .bitmap(let step): try await change(step)
         case .compare:
             try await drain()
             try await compare()
@@ -195,6 +200,7 @@ public final class CrashRun {
         await admit(range, changes: true)
         begin(range, changes: true) { [self] (io, request) async throws(BlockError) in
             oracle.issue(request, change, range)
+            bitmaps.changed(range)
             do throws(BlockError) { try await body(io) } catch {
                 oracle.fail(request, range)
                 throw error
@@ -243,10 +249,12 @@ public final class CrashRun {
         do throws(BlockError) { try await chain.io.resize(to: size) } catch {
             oracle.endResize(request, hasFailed: true)
             oracle.observe(length: chain.io.length)
+            bitmaps.resized(to: chain.io.length)
             try excuse(error, "resize to \(size)")
             return
         }
         oracle.endResize(request, hasFailed: false)
+        bitmaps.resized(to: size)
         guard chain.io.length == size else { throw Violation("the length is \(chain.io.length)") }
     }
 
@@ -257,6 +265,7 @@ public final class CrashRun {
         try await chain.open(chain.top, readOnly: true)
         try await chain.push(size: size)
         snapshot = nil
+        bitmaps = BitmapOracle()
         let request = takeRequest()
         oracle.issueResize(request, to: size)
         oracle.endResize(request, hasFailed: false)
@@ -303,6 +312,11 @@ public final class CrashRun {
             return try excuse(error, "compare")
         }
         if let wrong = oracle.observe(bytes, at: 0) { throw wrong.told { "compare: \($0)" } }
+    }
+
+    private func change(_ step: BitmapStep) async throws {
+        try await drain()
+        do throws(BlockError) { try await perform(step) } catch { try excuse(error, "\(step)") }
     }
 
     // MARK: requests

@@ -10,16 +10,19 @@ public struct CrashPoint: Sendable {
     public let oracle: SectorOracle
     /// What the internal snapshot of the top image keeps, where it has one.
     public let snapshot: [UInt64: [UInt8]]?
+    /// What the top image's bitmaps must have marked.
+    public let bitmaps: BitmapOracle
 
     public init(
         disk: SimDisk.Snapshot, base: SparseBytes?, below: [SparseBytes], oracle: SectorOracle,
-        snapshot: [UInt64: [UInt8]]?
+        snapshot: [UInt64: [UInt8]]?, bitmaps: BitmapOracle = BitmapOracle()
     ) {
         self.disk = disk
         self.base = base
         self.below = below
         self.oracle = oracle
         self.snapshot = snapshot
+        self.bitmaps = bitmaps
     }
 }
 

@@ -15,6 +15,8 @@ public enum Step: Sendable, CustomStringConvertible {
     case reopen
     /// The image gets an internal snapshot while it is closed.
     case internalSnapshot
+    /// Something happens to a persistent bitmap.
+    case bitmap(BitmapStep)
     /// Nothing is asked for this long.
     case pause(ms: UInt64)
     case compare
@@ -32,10 +34,19 @@ public enum Step: Sendable, CustomStringConvertible {
         case .snapshot(let size): "snapshot \(size)"
         case .reopen: "reopen"
         case .internalSnapshot: "internal snapshot"
+        case .bitmap(let step): "bitmap \(step)"
         case .pause(let ms): "pause \(ms)"
         case .compare: "compare"
         }
     }
+}
+
+/// What happens to a persistent bitmap of the top image.
+public enum BitmapStep: Sendable {
+    case add(String, granularityBits: Int, isEnabled: Bool)
+    case remove(String)
+    case clear(String)
+    case setEnabled(String, Bool)
 }
 
 extension Step {

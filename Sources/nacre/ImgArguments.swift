@@ -2,7 +2,7 @@ import Image
 
 /// The command line of `nacre img` and of `qemu-img`, read.
 struct ImgArguments {
-    enum Command: String, CaseIterable { case create, info, check, map }
+    enum Command: String, CaseIterable { case create, info, check, map, bitmap }
 
     /// A command line that cannot be carried out; the text stands behind `qemu-img: `.
     struct Mistake: Error, Equatable {
@@ -29,6 +29,10 @@ struct ImgArguments {
     private(set) var backingFile: String?
     private(set) var backingFormat: String?
     private(set) var checksBacking = true
+    private(set) var bitmapCommands: [BitmapCommand] = []
+    private(set) var granularity: UInt64?
+    private(set) var sourceFile: String?
+    private(set) var sourceFormat: String?
 
     /// `arguments` begin behind the command's name.
     init(_ command: Command, _ arguments: [String]) throws(Mistake) {
@@ -56,6 +60,15 @@ struct ImgArguments {
         case "unsafe": checksBacking = false
         case "backing-file": backingFile = value
         case "backing-format": backingFormat = value
+        case "add": bitmapCommands.append(.add)
+        case "remove": bitmapCommands.append(.remove)
+        case "clear": bitmapCommands.append(.clear)
+        case "enable": bitmapCommands.append(.enable)
+        case "disable": bitmapCommands.append(.disable)
+        case "merge": bitmapCommands.append(.merge(value))
+        case "granularity": granularity = try size(value, "granularity")
+        case "source-file": sourceFile = value
+        case "source-format": sourceFormat = value
         case "object", "image-opts", "cache", "trace":
             throw Mistake(message: "option '\(name)' is not supported", sendsToHelp: false)
         case "output":
@@ -101,9 +114,22 @@ struct ImgArguments {
         case .create:
             guard !operands.isEmpty else { throw Mistake(message: "Expecting image file name") }
             guard operands.count <= 2 else { throw Mistake(message: "Unexpected argument: \(operands[2])") }
+        case .bitmap: try checkBitmap()
         case .info, .check, .map:
             guard operands.count == 1 else { throw Mistake(message: "Expecting one image file name") }
         }
+    }
+
+    private func checkBitmap() throws(Mistake) {
+        func refuse(_ message: String) throws(Mistake) { throw Mistake(message: message, sendsToHelp: false) }
+        let merges = bitmapCommands.contains { if case .merge = $0 { true } else { false } }
+        if operands.count != 2 { try refuse("Expecting filename and bitmap name") }
+        if bitmapCommands.isEmpty {
+            try refuse("Need at least one of --add, --remove, --clear, --enable, --disable, or --merge")
+        }
+        if granularity != nil, !bitmapCommands.contains(.add) { try refuse("granularity only supported with --add") }
+        if sourceFormat != nil, sourceFile == nil { try refuse("-F only supported with -b") }
+        if sourceFile != nil, !merges { try refuse("Merge bitmap source file only supported with --merge") }
     }
 
     private static func known(_ command: Command) -> [OptionScanner.Option] {
@@ -133,6 +159,13 @@ struct ImgArguments {
                 .init("output", takesValue: true), .init("start-offset", short: "s", takesValue: true),
                 .init("max-length", short: "l", takesValue: true), .init("force-share", short: "U"),
                 .init("image-opts"),
+            ]
+        case .bitmap:
+            options += ["add", "remove", "clear", "enable", "disable"].map { .init($0) }
+            options += [
+                .init("merge", takesValue: true), .init("granularity", short: "g", takesValue: true),
+                .init("source-file", short: "b", takesValue: true),
+                .init("source-format", short: "F", takesValue: true), .init("image-opts"),
             ]
         }
         return options

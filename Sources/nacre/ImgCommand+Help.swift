@@ -4,12 +4,14 @@ extension ImgCommand {
     static func help(_ program: String) -> String {
         """
         usage: \(program) [-h | --help] [-V | --version] COMMAND [OPTIONS]
-        Creates, inspects, checks and maps disk images.
+        Creates, inspects, checks and maps disk images, and keeps their dirty bitmaps.
 
           create [-q] [-f FORMAT] [-b BACKING_FILE -F BACKING_FORMAT] [-u] [-o OPTIONS] FILE [SIZE]
           info [-f FORMAT] [--output=human|json] [--backing-chain] [-U] FILE
           check [-q] [-f FORMAT] [--output=human|json] [-r leaks|all] [-U] FILE
           map [-f FORMAT] [--output=human|json] [-s OFFSET] [-l LENGTH] [-U] FILE
+          bitmap --add|--remove|--clear|--enable|--disable|--merge SOURCE … [-b SOURCE_FILE [-F FORMAT]]
+                 [-g GRANULARITY] [-f FORMAT] FILE BITMAP
 
         FORMAT is qcow2 or raw. SIZE, OFFSET and LENGTH are bytes, or k, M, G, T, P, E of 1024 each.
           -b, -F   the file that the new image stands on, and its format
@@ -18,6 +20,8 @@ extension ImgCommand {
           -q       say nothing but errors
           -r       repair leaked clusters, or all that can be repaired\(program == "qemu-img" ? "" : "; the format must be stated")
           -s, -l   where to begin, and how far to go
+          -g       bytes that a bit of a new bitmap stands for
+          -b, -F   for bitmap: the file whose bitmap SOURCE is merged, and its format
           -U       also where another program has the image open for writing
 
         check exits with 0 where nothing is wrong, 1 where it could not check, 2 for corruption, 3 for leaked clusters

@@ -42,7 +42,17 @@ struct ImgRun: Sendable {
                 path, format: arguments.format, form: arguments.form, start: arguments.start,
                 count: arguments.count, forceShare: arguments.forceShare)
             return 0
+        case .bitmap:
+            try await tool.bitmap(bitmapRequest)
+            return 0
         }
+    }
+
+    private var bitmapRequest: BitmapRequest {
+        BitmapRequest(
+            path: arguments.operands[0], format: arguments.format, name: arguments.operands[1],
+            commands: arguments.bitmapCommands, granularity: arguments.granularity, source: arguments.sourceFile,
+            sourceFormat: arguments.sourceFormat)
     }
 
     private static func localTime(_ seconds: UInt32) -> String {
