@@ -1,4 +1,5 @@
 public import Block
+import Bytes
 
 // What both the management protocol and the image tool ask of bitmaps, with QEMU's words where it cannot be.
 
@@ -15,6 +16,7 @@ extension DirtyBitmap {
             throw OpenError("There are \(known.count) bitmaps already", cause: .limit)
         }
         let bits = granularity.trailingZeroBitCount
+        let length = length.roundedUp(to: 512) ?? length
         guard let map = DirtyMap(length: length, granularityBits: bits, memory: memory) else {
             throw OpenError(
                 "No memory for bitmap '\(name)': all bitmaps together take \(memory.limit) bytes at most; use a larger "
