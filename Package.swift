@@ -92,7 +92,7 @@ let package = Package(
         // Layer 4: the monitor, the image tool and iSCSI, as libraries.
         room("ISCSI", ["Bytes", "Block", "Digests", "Streams", "SCSI", log]),
         room("Monitor", ["Bytes", "JSON", "Block", "QMPTypes", log]),
-        room("Image", ["Bytes", "JSON", "Block", "Qcow2", "Graph"]),
+        room("Image", ["Bytes", "JSON", "Block", "DirtyMap", "Qcow2", "Graph"]),
         // Layer 5: the only place where all parts meet.
         room(
             "Daemon",
@@ -112,7 +112,7 @@ let package = Package(
         .executableTarget(name: "qapigen", dependencies: ["QAPI", "JSON"], swiftSettings: common),
         .plugin(name: "QAPIPlugin", capability: .buildTool(), dependencies: ["qapigen"]),
         room("BlockTestKit", ["Bytes", "Block"]),
-        room("Simulation", ["Bytes", "Block", "Qcow2", "BlockTestKit"]),
+        room("Simulation", ["Bytes", "Block", "DirtyMap", "Qcow2", "BlockTestKit"]),
         .executableTarget(
             name: "simulate", dependencies: ["Simulation", "BlockTestKit", arguments], swiftSettings: settings),
         room(

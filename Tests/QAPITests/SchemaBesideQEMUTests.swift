@@ -48,8 +48,6 @@ struct SchemaBesideQEMUTests {
         "block-export-add.node-name: not as optional",
         // Secrets that are themselves encrypted are not built.
         "object-add/secret.keyid: not ours", "object-add/secret.iv: not ours",
-        // Bitmaps are not built.
-        "block-export-add/nbd.bitmaps: not ours",
         // A check of QEMU's own tests, unstable by its flag.
         "blockdev-add/file.x-check-cache-dropped: not ours",
         // Encryption and external data files are not built.

@@ -192,6 +192,7 @@ final class ModelRun {
         case .snapshot(let size):
             try await drain()
             try await snapshot(size: size)
+        case .bitmap: break
         case .internalSnapshot:
             try await drain()
             try await snapshotInside()
