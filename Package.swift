@@ -154,7 +154,7 @@ let package = Package(
             ]),
         tests(
             "SimulationTests",
-            ["simulate", "Simulation", "BlockTestKit", "Block", "Bytes", "Qcow2", "Filters", "Graph"]),
+            ["simulate", "Simulation", "BlockTestKit", "Block", "Bytes", "Codecs", "Qcow2", "Filters", "Graph"]),
         tests("InteropTests", ["JSON", "Simulation", "BlockTestKit", "Bytes"]),
         tests("FuzzTests", ["Fuzzing"]),
         tests("TidyTests", ["QAPI"]),
