@@ -2,15 +2,21 @@
 # make check                      everything that CI checks
 # make crash [STATES=1000000]     crash states of random programs, from where the recorded runs ended (docs/reliability.md)
 # make faults [POINTS=100000]     failed I/Os, likewise
+# make repair [IMAGES=10000]      images damaged at random, repaired, with crashes and failed I/Os meanwhile, likewise
 # make exhaustive                 all short programs: goes on where it ended, and begins anew on another commit
 # make soak [MINUTES=60]          all of these, and the order of every write, for so long
 # make peer [QEMU_IO=qemu-io]     the same judgement on what QEMU writes
 # make kills [KILLS=1000] [FILESYSTEM=ext4]   SIGKILL under load on a file system of its own: ext4, xfs, btrfs (root) or none
+# make bench [WORKLOAD="read overwrite"] [ROUNDS=5] [SECONDS=2] [QEMU_PREFIX=DIR]   beside the peers (docs/performance.md)
+# make peer-qemu QEMU_PREFIX=DIR  a newer QEMU than the system's, unpacked there and not installed
 # make mutants                    takes guards out one at a time: a check must notice each
 # make tsan                       what runs on several threads, under ThreadSanitizer
 # make fuzz TARGET=qcow2 SECONDS=60   random inputs, led by what they reach (docs/reliability.md); fuzz-merge keeps what is new
-.PHONY: deps build serve check fuzz fuzz-merge format docs clean simulate crash exhaustive faults audit soak peer kills tsan mutants
+.PHONY: deps build serve check fuzz fuzz-merge format docs clean simulate crash exhaustive faults audit repair soak peer kills tsan mutants bench peer-qemu
 export SWIFT_BACKTRACE := enable=no
+
+# As people run it: with what it needs of the Swift libraries inside.
+RELEASE := -c release --static-swift-stdlib
 
 NACRE := .build/release/nacre
 DEMO := demo
@@ -20,7 +26,7 @@ deps:
 	@scripts/deps build
 
 build: deps
-	swift build -c release --product nacre
+	swift build $(RELEASE) --product nacre
 
 ifdef IMAGE
 serve: build
@@ -40,22 +46,29 @@ check:
 STATES := 1000000
 POINTS := 100000
 PROGRAMS := 100000
+# Which programs the seeds stand for: plain, or snapshots.
+FAMILY := plain
 RECORD := --record docs/reliability.md
 
 simulate: deps
-	swift build -c release --product simulate
+	swift build $(RELEASE) --product simulate
 
 crash: simulate
-	.build/release/simulate crash --states $(STATES) --qemu-every 5000 $(RECORD)
+	.build/release/simulate crash --family $(FAMILY) --states $(STATES) --qemu-every 5000 $(RECORD)
 
 exhaustive: simulate
 	.build/release/simulate exhaustive $(RECORD)
 
 faults: simulate
-	.build/release/simulate faults --points $(POINTS) $(RECORD)
+	.build/release/simulate faults --family $(FAMILY) --points $(POINTS) $(RECORD)
+
+IMAGES := 10000
+
+repair: simulate
+	.build/release/simulate repair --images $(IMAGES) $(RECORD)
 
 audit: simulate
-	.build/release/simulate audit --programs $(PROGRAMS) $(RECORD)
+	.build/release/simulate audit --family $(FAMILY) --programs $(PROGRAMS) $(RECORD)
 
 MINUTES := 60
 QUARTER = --seconds $$(( $(MINUTES) * 15 ))
@@ -79,6 +92,17 @@ FILESYSTEM := ext4
 kills: build
 	@scripts/deps test
 	scripts/kills --filesystem $(FILESYSTEM) --kills $(KILLS) $(RECORD)
+
+# The whole run takes some 15 minutes, and is written down; a run of some workloads is only printed.
+bench: build
+	@scripts/deps bench
+	swift build $(RELEASE) --product floor
+	python3 Benchmarks/bench.py $(NACRE) .build/release/floor --rounds $(or $(ROUNDS),5) --seconds $(or $(SECONDS),2) \
+	  $(if $(QEMU_PREFIX),--qemu-prefix "$(abspath $(QEMU_PREFIX))") $(if $(FOLDER),--folder "$(FOLDER)") \
+	  $(if $(WORKLOAD),$(WORKLOAD:%=--workload %),--record docs)
+
+peer-qemu:
+	scripts/peer-qemu "$(QEMU_PREFIX)"
 
 # Whatever runs on more than one thread; the simulations run on one.
 TSAN := HostIOTests|HostStorageTests|NBDServerTests|MonitorTests|InteropTests.Story

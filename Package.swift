@@ -25,6 +25,14 @@ let sanitizer: [LinkerSetting] =
     fuzzer == nil
     ? [] : [.unsafeFlags(["-sanitize=address", "-use-ld=lld", "-Xlinker", fuzzer!]), .linkedLibrary("stdc++")]
 
+/// Of a program that carries the Swift libraries with it (`--static-swift-stdlib`, as the Makefile builds it) the many
+/// relocations are packed: it starts in half the time, and in less memory.
+let packed: [LinkerSetting] = [
+    .unsafeFlags(
+        ["-use-ld=lld", "-Xlinker", "-z", "-Xlinker", "pack-relative-relocs"],
+        .when(platforms: [.linux], configuration: .release))
+]
+
 let log = Target.Dependency.product(name: "Logging", package: "swift-log")
 let arguments = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 
@@ -70,15 +78,16 @@ let package = Package(
         // Layer 2: what holds bytes and what maps them.
         room("Codecs", ["CCodecs", "Bytes"]),
         room("Digests", ["CDigests", "Bytes"]),
+        room("DirtyMap", ["Bytes", "Block"]),
         room("Streams", ["Bytes", "Block"]),
         room("HostStorage", ["CLinux", "Bytes", "Block", "HostIO", log]),
-        room("Qcow2", ["Bytes", "Block", "Codecs", log]),
+        room("Qcow2", ["Bytes", "Block", "Codecs", "DirtyMap", log]),
         room("Filters", ["Bytes", "Block"]),
         // Layer 3: nodes and what uses them.
-        room("Graph", ["Bytes", "Block", "Filters", "Qcow2", log]),
+        room("Graph", ["Bytes", "Block", "DirtyMap", "Filters", "Qcow2", log]),
         room("Devices", ["Bytes", "Block", "Filters", "Graph", log]),
         room("Jobs", ["Bytes", "Block", "Filters"]),
-        room("NBDServer", ["Bytes", "Block", "NBDWire", "Streams", log]),
+        room("NBDServer", ["Bytes", "Block", "DirtyMap", "NBDWire", "Streams", log]),
         room("SCSI", ["Bytes", "Block", "Devices", log]),
         // Layer 4: the monitor, the image tool and iSCSI, as libraries.
         room("ISCSI", ["Bytes", "Block", "Digests", "Streams", "SCSI", log]),
@@ -89,7 +98,7 @@ let package = Package(
             "Daemon",
             [
                 "Bytes", "JSON", "Block", "HostIO", "HostStorage", "QMPTypes", "Qcow2", "Filters", "Graph", "NBDWire",
-                "NBDServer", "Monitor", "Image", "Devices", "Jobs", "SCSI", "ISCSI", log,
+                "NBDServer", "Monitor", "Image", "Devices", "Jobs", "SCSI", "ISCSI", "Digests", "DirtyMap", log,
             ]),
         // Layer 6: the program.
         .executableTarget(
@@ -98,7 +107,7 @@ let package = Package(
                 "CProgram", "Bytes", "JSON", "Block", "HostIO", "HostStorage", "QMPTypes", "Graph", "Image", "Monitor",
                 "Daemon",
                 arguments, log,
-            ], swiftSettings: settings),
+            ], swiftSettings: settings, linkerSettings: packed),
         // Tools.
         .executableTarget(name: "qapigen", dependencies: ["QAPI", "JSON"], swiftSettings: common),
         .plugin(name: "QAPIPlugin", capability: .buildTool(), dependencies: ["qapigen"]),
@@ -116,6 +125,10 @@ let package = Package(
         .executableTarget(
             name: "fuzz", dependencies: ["Fuzzing", log],
             swiftSettings: common + (fuzzer == nil ? [] : [.define("FUZZER")])),
+        // What the benchmarks hold every server against.
+        .executableTarget(
+            name: "floor", dependencies: ["HostIO", "NBDServer", "Block", "Bytes", log], path: "Benchmarks/floor",
+            swiftSettings: common, linkerSettings: packed),
         // Tests.
         tests("BytesTests", ["Bytes"]),
         tests("JSONTests", ["JSON"]),
@@ -127,15 +140,17 @@ let package = Package(
         tests("HostIOTests", ["HostIO", "Block", "Bytes", "BlockTestKit", "HostTestKit"]),
         tests("NBDWireTests", ["NBDWire", "Bytes", "BlockTestKit"]),
         tests("CodecsTests", ["Codecs", "Bytes"]),
+        tests("DirtyMapTests", ["DirtyMap", "Block", "Bytes"]),
         tests(
             "HostStorageTests", ["HostStorage", "HostIO", "Block", "Bytes", "BlockTestKit", "HostTestKit"]),
-        tests("Qcow2Tests", ["Qcow2", "Block", "Bytes", "BlockTestKit"]),
+        tests("Qcow2Tests", ["Qcow2", "DirtyMap", "Block", "Bytes", "BlockTestKit"]),
         .target(
             name: "GraphTestKit", dependencies: ["Graph", "Qcow2", "Block", "Bytes", "BlockTestKit"],
             path: "Tests/GraphTestKit", swiftSettings: settings),
-        tests("GraphTests", ["Graph", "Filters", "Qcow2", "Block", "Bytes", "BlockTestKit", "GraphTestKit"]),
+        tests(
+            "GraphTests", ["Graph", "DirtyMap", "Filters", "Qcow2", "Block", "Bytes", "BlockTestKit", "GraphTestKit"]),
         tests("DigestsTests", ["Digests", "Bytes"]),
-        tests("NBDServerTests", ["NBDServer", "NBDWire", "Streams", "Block", "Bytes", "BlockTestKit"]),
+        tests("NBDServerTests", ["NBDServer", "DirtyMap", "NBDWire", "Streams", "Block", "Bytes", "BlockTestKit"]),
         tests(
             "DevicesTests", ["Devices", "Graph", "Filters", "Qcow2", "Block", "Bytes", "BlockTestKit", "GraphTestKit"]),
         tests("JobsTests", ["Jobs", "Block", "BlockTestKit"]),
@@ -154,9 +169,12 @@ let package = Package(
             ]),
         tests(
             "SimulationTests",
-            ["simulate", "Simulation", "BlockTestKit", "Block", "Bytes", "Codecs", "Qcow2", "Filters", "Graph"]),
+            [
+                "simulate", "Simulation", "BlockTestKit", "Block", "Bytes", "Codecs", "Qcow2", "Filters", "Graph",
+                "GraphTestKit",
+            ]),
         tests("InteropTests", ["JSON", "Simulation", "BlockTestKit", "Bytes"]),
-        tests("FuzzTests", ["Fuzzing"]),
+        tests("FuzzTests", ["Fuzzing", "Daemon", "BlockTestKit", "Bytes"]),
         tests("TidyTests", ["QAPI"]),
     ]
 )

@@ -58,8 +58,8 @@ extension BlockIO {
             return 0
         case .corrupt: throw .corrupt
         case .data(let offset) where extent.isWritable:
-            if format.mapsStraight, let file {
-                try await file.occupy(ByteRange(at: offset, count: part.count), mode)
+            if format.mapsStraight, let data {
+                try await data.occupy(ByteRange(at: offset, count: part.count), mode)
             }
             return part.count
         // Shared with a snapshot, or compressed: there is a place, and the first write finds another.
@@ -93,18 +93,18 @@ extension BlockIO {
             at: ticket.offset - ticket.head.count, count: ticket.head.count + count + ticket.tail.count)
         var failure: BlockError?
         do throws(BlockError) {
-            guard let file else { throw .noMedium }
+            guard let data else { throw .noMedium }
             if mode == .falloc {
-                try await file.zero(place, flags: [])
+                try await data.zero(place, flags: [])
             } else if !ticket.readsZero {
-                try await file.zero(place, flags: .mayUnmap)
-            } else if file.limits.growable, place.end > file.length {
+                try await data.zero(place, flags: .mayUnmap)
+            } else if data.limits.growable, place.end > data.length {
                 // The file reaches as far as its tables say.
                 let last = AlignedBuffer(byteCount: 1)
-                try await file.write(at: place.end - 1, from: last.bytes, flags: [])
+                try await data.write(at: place.end - 1, from: last.bytes, flags: [])
             }
-            try await copyAround(ticket.head, at: place.start, file)
-            try await copyAround(ticket.tail, at: ticket.offset + count, file)
+            try await copyAround(ticket.head, at: place.start, data)
+            try await copyAround(ticket.tail, at: ticket.offset + count, data)
         } catch { failure = error }
         if let failure {
             format.abandon(ticket)
@@ -115,8 +115,8 @@ extension BlockIO {
     }
 
     /// What shares a place with new bytes keeps what it reads as.
-    private func copyAround(_ part: ByteRange, at offset: UInt64, _ file: any Storage) async throws(BlockError) {
+    private func copyAround(_ part: ByteRange, at offset: UInt64, _ data: any Storage) async throws(BlockError) {
         let inside = part.intersection(ByteRange(at: 0, count: length))
-        if !inside.isEmpty { try await copyUp(inside, to: offset, file) }
+        if !inside.isEmpty { try await copyUp(inside, to: offset, data) }
     }
 }

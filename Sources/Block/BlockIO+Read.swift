@@ -41,8 +41,8 @@ extension BlockIO {
     ) async throws(BlockError) {
         switch mapping {
         case .data(let offset):
-            guard let file else { throw .noMedium }
-            try await file.read(at: offset, into: &target)
+            guard let data else { throw .noMedium }
+            try await data.read(at: offset, into: &target)
         case .zero:
             target.fill()
         case .unallocated:
@@ -58,13 +58,18 @@ extension BlockIO {
 
     /// Reads what lies below; zeros past the backing's end or where there is none.
     func readBacking(_ part: ByteRange, into target: inout MutableRawSpan) async throws(BlockError) {
-        let below = backing.map { part.intersection(ByteRange(at: 0, count: $0.length)) }
-        let count = Int(below?.count ?? 0)
+        let count = backingCount(part)
         if let backing, count > 0 {
             var head = target._mutatingExtracting(0..<count)
             try await backing.read(at: part.start, into: &head)
         }
         target.fill(at: count)
+    }
+
+    /// How many bytes of a part lie before the backing's end.
+    func backingCount(_ part: ByteRange) -> Int {
+        guard let backing else { return 0 }
+        return Int(part.intersection(ByteRange(at: 0, count: backing.length)).count)
     }
 
     private func read(_ range: ByteRange, of storage: any Storage, into buffer: inout MutableRawSpan)

@@ -29,7 +29,7 @@ extension BlockIO {
             case .encoded:
                 return BlockStatus(count: part.count, flags: [.data, .allocated, .encoded], holder: file)
             case .zero(let place):
-                return BlockStatus(count: part.count, flags: [.zero, .allocated], offset: place, holder: file)
+                return BlockStatus(count: part.count, flags: [.zero, .allocated], offset: place, holder: data)
             case .unallocated(let reserved):
                 return try await backingStatus(part, reserved)
             }
@@ -38,10 +38,10 @@ extension BlockIO {
 
     /// Data of this layer; holes of the file below it are known to read as zeros.
     private func dataStatus(_ part: ByteRange, at offset: UInt64) async throws(BlockError) -> BlockStatus {
-        guard let file else { throw .noMedium }
-        var result = BlockStatus(count: part.count, flags: [.data, .allocated], offset: offset, holder: file)
-        guard refinesData, offset < file.length else { return result }
-        let below = try await file.status(of: ByteRange(at: offset, count: min(part.count, file.length - offset)))
+        guard let data else { throw .noMedium }
+        var result = BlockStatus(count: part.count, flags: [.data, .allocated], offset: offset, holder: data)
+        guard refinesData, offset < data.length else { return result }
+        let below = try await data.status(of: ByteRange(at: offset, count: min(part.count, data.length - offset)))
         result.count = min(part.count, below.count)
         result.flags = below.flags.union(.allocated)
         return result
@@ -56,7 +56,7 @@ extension BlockIO {
     private func backingStatus(_ part: ByteRange, _ reserved: UInt64?) async throws(BlockError) -> BlockStatus {
         guard let backing, part.start < backing.length else {
             return BlockStatus(
-                count: part.count, flags: [.zero], offset: reserved, holder: reserved == nil ? nil : file)
+                count: part.count, flags: [.zero], offset: reserved, holder: reserved == nil ? nil : data)
         }
         let below = part.intersection(ByteRange(at: 0, count: backing.length))
         var result = try await backing.status(of: below)

@@ -4,6 +4,7 @@ extension BlockIO {
     public func zero(_ range: ByteRange, flags: ZeroFlags) async throws(BlockError) {
         if options.isReadOnly { throw .readOnly }
         let range = try check(range, growable: limits.growable)
+        defer { tracker?.changed(range) }
         // A node that ignores discards keeps the space of what it zeroes, whatever the client allows.
         let flags = options.honoursDiscard ? flags : flags.subtracting(.mayUnmap)
         switch driver {
@@ -21,6 +22,7 @@ extension BlockIO {
         // Past the end of what can grow there is nothing to discard: `raw` takes the last sector of a file for whole.
         let range = try check(range, growable: limits.growable)
         guard options.honoursDiscard, !range.isEmpty else { return }
+        defer { tracker?.changed(range) }
         switch driver {
         case .storage(let storage):
             let inside = range.intersection(ByteRange(at: 0, count: storage.length)).shrunk(
@@ -73,13 +75,16 @@ extension BlockIO {
         case .asData(let count):
             if target != .discard { try await zeroAsData(rest.prefix(count), of: format, flags: flags, &walk) }
             return count
-        case .passDown(let offset, let count):
-            guard let file else { throw .noMedium }
+        case .passDown(let offset, let count, let passed):
+            guard let data else { throw .noMedium }
             let below = ByteRange(at: offset, count: min(count, rest.count))
-            if target == .discard {
-                try await file.discard(below)
-            } else {
-                try await file.zero(below, flags: flags.subtracting(.fua))
+            if passed != .discard {
+                try await data.zero(below, flags: flags.subtracting(.fua))
+            } else if target == .discard, options.punchesFreed {
+                try await data.discard(below)
+            } else if options.punchesFreed {
+                // It reads as zeros already; a failure leaves the space taken.
+                try? await data.discard(below)
             }
             return count
         }

@@ -13,9 +13,13 @@ extension BlockIO {
         switch driver {
         case .storage(let storage):
             let range = try check(range, growable: storage.limits.growable)
+            // After the write, for whoever clears the bit and then reads must not read what was there before; and also
+            // where it failed, for nobody knows how much of it was done.
+            defer { tracker?.changed(range) }
             try await write(range, of: storage, from: bytes, flags: flags)
         case .format(let format):
             let range = try check(range, growable: format.limits.growable)
+            defer { tracker?.changed(range) }
             if flags.contains(.compressed) {
                 try await writeEncoded(range, of: format, from: bytes)
             } else {
@@ -53,9 +57,9 @@ extension BlockIO {
                 case .corrupt:
                     throw .corrupt
                 case .data(let offset) where extent.isWritable:
-                    guard let file else { throw .noMedium }
+                    guard let data else { throw .noMedium }
                     let part = rest.prefix(extent.count)
-                    try await file.write(at: offset, from: bytes.extracting(from..<from + Int(part.count)), flags: [])
+                    try await data.write(at: offset, from: bytes.extracting(from..<from + Int(part.count)), flags: [])
                     rest = rest.dropping(part.count)
                 default:
                     let written = try await allocate(rest, in: format, from: bytes.extracting(from..<bytes.byteCount))
@@ -131,18 +135,18 @@ extension BlockIO {
         _ parts: (head: ByteRange, guest: ByteRange, tail: ByteRange), at offset: UInt64, readsZero: Bool,
         of format: any ImageFormat, from bytes: RawSpan
     ) async throws(BlockError) {
-        guard let file else { throw .noMedium }
+        guard let data else { throw .noMedium }
         let copiesHead = try await needsCopy(parts.head, format, readsZero)
         let copiesTail = try await needsCopy(parts.tail, format, readsZero)
         if !copiesHead && !copiesTail {
-            return try await file.write(at: offset, from: bytes, flags: [])
+            return try await data.write(at: offset, from: bytes, flags: [])
         }
         let head = copiesHead ? parts.head.count : 0
         let tail = copiesTail ? parts.tail.count : 0
         guard head + tail + UInt64(bytes.byteCount) <= Self.gatherLimit else {
-            try await copyUp(parts.head.prefix(head), to: offset - head, file)
-            try await copyUp(parts.tail.prefix(tail), to: offset + UInt64(bytes.byteCount), file)
-            return try await file.write(at: offset, from: bytes, flags: [])
+            try await copyUp(parts.head.prefix(head), to: offset - head, data)
+            try await copyUp(parts.tail.prefix(tail), to: offset + UInt64(bytes.byteCount), data)
+            return try await data.write(at: offset, from: bytes, flags: [])
         }
         var gathered = AlignedBuffer(byteCount: Int(head + tail) + bytes.byteCount)
         var whole = gathered.mutableBytes
@@ -158,7 +162,7 @@ extension BlockIO {
             var part = whole._mutatingExtracting(from..<from + Int(inside.count))
             if inside.count > 0 { try await read(at: inside.start, into: &part) }
         }
-        try await file.write(at: offset - head, from: gathered.bytes, flags: [])
+        try await data.write(at: offset - head, from: gathered.bytes, flags: [])
     }
 
     /// Up to this many bytes, head, data and tail are gathered into one write; beyond it copying costs more than calls.
@@ -187,8 +191,8 @@ extension BlockIO {
         return false
     }
 
-    /// Copies guest bytes as they read now to a place in the file.
-    func copyUp(_ part: ByteRange, to offset: UInt64, _ file: any Storage) async throws(BlockError) {
+    /// Copies guest bytes as they read now to a place.
+    func copyUp(_ part: ByteRange, to offset: UInt64, _ data: any Storage) async throws(BlockError) {
         guard !part.isEmpty else { return }
         var buffer = AlignedBuffer(byteCount: Int(part.count))
         var whole = buffer.mutableBytes
@@ -197,7 +201,7 @@ extension BlockIO {
             var target = whole._mutatingExtracting(0..<Int(inside.count))
             try await read(at: inside.start, into: &target)
         }
-        try await file.write(at: offset, from: buffer.bytes, flags: [])
+        try await data.write(at: offset, from: buffer.bytes, flags: [])
     }
 
     func write(_ range: ByteRange, of storage: any Storage, from bytes: RawSpan, flags: WriteFlags)

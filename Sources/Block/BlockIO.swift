@@ -1,4 +1,4 @@
-import Bytes
+public import Bytes
 
 /// The walker of one node: takes requests on the node, asks its driver where bytes are, and moves them.
 ///
@@ -20,7 +20,8 @@ public final class BlockIO: Storage {
         public var detectZeroes: DetectZeroes
         /// Whether discards are honoured (`discard=unmap`); `ignore` succeeds without doing anything.
         public var honoursDiscard: Bool
-        /// Whether places that a format freed are punched in its `file` child (`pass-discard-*`).
+        /// Whether places that a format freed are punched in its `file` child, and what it discards in a child for data
+        /// alone is discarded there (`pass-discard-*`).
         public var punchesFreed: Bool
         public var isReadOnly: Bool
 
@@ -37,16 +38,20 @@ public final class BlockIO: Storage {
 
     let context: any IOContext
     let driver: Driver
-    /// The child that holds a format's bytes.
+    /// The child that holds a format's tables, and its data too where that does not lie apart.
     let file: (any Storage)?
+    /// The child that holds the guest's data.
+    let data: (any Storage)?
     /// The child that decides what a format does not.
     let backing: (any Storage)?
     public let options: Options
+    /// The dirty bitmaps of the node; nil where it has none.
+    let tracker: (any ChangeTracker)?
 
     let flushes = FlushQueue()
     /// Apart from each other: requests that were widened to the alignment of the storage, and whatever overlaps them.
     let widened = RangeLock()
-    private var epochTimer: TimerID?
+    private var epochTimer: (id: TimerID, isLate: Bool)?
     /// Flushes that the timer began and that have not ended.
     private var ownFlushes = 0
     private let ownFlushesEnded = WaitQueue()
@@ -63,17 +68,25 @@ public final class BlockIO: Storage {
 
     /// How long a change of a format may wait for its commit, in milliseconds.
     static let epochMs: UInt64 = 1000
+    /// The same for changes that may wait longer, as long as file systems let theirs wait: a commit makes the host write
+    /// back all data that has come, which costs most where it is not asked for.
+    static let lateEpochMs: UInt64 = 5000
 
     public init(
-        context: any IOContext, driver: Driver, file: (any Storage)? = nil, backing: (any Storage)? = nil,
-        options: Options = Options()
+        context: any IOContext, driver: Driver, file: (any Storage)? = nil, data: (any Storage)? = nil,
+        backing: (any Storage)? = nil, options: Options = Options(), tracker: (any ChangeTracker)? = nil
     ) {
         self.context = context
         self.driver = driver
         self.file = file
+        self.data = data ?? file
         self.backing = backing
         self.options = options
+        self.tracker = tracker
     }
+
+    /// Whether dirty bitmaps are told of changes.
+    public var isTracked: Bool { tracker != nil }
 
     public var length: UInt64 {
         switch driver {
@@ -112,8 +125,9 @@ public final class BlockIO: Storage {
         }
     }
 
-    /// Gives back to the host what nothing uses any more. A failure is no failure of the flush: the space stays taken.
-    private func punch(_ freed: [ByteRange]) async {
+    /// Gives back to the host what nothing of the format uses any more. A failure is no failure of whatever freed it: the
+    /// space stays taken.
+    public func punch(_ freed: [ByteRange]) async {
         guard options.punchesFreed, let file else { return }
         for range in freed { try? await file.discard(range) }
     }
@@ -179,10 +193,16 @@ public final class BlockIO: Storage {
         cancelEpoch()
     }
 
-    /// Sees to it that the format's changes are committed within a second.
+    /// Sees to it that the format's changes are committed as soon as it asks.
     func scheduleCommit(_ format: any ImageFormat) {
-        guard epochTimer == nil, !isPaused, format.commitUrgency != .none else { return }
-        epochTimer = context.schedule(afterMs: Self.epochMs) { [weak self] in
+        let urgency = format.commitUrgency
+        guard !isPaused, urgency != .none else { return }
+        let isLate = urgency == .later
+        if let epochTimer {
+            guard epochTimer.isLate, !isLate else { return }
+            cancelEpoch()
+        }
+        let timer = context.schedule(afterMs: isLate ? Self.lateEpochMs : Self.epochMs) { [weak self] in
             guard let self else { return }
             self.epochTimer = nil
             self.ownFlushes += 1
@@ -193,11 +213,12 @@ public final class BlockIO: Storage {
                 if self.ownFlushes == 0 { self.ownFlushesEnded.wakeAll() }
             }
         }
+        epochTimer = (timer, isLate)
     }
 
     private func cancelEpoch() {
         guard let timer = epochTimer else { return }
-        context.cancel(timer)
+        context.cancel(timer.id)
         epochTimer = nil
     }
 

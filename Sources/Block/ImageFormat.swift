@@ -4,7 +4,7 @@ public import Bytes
 /// `BlockIO` walks.
 ///
 /// All functions that are not `async` work from memory and are atomic. `guest` offsets are those of the virtual disk,
-/// `file` offsets those of the format's `file` child. Lookups of what is already allocated have no side effects.
+/// `file` offsets those of the child that holds the data: the format's `file`, unless its data lies apart. Lookups of what is already allocated have no side effects.
 ///
 /// A request is bracketed by `beginRequest` and `endRequest`: a place that is freed while a request runs is neither
 /// reused nor punched before that request has ended and before what freed it is durable (rules O5 and O17).
@@ -79,6 +79,8 @@ extension ImageFormat {
 /// Whether a format's changes wait to be committed.
 public enum CommitUrgency: Sendable {
     case none
+    /// Within five seconds: what nobody asked to be durable, and takes nothing away from anybody meanwhile.
+    case later
     /// Within a second.
     case soon
     /// Before the next change: much has piled up.
@@ -193,8 +195,8 @@ public enum UnmapOutcome: Equatable, Sendable {
     /// The first bytes cannot be unmapped (part of a cluster, or a format without zero clusters): write zeros as
     /// data, or leave them where it was advice.
     case asData(count: UInt64)
-    /// The format maps these straight to the `file` child: pass the request on.
-    case passDown(offset: UInt64, count: UInt64)
+    /// The rest is for the child that holds the data: pass this on, for these bytes of it.
+    case passDown(offset: UInt64, count: UInt64, UnmapTarget)
     /// Resolve this and ask again.
     case needs(TableNeed)
     /// A ticket overlaps: `settle` and ask again.

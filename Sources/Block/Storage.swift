@@ -15,6 +15,12 @@ public protocol Storage: AnyObject {
     func read(at offset: UInt64, into buffer: inout MutableRawSpan) async throws(BlockError)
     /// Stores `bytes` at `offset`. A storage that can grow does so; the gap reads as zeros.
     func write(at offset: UInt64, from bytes: RawSpan, flags: WriteFlags) async throws(BlockError)
+    /// Reads in place, without waiting for anything. False where that cannot be had, for whatever reason: then nothing is
+    /// told of the buffer's contents, and `read` is asked.
+    func readNow(at offset: UInt64, into buffer: inout MutableRawSpan) -> Bool
+    /// Writes in place, as `write` without flags would. False where it would have to wait, be told of, or change more than
+    /// bytes that have their place: then some of them may be stored already, and `write` is asked for all.
+    func writeNow(at offset: UInt64, from bytes: RawSpan) -> Bool
     /// Makes the range read as zeros.
     func zero(_ range: ByteRange, flags: ZeroFlags) async throws(BlockError)
     /// Tells the storage that the range's contents no longer matter. Reads return old bytes or zeros. Advice: a storage
@@ -27,6 +33,13 @@ public protocol Storage: AnyObject {
     func status(of range: ByteRange) async throws(BlockError) -> BlockStatus
     /// Sets the length. Growing adds bytes that read as zeros.
     func resize(to length: UInt64) async throws(BlockError)
+}
+
+extension Storage {
+    /// For storages that always wait, or look at each request.
+    public func readNow(at offset: UInt64, into buffer: inout MutableRawSpan) -> Bool { false }
+    /// Likewise.
+    public func writeNow(at offset: UInt64, from bytes: RawSpan) -> Bool { false }
 }
 
 public struct WriteFlags: OptionSet, Sendable {
@@ -120,4 +133,10 @@ public struct BlockStatus {
         self.offset = offset
         self.holder = holder
     }
+}
+
+/// Told of the changes that requests make to a node: its dirty bitmaps.
+public protocol ChangeTracker: AnyObject {
+    /// A write, a zeroing or a discard of the range has ended, well or not.
+    func changed(_ range: ByteRange)
 }

@@ -15,7 +15,32 @@ extension Conformance {
         try await expectError([.readOnly], "a discard of what is read-only is refused") { () async throws(BlockError) in
             try await storage.discard(range)
         }
+        try expect(!storage.writeNow(at: 0, from: bytes.rawBytes), "what is read-only is not written in place")
         try expect(try await all() == before, "what is read-only does not change")
+    }
+
+    /// What is answered in place is what would be answered otherwise, and what is not leaves it to the other way.
+    mutating func agreesInPlace() async throws {
+        var model = try await model()
+        for _ in 0..<200 {
+            let range = someRange(upTo: 40_000)
+            let bytes = random.bytes(Int(range.count))
+            if random.chance(50), storage.writeNow(at: range.start, from: bytes.rawBytes) {
+                model.write(bytes, at: range.start)
+            } else if random.chance(20) {
+                try await storage.write(bytes, at: range.start)
+                model.write(bytes, at: range.start)
+            }
+            var buffer = AlignedBuffer(byteCount: Int(range.count))
+            var room = buffer.mutableBytes
+            room.fill(0xEE)
+            guard storage.readNow(at: range.start, into: &room) else { continue }
+            let found = buffer.bytes.copied
+            try expect(
+                found == (try await storage.bytes(at: range.start, count: found.count)), "\(range) reads alike in place"
+            )
+        }
+        try await compare(&model, after: "writes in place")
     }
 
     func refusesWhatPassesTheEnd() async throws {

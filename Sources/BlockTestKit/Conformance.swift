@@ -51,6 +51,7 @@ public struct Conformance {
         try await takesLargeRequests()
         try await takesRequestsAtOnce()
         try await takesEmptyRequests()
+        try await agreesInPlace()
         if !exceptions.contains(.fixedLength) { try await resizes() }
         try await storage.flush()
     }

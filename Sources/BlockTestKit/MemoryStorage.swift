@@ -24,6 +24,18 @@ public final class MemoryStorage: Storage {
         return range
     }
 
+    public func readNow(at offset: UInt64, into buffer: inout MutableRawSpan) -> Bool {
+        guard (try? check(offset, UInt64(buffer.byteCount), grows: limits.growable)) != nil else { return false }
+        contents.read(at: offset, into: &buffer)
+        return true
+    }
+
+    public func writeNow(at offset: UInt64, from bytes: RawSpan) -> Bool {
+        guard (try? check(offset, UInt64(bytes.byteCount), grows: limits.growable)) != nil else { return false }
+        contents.write(bytes, at: offset)
+        return true
+    }
+
     public func read(at offset: UInt64, into buffer: inout MutableRawSpan) async throws(BlockError) {
         _ = try check(offset, UInt64(buffer.byteCount), grows: limits.growable)
         contents.read(at: offset, into: &buffer)

@@ -10,25 +10,32 @@ public struct MiniCheck {
     public private(set) var leaks = 0
     public private(set) var isDirty = false
     public private(set) var isCorrupt = false
-    /// Subclusters of the guest's disk that hold data, by number: their file offsets. Where entries are plain, each cluster
-    /// is one subcluster.
+    /// Subclusters of the guest's disk that hold data, by number: their file offsets, in the file for data where there is
+    /// one. Where entries are plain, each cluster is one subcluster.
     public private(set) var mapped: [UInt64: UInt64] = [:]
     /// Guest subclusters that are marked as zeros.
     public private(set) var zeros: Set<UInt64> = []
     /// Compressed guest clusters, by the number of their first subcluster: where in the file.
     public private(set) var compressed: [UInt64: ByteRange] = [:]
+    /// Whether guest data lies in a file of its own.
+    public private(set) var hasDataFile = false
     public private(set) var size: UInt64 = 0
     public private(set) var clusterSize: UInt64 = 0
     /// Subclusters of a cluster: 32, or 1 where entries are plain.
     public private(set) var subclusters: UInt64 = 1
     public var subclusterSize: UInt64 { clusterSize / subclusters }
 
+    /// Where the tables in force begin, by the header.
+    public private(set) var refcountTable: UInt64 = 0
+    public private(set) var activeL1: UInt64 = 0
+    public private(set) var snapshotTable: UInt64 = 0
+
     /// What a cluster is there for.
     public enum Use: String, Sendable { case header, refcountTable, refcountBlock, l1, l2, snapshots, bitmaps, data }
 
     private let image: SparseBytes
     private var version: UInt64 = 0
-    private var refcountBits: UInt64 = 0
+    public private(set) var refcountBits: UInt64 = 0
     /// References counted, by cluster number.
     public private(set) var references: [UInt64: UInt64] = [:]
     /// What a cluster of metadata is; nothing else may be there.
@@ -60,7 +67,8 @@ public struct MiniCheck {
             isDirty = incompatible & 1 != 0
             isCorrupt = incompatible & 2 != 0
             if incompatible & 0b1_0000 != 0 { subclusters = 32 }
-            if incompatible & ~0b1_1011 != 0 { complain("unknown incompatible features \(incompatible)") }
+            hasDataFile = incompatible & 0b100 != 0
+            if incompatible & ~0b1_1111 != 0 { complain("unknown incompatible features \(incompatible)") }
             let order = number(at: 96, bytes: 4)
             guard order <= 6 else { return complain("refcount order \(order)") }
             refcountBits = 1 << order
@@ -69,7 +77,8 @@ public struct MiniCheck {
         walkRefcounts()
         let l1Entries = number(at: 36, bytes: 4)
         if l1Entries * l2Entries * clusterSize < size { complain("the L1 table is too short for the disk") }
-        walkL1(at: number(at: 40, bytes: 8), entries: l1Entries, isActive: true)
+        activeL1 = number(at: 40, bytes: 8)
+        walkL1(at: activeL1, entries: l1Entries, isActive: true)
         walkSnapshots()
         walkBitmaps()
         compare()
@@ -147,6 +156,7 @@ public struct MiniCheck {
 
     private mutating func walkRefcounts() {
         let (table, clusters) = (number(at: 48, bytes: 8), number(at: 56, bytes: 4))
+        refcountTable = table
         guard clusters > 0, table != 0, table % clusterSize == 0 else { return complain("no refcount table") }
         use(.refcountTable, at: table, bytes: clusters * clusterSize)
         let perBlock = clusterSize * 8 / refcountBits
@@ -196,6 +206,7 @@ public struct MiniCheck {
             let guest = first + index
             if entry >> 62 & 1 == 1 {
                 walkCompressed(entry)
+                if hasDataFile { complain("cluster \(guest) is compressed beside a data file") }
                 if bitmap != 0 { complain("compressed cluster \(guest) has subclusters") }
                 if isActive { compressed[guest * subclusters] = Self.range(compressed: entry, clusterSize) }
                 continue
@@ -206,8 +217,16 @@ public struct MiniCheck {
             if bitmap & bitmap >> 32 & 0xFFFF_FFFF != 0 {
                 complain("cluster \(guest) has subclusters of data and zeros")
             }
-            if place == 0, bitmap & 0xFFFF_FFFF != 0 { complain("cluster \(guest) has data without a place") }
+            if place == 0, !(hasDataFile && entry >> 63 == 1), bitmap & 0xFFFF_FFFF != 0 {
+                complain("cluster \(guest) has data without a place")
+            }
             if isActive { note(guest, place, entry, bitmap) }
+            if hasDataFile {
+                if place != (entry >> 63 == 1 ? guest * clusterSize : 0) {
+                    complain("cluster \(guest) lies at \(place) of the data file, COPIED is \(entry >> 63 == 1)")
+                }
+                continue
+            }
             guard place != 0 else {
                 if entry >> 63 == 1 { complain("cluster \(guest) is marked COPIED without a place") }
                 continue
@@ -227,7 +246,8 @@ public struct MiniCheck {
         for index in 0..<subclusters {
             let isPlain = subclusters == 1
             let isZero = isPlain ? version == 3 && entry & 1 == 1 : bitmap >> (32 + index) & 1 == 1
-            let isData = isPlain ? place != 0 && !isZero : bitmap >> index & 1 == 1
+            let isPlaced = place != 0 || hasDataFile && entry >> 63 == 1
+            let isData = isPlain ? isPlaced && !isZero : bitmap >> index & 1 == 1
             if isZero { zeros.insert(guest * subclusters + index) }
             if isData, place % clusterSize == 0 { mapped[guest * subclusters + index] = place + index * subclusterSize }
         }
@@ -254,6 +274,7 @@ public struct MiniCheck {
 
     private mutating func walkSnapshots() {
         let (count, start) = (number(at: 60, bytes: 4), number(at: 64, bytes: 8))
+        snapshotTable = start
         guard count > 0 else { return }
         var offset = start
         for _ in 0..<min(count, 65536) {
@@ -261,6 +282,10 @@ public struct MiniCheck {
             let names = number(at: offset + 12, bytes: 2) + number(at: offset + 14, bytes: 2)
             let extra = number(at: offset + 36, bytes: 4)
             walkL1(at: l1, entries: entries, isActive: false)
+            if version == 3, extra < 16 { complain("a snapshot does not tell the size of its disk") }
+            if extra >= 16, entries * l2Entries * clusterSize < number(at: offset + 48, bytes: 8) {
+                complain("a snapshot's L1 table is too short for its disk")
+            }
             offset = (offset + 40 + extra + names + 7) & ~7
         }
         use(.snapshots, at: start, bytes: offset - start)
@@ -303,7 +328,7 @@ public struct MiniCheck {
             if count > 1 { complain("cluster \(cluster), \(owners[cluster] ?? .data), has \(count) references") }
         }
         for (cluster, refcount) in refcounts where refcount > references[cluster] ?? 0 { leaks += 1 }
-        for place in mapped.values where owners[place / clusterSize] != nil {
+        for place in mapped.values where !hasDataFile && owners[place / clusterSize] != nil {
             complain("cluster \(place / clusterSize) is data and \(owners[place / clusterSize] ?? .data)")
         }
         for (cluster, flag, what) in copied where flag != ((refcounts[cluster] ?? 0) == 1) {
@@ -321,9 +346,11 @@ public struct MiniCheck {
         return result
     }
 
-    /// The active disk's bytes as the tables tell them; what is unallocated comes from `backing`, and of a compressed
-    /// cluster `decode` makes one of this many bytes (without it they are left out).
-    public func contents(over backing: SparseBytes? = nil, decode: (([UInt8], Int) -> [UInt8])? = nil) -> SparseBytes {
+    /// The active disk's bytes as the tables tell them; what is unallocated comes from `backing`, data from `data` where
+    /// that lies apart, and of a compressed cluster `decode` makes one of this many bytes (without it they are left out).
+    public func contents(
+        over backing: SparseBytes? = nil, data: SparseBytes? = nil, decode: (([UInt8], Int) -> [UInt8])? = nil
+    ) -> SparseBytes {
         var result = SparseBytes(length: size)
         if let backing {
             let count = min(size, backing.length)
@@ -340,7 +367,7 @@ public struct MiniCheck {
         for guest in zeros { result.zero(ByteRange(at: guest * unit, count: unit)) }
         for (guest, place) in mapped where guest * unit < size {
             let count = min(unit, size - guest * unit)
-            result.write(image.bytes(ByteRange(at: place, count: count)).rawBytes, at: guest * unit)
+            result.write((data ?? image).bytes(ByteRange(at: place, count: count)).rawBytes, at: guest * unit)
         }
         for (guest, range) in compressed where guest * unit < size {
             guard let bytes = decode?(image.bytes(range), Int(clusterSize)) else { continue }

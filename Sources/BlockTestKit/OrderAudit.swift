@@ -5,6 +5,8 @@ import Bytes
 /// issued: what must be durable before it is looked for among what is. So a broken rule is seen without the crash that it
 /// would take to suffer from it.
 ///
+/// Of an image whose guest data lies on a disk of its own that one is watched too.
+///
 /// It reads the disk with `MiniCheck`, in two states: what is durable, and what the program believes there is (all that
 /// was issued). What the format does in memory it does not know.
 public final class OrderAudit {
@@ -15,6 +17,9 @@ public final class OrderAudit {
     public private(set) var metadataChanges = 0
 
     private unowned let disk: SimDisk
+    /// The disk for data, and its sectors that were ever durably written.
+    private weak var data: SimDisk?
+    private var filledData: Set<UInt64> = []
     private var durable: MiniCheck
     /// What the program believes; nil where it must be read again.
     private var latest: MiniCheck?
@@ -27,9 +32,14 @@ public final class OrderAudit {
     private var isInDoubt = false
     private var metadataWrites: Set<UInt64> = []
 
-    public init(_ disk: SimDisk) {
+    public init(_ disk: SimDisk, data: SimDisk? = nil) {
         self.disk = disk
+        self.data = data
         durable = MiniCheck(disk.durable)
+        data?.onEvent = { [weak self] event in
+            guard let self, case .hardened(let operations) = event else { return }
+            for operation in operations { self.filledData.formUnion(Self.sectors(of: operation.range)) }
+        }
     }
 
     /// Told of each event of the disk as it happens.
@@ -57,7 +67,7 @@ public final class OrderAudit {
     private func issued(_ operation: SimDisk.Operation) {
         changes += 1
         let (before, now) = (latest ?? view(without: operation.id), durable)
-        guard before.clusterSize > 0 else { return latest = nil }
+        guard before.clusterSize > 0 else { return checkMade(operation, before) }
         let clusters = Self.clusters(of: operation.range, before.clusterSize)
         // O17: who reads there looked the place up when it was theirs.
         if let read = reads.values.first(where: { $0.overlaps(operation.range) }) {
@@ -80,6 +90,18 @@ public final class OrderAudit {
         checkNames(operation, before, after)
         checkCounts(operation, before, after, now)
         if before.isDirty, !after.isDirty { checkClean(operation, after, now) }
+        latest = after
+    }
+
+    /// Where there was no image, a change may make one: in one sector, once all that it names is durable.
+    private func checkMade(_ operation: SimDisk.Operation, _ before: MiniCheck) {
+        latest = nil
+        let after = view(without: nil)
+        guard after.clusterSize > 0 else { return }
+        metadataChanges += 1
+        metadataWrites.insert(operation.id)
+        if operation.range.end > 512 { broken("O11", "a new header is written across sectors", operation) }
+        checkNames(operation, before, after)
         latest = after
     }
 
@@ -106,8 +128,16 @@ public final class OrderAudit {
             }
         }
         let known = Set(before.mapped.values)
+        let isSwitch = Self.isSwitch(before, after)
         for place in after.mapped.values where !known.contains(place) {
-            checkFilled(ByteRange(at: place, count: after.subclusterSize), "O2, O3", operation)
+            // What a snapshot keeps was filled when it was first named; the disk names it again when that is applied.
+            if isSwitch, before.references[place / after.clusterSize] ?? 0 > 0 { continue }
+            let range = ByteRange(at: place, count: after.subclusterSize)
+            if !after.hasDataFile {
+                checkFilled(range, "O2, O3", operation)
+            } else if let data {
+                checkFilled(range, of: data, where: filledData, "O2, O3", operation)
+            }
         }
         for (cluster, use) in after.owners where before.owners[cluster] == nil {
             let rule =
@@ -117,7 +147,12 @@ public final class OrderAudit {
                 case .snapshots: "O9"
                 default: "O8"
                 }
-            checkFilled(ByteRange(at: cluster * after.clusterSize, count: after.clusterSize), rule, operation)
+            let place = ByteRange(at: cluster * after.clusterSize, count: after.clusterSize)
+            checkFilled(place, rule, operation)
+            if disk.pending.contains(where: { $0.id != operation.id && $0.range.overlaps(place) }) {
+                broken(
+                    rule, "a table at cluster \(cluster) is named before what was written there is durable", operation)
+            }
             if disk.durable.length < cluster * after.clusterSize {
                 broken("O14", "a table lies at cluster \(cluster), past the file's durable end", operation)
             }
@@ -126,21 +161,30 @@ public final class OrderAudit {
 
     /// What will be read there was written since its cluster was free, or reads as zeros.
     private func checkFilled(_ place: ByteRange, _ rule: String, _ operation: SimDisk.Operation) {
-        for sector in place.start / 512..<place.end / 512 where !filled.contains(sector) {
+        checkFilled(place, of: disk, where: filled, rule, operation)
+    }
+
+    private func checkFilled(
+        _ place: ByteRange, of disk: SimDisk, where filled: Set<UInt64>, _ rule: String, _ operation: SimDisk.Operation
+    ) {
+        // A guest's last cluster may end past the end of a disk for data.
+        let end = min(place.end, disk.contents.length)
+        for sector in Self.sectors(of: ByteRange(from: min(place.start, end), to: end)) where !filled.contains(sector) {
             let bytes = disk.durable.bytes(ByteRange(at: sector * 512, count: 512))
             guard !bytes.allSatisfy({ $0 == 0 }) else { continue }
             return broken(rule, "\(place) is named while its sector \(sector) holds what was there before", operation)
         }
     }
 
-    /// O4: a refcount falls once nothing durable needs it.
+    /// O4: a refcount falls once nothing durable needs it, or with the one write that puts other tables in force as well (O9).
     private func checkCounts(
         _ operation: SimDisk.Operation, _ before: MiniCheck, _ after: MiniCheck, _ now: MiniCheck
     ) {
+        let isSwitch = Self.isSwitch(before, after)
         for (cluster, count) in before.refcounts {
             let lower = after.refcounts[cluster] ?? 0
             guard lower < count else { continue }
-            let needed = max(now.references[cluster] ?? 0, after.references[cluster] ?? 0)
+            let needed = max(isSwitch ? 0 : now.references[cluster] ?? 0, after.references[cluster] ?? 0)
             if needed > lower {
                 broken(
                     "O4", "the refcount of cluster \(cluster) falls to \(lower) under \(needed) references", operation)
@@ -153,6 +197,13 @@ public final class OrderAudit {
         for (cluster, references) in after.references where now.refcounts[cluster] ?? 0 < references {
             broken("O12", "the dirty bit goes while the refcount of cluster \(cluster) is behind", operation)
         }
+    }
+
+    /// Whether one write has put other refcounts and other tables in force (O9).
+    private static func isSwitch(_ before: MiniCheck, _ after: MiniCheck) -> Bool {
+        before.refcountTable != after.refcountTable
+            && (before.activeL1 != after.activeL1 || before.snapshotTable != after.snapshotTable
+                || before.refcountBits != after.refcountBits)
     }
 
     // MARK: the two states
@@ -172,9 +223,7 @@ public final class OrderAudit {
     private func hardened(_ operations: [SimDisk.Operation]) {
         let old = durable
         let new = MiniCheck(disk.durable)
-        for operation in operations where !operation.range.isEmpty {
-            filled.formUnion(operation.range.start / 512...(operation.range.end - 1) / 512)
-        }
+        for operation in operations { filled.formUnion(Self.sectors(of: operation.range)) }
         for cluster in Set(old.references.keys).union(old.refcounts.keys) {
             let (references, count) = (new.references[cluster] ?? 0, new.refcounts[cluster] ?? 0)
             if references == 0, count > 0, (old.references[cluster] ?? 0) > 0 { released.insert(cluster) }
@@ -184,6 +233,10 @@ public final class OrderAudit {
             filled.subtract(sectors)
         }
         durable = new
+    }
+
+    private static func sectors(of range: ByteRange) -> Range<UInt64> {
+        range.isEmpty ? 0..<0 : range.start / 512..<(range.end - 1) / 512 + 1
     }
 
     private static func clusters(of range: ByteRange, _ size: UInt64) -> Set<UInt64> {

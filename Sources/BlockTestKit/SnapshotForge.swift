@@ -17,10 +17,11 @@ public struct SnapshotForge {
         return forge.run() ? forge.image : nil
     }
 
-    /// The image as it was at its snapshot: its active table is the snapshot's. For reading only.
-    public static func reverting(_ image: SparseBytes) -> SparseBytes {
+    /// The image as it was at one of its snapshots: its active table is the snapshot's. For reading only.
+    public static func reverting(_ image: SparseBytes, to index: Int = 0) -> SparseBytes {
         var forge = SnapshotForge(image)
-        let entry = forge.number(at: 64, bytes: 8)
+        var entry = forge.number(at: 64, bytes: 8)
+        for _ in 0..<index { entry = forge.entry(after: entry) }
         forge.store(forge.number(at: entry, bytes: 8), at: 40, bytes: 8)
         forge.store(forge.number(at: entry + 8, bytes: 4), at: 36, bytes: 4)
         forge.store(forge.number(at: entry + 48, bytes: 8), at: 24, bytes: 8)
@@ -29,6 +30,24 @@ public struct SnapshotForge {
 
     /// What the image's snapshot keeps for each guest subcluster, as `MiniCheck.stored` tells it.
     public static func kept(in image: SparseBytes) -> [UInt64: [UInt8]] { MiniCheck(reverting(image)).stored }
+
+    /// The ids of an image's snapshots.
+    static func entries(of image: SparseBytes) -> [String] {
+        let forge = SnapshotForge(image)
+        var entry = forge.number(at: 64, bytes: 8)
+        return (0..<min(forge.number(at: 60, bytes: 4), 64)).map { _ in
+            let (extra, length) = (forge.number(at: entry + 36, bytes: 4), forge.number(at: entry + 12, bytes: 2))
+            let id = image.bytes(ByteRange(at: entry + 40 + extra, count: length))
+            entry = forge.entry(after: entry)
+            return String(decoding: id, as: UTF8.self)
+        }
+    }
+
+    /// Where the next entry of the snapshot table begins.
+    private func entry(after entry: UInt64) -> UInt64 {
+        let names = number(at: entry + 12, bytes: 2) + number(at: entry + 14, bytes: 2)
+        return (entry + 40 + number(at: entry + 36, bytes: 4) + names + 7) & ~7
+    }
 
     private init(_ image: SparseBytes) {
         self.image = image

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <netdb.h>
 #include <pthread.h>
 #include <signal.h>
@@ -131,6 +132,10 @@ int nacre_eventfd(void) { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); }
 ssize_t nacre_pread_cached(int fd, void *p, size_t n, int64_t at) {
     struct iovec v = {.iov_base = p, .iov_len = n};
     return preadv2(fd, &v, 1, at, RWF_NOWAIT);
+}
+long nacre_thread_waits(void) {
+    struct rusage usage;
+    return getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_nvcsw : 0;
 }
 ssize_t nacre_preadv(int fd, void *p, size_t n, int64_t at) {
     struct iovec v = {.iov_base = p, .iov_len = n};

@@ -82,7 +82,7 @@ extension HumanMonitor {
         return text
     }
 
-    private static func localTime(_ seconds: UInt32) -> String {
+    static func localTime(_ seconds: UInt32) -> String {
         let parts = Calendar(identifier: .gregorian).dateComponents(
             in: .current, from: Date(timeIntervalSince1970: TimeInterval(seconds)))
         func two(_ number: Int?) -> String { (number ?? 0) < 10 ? "0\(number ?? 0)" : String(number ?? 0) }

@@ -79,6 +79,9 @@ struct HumanMonitor {
                 name: "blockstats", parameters: [],
                 run: { (monitor, _) throws(QMPError) in try await monitor.infoBlockStats() }),
             Command(
+                name: "snapshots", parameters: [],
+                run: { (monitor, _) throws(QMPError) in monitor.infoSnapshots() }),
+            Command(
                 name: "version", parameters: [], run: { (monitor, _) throws(QMPError) in monitor.infoVersion() }),
         ]
     }
@@ -87,6 +90,7 @@ struct HumanMonitor {
         info block [-n] [-v] [device] -- show info of one block device or all block devices (-n: show named nodes; -v: \
         show details)
         info blockstats  -- show block device statistics
+        info snapshots  -- show the currently saved VM snapshots
         info version  -- show the version of QEMU
 
         """

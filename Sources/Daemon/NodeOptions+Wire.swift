@@ -91,6 +91,7 @@ extension Qcow2Options {
         case .definition(let options): backing = .child(.options(try NodeOptions(options)))
         case nil: break
         }
+        dataFile = try options.dataFile.map { reference throws(QMPError) in try ChildReference(reference) }
         lazyRefcounts = options.lazyRefcounts
         passDiscardRequest = options.passDiscardRequest
         passDiscardSnapshot = options.passDiscardSnapshot

@@ -1,5 +1,6 @@
 import Block
 import Graph
+import Qcow2
 import QMPTypes
 
 // The commands of Schema/block-core.json.
@@ -35,6 +36,30 @@ extension Service {
             snapshotNodeName: snapshot.snapshotNodeName, format: snapshot.format,
             mode: snapshot.mode == .existing ? .existing : .absolutePaths,
             mayReplace: snapshot.force ?? configuration.actsAsQEMU)
+    }
+
+    func blockdevSnapshotInternalSync(_ arguments: BlockdevSnapshotInternal) async throws(QMPError) {
+        do { try await graph.snapshotInternally(request(arguments)) } catch { throw QMPError(error) }
+    }
+
+    func blockdevSnapshotDeleteInternalSync(_ arguments: BlockdevSnapshotDeleteInternalSyncArguments)
+        async throws(QMPError) -> SnapshotInfo
+    {
+        do {
+            return SnapshotInfo(
+                try await graph.deleteInternalSnapshot(
+                    device: arguments.device, id: arguments.id, name: arguments.name))
+        } catch { throw QMPError(error) }
+    }
+
+    /// The guest's clock stays 0: there is no guest here.
+    func request(_ snapshot: BlockdevSnapshotInternal) -> InternalSnapshotRequest {
+        let nowUs = host.wallClockUs
+        return InternalSnapshotRequest(
+            device: snapshot.device,
+            snapshot: NewSnapshot(
+                name: snapshot.name, dateSeconds: UInt32(truncatingIfNeeded: nowUs / 1_000_000),
+                dateNanoseconds: UInt32(nowUs % 1_000_000) * 1000))
     }
 
     func blockResize(_ arguments: BlockResizeArguments) async throws(QMPError) {

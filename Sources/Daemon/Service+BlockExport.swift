@@ -1,4 +1,5 @@
 import Block
+import DirtyMap
 import HostIO
 import ISCSI
 import Logging
@@ -91,7 +92,9 @@ extension Service {
     /// Waits for what the export's clients began, gives back what it held, and tells everybody.
     func finishRemoval(_ export: Export) async {
         switch export.kind {
-        case .nbd(let nbdExport, let server): await server.remove(nbdExport)
+        case .nbd(let nbdExport, let server):
+            await server.remove(nbdExport)
+            for bitmap in nbdExport.bitmaps { bitmap.end() }
         case .iscsi(let target, let portal): await remove(target, from: portal, units: export.sources.count)
         }
         for source in export.sources { await release(source) }

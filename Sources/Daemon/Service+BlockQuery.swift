@@ -43,6 +43,15 @@ extension Service {
         return nodes.map { stats($0, byName, withBacking: false) }
     }
 
+    func blockLatencyHistogramSet(_ arguments: BlockLatencyHistogramSetArguments) async throws(QMPError) {
+        let all = arguments.boundaries
+        do throws(DeviceError) {
+            try devices.setLatencies(
+                id: arguments.id, read: arguments.boundariesRead ?? all, write: arguments.boundariesWrite ?? all,
+                flush: arguments.boundariesFlush ?? all)
+        } catch { throw QMPError(error) }
+    }
+
     private func stats(_ device: Device, _ byName: [String: NodeInfo]) -> BlockStats {
         let node = device.nodeName.flatMap { byName[$0] }
         var result = node.map { stats($0, byName, withBacking: true) } ?? BlockStats(stats: .none(highest: 0))
@@ -60,7 +69,8 @@ extension Service {
             encrypted: node.image.isEncrypted,
             detectZeroes: BlockdevDetectZeroesOptions(rawValue: node.detectZeroes.rawValue) ?? .off, bps: 0, bpsRd: 0,
             bpsWr: 0, iops: 0, iopsRd: 0, iopsWr: 0, image: image,
-            cache: BlockdevCacheInfo(writeback: true, direct: node.direct, noFlush: node.noFlush), writeThreshold: 0)
+            cache: BlockdevCacheInfo(writeback: true, direct: node.direct, noFlush: node.noFlush), writeThreshold: 0,
+            dirtyBitmaps: node.bitmaps.isEmpty ? nil : node.bitmaps.map { BlockDirtyInfo($0) })
     }
 
     private func stats(_ node: NodeInfo, _ byName: [String: NodeInfo], withBacking: Bool) -> BlockStats {
@@ -110,9 +120,17 @@ extension ImageInfoSpecificQCow2 {
     init(_ info: Qcow2.ImageInfo) {
         let isV3 = info.compat != "0.10"
         self.init(
-            compat: info.compat, extendedL2: isV3 ? info.hasExtendedL2 : nil,
+            compat: info.compat, dataFile: info.dataFile, dataFileRaw: info.dataFileIsRaw,
+            extendedL2: isV3 ? info.hasExtendedL2 : nil,
             lazyRefcounts: isV3 ? info.lazyRefcounts : nil, corrupt: isV3 ? info.isCorrupt : nil,
             refcountBits: Int64(info.refcountBits),
+            bitmaps: info.bitmaps.isEmpty
+                ? nil
+                : info.bitmaps.map {
+                    Qcow2BitmapInfo(
+                        name: $0.name, granularity: UInt32($0.granularity),
+                        flags: $0.flags.compactMap { Qcow2BitmapInfoFlags(rawValue: $0) })
+                },
             compressionType: Qcow2CompressionType(rawValue: info.compressionType) ?? .zlib)
     }
 }
@@ -124,7 +142,7 @@ extension SnapshotInfo {
             dateSec: Int64(snapshot.dateSeconds), dateNsec: Int64(snapshot.dateNanoseconds),
             vmClockSec: Int64(clamping: snapshot.vmClockNs / 1_000_000_000),
             vmClockNsec: Int64(snapshot.vmClockNs % 1_000_000_000),
-            icount: snapshot.instructionCount.flatMap { $0 == UInt64.max ? nil : Int64(clamping: $0) })
+            icount: snapshot.instructionCount.map { Int64(clamping: $0) })
     }
 }
 
@@ -168,7 +186,14 @@ extension BlockDeviceStats {
         accountInvalid = statistics.accountsInvalid
         accountFailed = statistics.accountsFailed
         idleTimeNs = idleNs.map { Int64(clamping: $0) }
+        rdLatencyHistogram = read.latencies.map { BlockLatencyHistogramInfo($0) }
+        wrLatencyHistogram = write.latencies.map { BlockLatencyHistogramInfo($0) }
+        flushLatencyHistogram = flush.latencies.map { BlockLatencyHistogramInfo($0) }
     }
+}
+
+extension BlockLatencyHistogramInfo {
+    init(_ histogram: LatencyHistogram) { self.init(boundaries: histogram.boundaries, bins: histogram.bins) }
 }
 
 extension BlockDeviceInfo {

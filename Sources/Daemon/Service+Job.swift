@@ -127,6 +127,7 @@ extension QMPTypes.JobType {
     fileprivate init(_ kind: JobKind) {
         switch kind {
         case .create: self = .create
+        case .check: self = .check
         }
     }
 }

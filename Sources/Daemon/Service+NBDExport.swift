@@ -1,4 +1,5 @@
 import Block
+import DirtyMap
 import Devices
 import Graph
 import HostIO
@@ -77,21 +78,39 @@ extension Service {
         let source = try await source(place, for: arguments.id, isWritable: isWritable) {
             if let made { server.mediumChanged(made) }
         }
-        let export = NBDExport(
-            id: arguments.id, name: name, description: options.description, storage: source.storage,
-            isWritable: isWritable, isWritethrough: arguments.writethrough ?? false,
-            offersDepth: options.allocationDepth ?? false)
-        if case .device(let user) = source {
-            let device = user.device
-            export.access = { device.isReady ? isWritable && !device.isReadOnly ? .write : .read : .none }
-        }
-        made = export
-        // The server may have gone while the node was attached.
-        guard nbd === server else {
+        do throws(QMPError) {
+            // The server may have gone while the node was attached.
+            guard nbd === server else { throw QMPError("NBD server not running") }
+            let bitmaps = try take(options.bitmaps ?? [], of: source, isWritable: isWritable)
+            let export = NBDExport(
+                id: arguments.id, name: name, description: options.description, storage: source.storage,
+                isWritable: isWritable, isWritethrough: arguments.writethrough ?? false, bitmaps: bitmaps,
+                offersDepth: options.allocationDepth ?? false)
+            if case .device(let user) = source {
+                let device = user.device
+                export.access = { device.isReady ? isWritable && !device.isReadOnly ? .write : .read : .none }
+            }
+            made = export
+            server.add(export)
+            return Export(id: arguments.id, kind: .nbd(export, server), sources: [source])
+        } catch {
             await release(source)
-            throw QMPError("NBD server not running")
+            throw error
         }
-        server.add(export)
-        return Export(id: arguments.id, kind: .nbd(export, server), sources: [source])
+    }
+
+    /// The bitmaps that an export offers, laid aside for it.
+    private func take(_ wanted: [BlockDirtyBitmapOrStr], of source: ExportSource, isWritable: Bool)
+        throws(QMPError) -> [DirtyBitmap]
+    {
+        var found: [DirtyBitmap] = []
+        for name in wanted {
+            do throws(OpenError) {
+                found.append(
+                    try graph.bitmap(BitmapSource(name), exportedFrom: source.nodeName, isWritable: isWritable))
+            } catch { throw QMPError(error) }
+        }
+        for bitmap in found { bitmap.begin() }
+        return found
     }
 }

@@ -14,8 +14,15 @@ extension Service {
             }
             switch action.variant {
             case .abort, .nothing: actions.append(.abort)
+            case .blockDirtyBitmapAdd(let add): actions.append(.bitmaps(.add(BitmapRequest(add.data))))
+            case .blockDirtyBitmapRemove(let bitmap): actions.append(.bitmaps(.remove(BitmapName(bitmap.data))))
+            case .blockDirtyBitmapClear(let bitmap): actions.append(.bitmaps(.clear(BitmapName(bitmap.data))))
+            case .blockDirtyBitmapEnable(let bitmap): actions.append(.bitmaps(.enable(BitmapName(bitmap.data))))
+            case .blockDirtyBitmapDisable(let bitmap): actions.append(.bitmaps(.disable(BitmapName(bitmap.data))))
+            case .blockDirtyBitmapMerge(let merge): actions.append(.bitmaps(BitmapAction(merge.data)))
             case .blockdevSnapshot(let snapshot):
                 actions.append(.snapshot(node: snapshot.data.node, overlay: snapshot.data.overlay))
+            case .blockdevSnapshotInternalSync(let snapshot): actions.append(.internalSnapshot(request(snapshot.data)))
             case .blockdevSnapshotSync(let snapshot): actions.append(.snapshotSync(request(snapshot.data)))
             }
         }

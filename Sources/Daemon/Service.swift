@@ -91,6 +91,9 @@ final class Service: QMPCommands {
             onBackingOpened: { [weak self] path, image in
                 self?.log.notice("\(image): its backing file \(path) is opened")
             },
+            onDataFileOpened: { [weak self] path, image in
+                self?.log.notice("\(image): its data file \(path) is opened")
+            },
             onWarning: { [weak self] text in self?.log.warning("\(text)") })
     }
 

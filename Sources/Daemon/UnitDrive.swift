@@ -22,7 +22,7 @@ final class NodeDrive: Drive {
     var length: UInt64 { root.length }
     var limits: StorageLimits { root.limits }
 
-    func setLocked(_ isLocked: Bool) {}
+    func setLocked(_ isLocked: Bool, by holder: AnyObject) {}
     func moveTray(open: Bool) -> Bool { !open }
     func addObserver(_ observer: any DriveObserver) {}
     func removeObserver(_ observer: any DriveObserver) {}
@@ -59,7 +59,7 @@ final class ProtectedDrive: Drive {
     var length: UInt64 { device.length }
     var limits: StorageLimits { device.limits }
 
-    func setLocked(_ isLocked: Bool) { device.setLocked(isLocked) }
+    func setLocked(_ isLocked: Bool, by holder: AnyObject) { device.setLocked(isLocked, by: holder) }
     func moveTray(open: Bool) -> Bool { device.moveTray(open: open) }
     func addObserver(_ observer: any DriveObserver) { device.addObserver(observer) }
     func removeObserver(_ observer: any DriveObserver) { device.removeObserver(observer) }

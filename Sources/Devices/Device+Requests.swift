@@ -39,6 +39,27 @@ extension Device {
         statistics.succeed(.write, byteCount, from: startNs, to: context.nowNs)
     }
 
+    /// Where no limits hold requests back.
+    public func readNow(at offset: UInt64, into buffer: inout MutableRawSpan) -> Bool {
+        let startNs = context.nowNs
+        let byteCount = UInt64(buffer.byteCount)
+        guard throttle == nil, let medium = reach, endsWithin(offset, byteCount, medium),
+            medium.readNow(at: offset, into: &buffer)
+        else { return false }
+        statistics.succeed(.read, byteCount, from: startNs, to: context.nowNs)
+        return true
+    }
+
+    public func writeNow(at offset: UInt64, from bytes: RawSpan) -> Bool {
+        let startNs = context.nowNs
+        let byteCount = UInt64(bytes.byteCount)
+        guard throttle == nil, let medium = reach, endsWithin(offset, byteCount, medium),
+            medium.writeNow(at: offset, from: bytes)
+        else { return false }
+        statistics.succeed(.write, byteCount, from: startNs, to: context.nowNs)
+        return true
+    }
+
     public func zero(_ range: ByteRange, flags: ZeroFlags) async throws(BlockError) {
         try await zero(range, flags: flags, as: .write)
     }
@@ -100,8 +121,12 @@ extension Device {
 
     /// A disk ends where it ends, also where what it lies on could grow.
     private func checkEnd(_ offset: UInt64, _ count: UInt64, _ medium: BlockRoot) throws(BlockError) {
+        if !endsWithin(offset, count, medium) { throw .outOfRange }
+    }
+
+    private func endsWithin(_ offset: UInt64, _ count: UInt64, _ medium: BlockRoot) -> Bool {
         let length = medium.length
-        if offset > length || count > length - offset { throw .outOfRange }
+        return offset <= length && count <= length - offset
     }
 
     /// Holds a request to the limits. The medium it was meant for may be gone by the time it may go.

@@ -28,7 +28,7 @@ public final class Device: Drive {
     /// What the guest device is; nil for a bare backend.
     public internal(set) var model: DeviceModel?
     public internal(set) var isTrayOpen = false
-    public internal(set) var isLocked = false
+    private var locks = Set<ObjectIdentifier>()
     /// How the next medium is opened where there is none now.
     var rememberedState: RootState
     public internal(set) var statistics = DeviceStatistics()
@@ -98,7 +98,7 @@ public final class Device: Drive {
         self.kind = kind
         self.model = model
         self.guestID = guestID
-        isLocked = false
+        releaseLocks()
         isTrayOpen = false
         updateReach()
     }
@@ -114,10 +114,19 @@ public final class Device: Drive {
 
     // MARK: Drive
 
-    public func setLocked(_ isLocked: Bool) {
+    public var isLocked: Bool { !locks.isEmpty }
+
+    public func setLocked(_ isLocked: Bool, by holder: AnyObject) {
+        guard isLocked else {
+            locks.remove(ObjectIdentifier(holder))
+            return
+        }
         // A fixed disk stays anyway, and what has no tray nothing can hold.
-        if hasTray { self.isLocked = isLocked }
+        if hasTray { locks.insert(ObjectIdentifier(holder)) }
     }
+
+    /// The tray was forced, or another guest device is there: nobody's lock holds any more.
+    func releaseLocks() { locks.removeAll() }
 
     public func moveTray(open: Bool) -> Bool {
         guard hasTray else { return !open }

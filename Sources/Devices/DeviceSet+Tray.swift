@@ -117,7 +117,7 @@ extension DeviceSet {
 
     /// Opens the tray, if there is one; a lock that held it is gone, for only who forces it comes here then.
     private func open(_ device: Device) {
-        if device.isHeld { device.setLocked(false) }
+        if device.isHeld { device.releaseLocks() }
         device.setTray(open: true)
     }
 

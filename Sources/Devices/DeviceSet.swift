@@ -53,6 +53,27 @@ public final class DeviceSet {
         device.throttle?.setLimits(limits)
     }
 
+    /// `block-latency-histogram-set`: begins to count how long a device's reads, writes and flushes take; without any
+    /// boundaries it ends that. Those that are not named stay as they are.
+    public func setLatencies(id: String, read: [UInt64]?, write: [UInt64]?, flush: [UInt64]?) throws(DeviceError) {
+        let (device, _) = try named(nil, id)
+        func histogram(_ kind: String, _ boundaries: [UInt64]?) throws(DeviceError) -> LatencyHistogram? {
+            guard let boundaries else { return nil }
+            guard let histogram = LatencyHistogram(boundaries: boundaries) else {
+                throw DeviceError("Device '\(id)' set \(kind) boundaries fail")
+            }
+            return histogram
+        }
+        let wanted = (
+            read: try histogram("read", read), write: try histogram("write", write),
+            flush: try histogram("flush", flush)
+        )
+        let isEnd = read == nil && write == nil && flush == nil
+        if isEnd || read != nil { device.statistics.read.latencies = wanted.read }
+        if isEnd || write != nil { device.statistics.write.latencies = wanted.write }
+        if isEnd || flush != nil { device.statistics.flush.latencies = wanted.flush }
+    }
+
     /// Whether a device keeps to the limits of this group.
     public func usesThrottleGroup(_ name: String) -> Bool { devices.contains { $0.throttle?.name == name } }
 

@@ -12,6 +12,8 @@ public struct OperationCounters: Equatable, Sendable {
     public internal(set) var invalid: UInt64 = 0
     /// What they took altogether, in nanoseconds.
     public internal(set) var timeNs: UInt64 = 0
+    /// How many took how long, failed ones too, where somebody asked for it.
+    public internal(set) var latencies: LatencyHistogram?
 
     public init() {}
 
@@ -19,6 +21,7 @@ public struct OperationCounters: Equatable, Sendable {
         bytes &+= byteCount
         operations &+= 1
         timeNs &+= durationNs
+        latencies?.count(durationNs)
     }
 }
 
@@ -60,6 +63,7 @@ public struct DeviceStatistics: Equatable, Sendable {
             if accountsInvalid { lastAccessNs = nowNs }
         case .io, .noSpace, .corrupt, .fenced, .noMedium, .busy, .closed, .limit, .system:
             counters.failed &+= 1
+            counters.latencies?.count(nowNs &- startNs)
             if accountsFailed {
                 counters.timeNs &+= nowNs &- startNs
                 lastAccessNs = nowNs

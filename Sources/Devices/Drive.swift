@@ -19,8 +19,9 @@ public protocol Drive: Storage {
     var isReadOnly: Bool { get }
     /// Whether an initiator keeps the medium in (PREVENT ALLOW MEDIUM REMOVAL).
     var isLocked: Bool { get }
-    /// The initiator's lock. Without effect on a fixed disk.
-    func setLocked(_ isLocked: Bool)
+    /// The initiator's lock, taken or given back by one of those that show the drive: it is held until all have given
+    /// theirs back, or management opens the tray by force. Without effect on a fixed disk.
+    func setLocked(_ isLocked: Bool, by holder: AnyObject)
     /// The initiator opens or closes the tray (START STOP UNIT). Answers whether it is as asked: false where the drive is
     /// locked. A change of position is told as `DEVICE_TRAY_MOVED`. Without effect where there is no tray.
     func moveTray(open: Bool) -> Bool

@@ -7,18 +7,32 @@ import QMPTypes
 
 extension FuzzTarget {
     /// Input: lines, each a letter for the option's kind and its text. An option is carried out or refused with a
-    /// sentence; plain texts, written again from what was understood, mean the same.
-    static let options = FuzzTarget(name: "options") { input in
-        let context = SimulatedContext(order: .fifo)
-        let host = MemoryHost(context)
-        let daemon = Dispatcher(
-            context: context, host: host, configuration: DaemonConfiguration(version: "0", backing: .sealed))
-        let lines = input.split(separator: UInt8(ascii: "\n")).prefix(16)
-        try context.complete {
-            for line in lines { try await carryOut(line, daemon) }
-            await daemon.close()
+    /// sentence, and opens what it names; plain texts, written again from what was understood, mean the same.
+    static let options = FuzzTarget(name: "options") { input in try carryOut(input, .sealed) }
+}
+
+/// The options of a daemon that treats backing files as `backing` says; it is held to the promise of a sealed one.
+func carryOut(_ input: [UInt8], _ backing: DaemonConfiguration.Backing) throws {
+    let context = SimulatedContext(order: .fifo)
+    let host = MemoryHost(context)
+    let daemon = Dispatcher(
+        context: context, host: host, configuration: DaemonConfiguration(version: "0", backing: backing))
+    let lines = input.split(separator: UInt8(ascii: "\n")).prefix(16)
+    try context.complete {
+        for line in lines { try await carryOut(line, daemon) }
+        await daemon.close()
+    }
+    try context.runToIdle()
+    var granted = GrantedNames()
+    for line in lines { granted.insert(option: String(decoding: line.dropFirst(), as: UTF8.self)) }
+    try granted.judge(host, .sealed)
+}
+
+extension GrantedNames {
+    fileprivate mutating func insert(option text: String) {
+        for implied in [nil, "driver"] {
+            if let (value, _) = try? KeyValue.parse(text, implied: implied) { insert(.object(value)) }
         }
-        try context.runToIdle()
     }
 }
 

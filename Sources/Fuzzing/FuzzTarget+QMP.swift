@@ -4,14 +4,16 @@ import Daemon
 import JSON
 
 extension FuzzTarget {
-    /// Input: a byte that says how the bytes arrive, and what a QMP client sends. JSON reads the same in one piece and in
-    /// many, and what is written reads back; the daemon answers with JSON alone, and ends when its client does.
+    /// Input: a byte that says how the bytes arrive and whether the daemon is sealed, and what a QMP client sends. JSON
+    /// reads the same in one piece and in many, and what is written reads back; the daemon answers with JSON alone, opens
+    /// what the client names, and ends when its client does.
     static let qmp = FuzzTarget(name: "qmp") { input in
         var reader = InputReader(input)
         let seed = reader.byte()
         let text = Array(reader.rest)
         try parse(text)
-        try converse(text, seed: seed)
+        let backing: DaemonConfiguration.Backing = seed & 0x80 == 0 ? .qemu : .sealed
+        try converse(text, seed: seed & 0x7F, backing, promising: backing)
     }
 }
 
@@ -41,16 +43,23 @@ private func positive(_ value: JSONValue) -> JSONValue {
     }
 }
 
-private func converse(_ text: [UInt8], seed: UInt8) throws {
+/// A client's connection to a daemon that treats backing files as `backing` says, and is held to `promise`.
+func converse(
+    _ text: [UInt8], seed: UInt8, _ backing: DaemonConfiguration.Backing,
+    promising promise: DaemonConfiguration.Backing
+) throws {
     let context = SimulatedContext(order: .fifo)
     let host = MemoryHost(context)
     let daemon = Dispatcher(
-        context: context, host: host, configuration: DaemonConfiguration(version: "0", backing: .qemu))
+        context: context, host: host, configuration: DaemonConfiguration(version: "0", backing: backing))
     // Half of all clients never read.
     let peer = Peer(context, seed: UInt64(seed >> 1)) { await daemon.serve($0) }
     try peer.converse(text, isReading: seed & 1 == 0)
     try context.complete { await daemon.close() }
     try context.runToIdle()
+    var (granted, commands) = (GrantedNames(), JSONStream())
+    for case .success(let command) in commands.feed(text) { granted.insert(command) }
+    try granted.judge(host, promise)
     var replies = JSONStream()
     // The schema is large, and reading it again and again would teach nothing.
     for reply in replies.feed(peer.received.prefix(16 << 10)) {

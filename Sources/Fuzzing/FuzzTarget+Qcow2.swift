@@ -1,11 +1,13 @@
 import Block
 import BlockTestKit
 import Bytes
+import Daemon
+import JSON
 import Qcow2
 
 extension FuzzTarget {
     /// Input: the length of a program (two bytes), the program, the image. Whatever the image claims, opening, checking,
-    /// repairing and using it ends in errors at worst. An image in which both checkers find nothing wrong reads as what was
+    /// repairing and using it ends in errors at worst, and a daemon opens nothing because of it. An image in which both checkers find nothing wrong reads as what was
     /// written to it, is never reported as damaged, and is as sound after it was closed.
     static let qcow2 = FuzzTarget(name: "qcow2") { input in
         var reader = InputReader(input)
@@ -14,10 +16,30 @@ extension FuzzTarget {
     }
 }
 
+/// A daemon is told to open the image, and one that is sealed asks the host for nothing else. It treats backing files as
+/// `backing` says.
+func openSealed(_ context: SimulatedContext, _ image: SparseBytes, _ backing: DaemonConfiguration.Backing)
+    async throws(Finding)
+{
+    let host = MemoryHost(context, files: ["/disk": image])
+    let daemon = Dispatcher(
+        context: context, host: host, configuration: DaemonConfiguration(version: "0", backing: backing))
+    let option = DaemonOption(
+        .blockdev, "driver=qcow2,node-name=disk,read-only=on,file.driver=file,file.filename=/disk")
+    // Whether it opens is the image's affair.
+    _ = try? await daemon.carryOut(option)
+    await daemon.close()
+    var granted = GrantedNames()
+    granted.insert(.string("/disk"))
+    try granted.judge(host, .sealed)
+}
+
 /// One image and a program on it.
 private final class Qcow2Run {
     private let context = SimulatedContext(order: .fifo)
     private let disk: MemoryStorage
+    /// What holds the data of an image whose data lies apart.
+    private let data = MemoryStorage(length: 0, growable: true)
     private var open: (image: Qcow2Image, io: BlockIO)?
     /// What the guest's disk reads as; nil where the image is not sound, or too large to be known.
     private var model: DiskModel?
@@ -41,6 +63,7 @@ private final class Qcow2Run {
 
     private func carryOut(_ program: InputReader) async throws {
         var program = program
+        try await openSealed(context, disk.contents, .sealed)
         isSound = await isClean()
         await lookReadOnly()
         guard await openImage(readOnly: false) else { return await repair() }
@@ -70,13 +93,15 @@ private final class Qcow2Run {
         let file = BlockIO(context: context, driver: .storage(disk))
         let options = Options(isReadOnly: readOnly, l2CacheSize: 2 << 9, refcountCacheSize: 4 << 9)
         let observer = Observer(onCorruption: { [weak self] in self?.reports.append($0.message) })
-        guard let image = try? await Qcow2Image.open(file: file, options: options, observer: observer) else {
-            return false
+        let data = BlockIO(context: context, driver: .storage(data))
+        let opened = try? await Qcow2Image.open(file: file, options: options, observer: observer) {
+            (_) async throws(OpenError) in data
         }
+        guard let image = opened else { return false }
         let backing = image.hasBacking ? Self.backing : nil
         // What was freed keeps its bytes, so that a place that is not written whole shows.
         let io = BlockIO(
-            context: context, driver: .format(image), file: file,
+            context: context, driver: .format(image), file: file, data: image.header.hasDataFile ? data : nil,
             backing: backing.map {
                 BlockIO(context: context, driver: .storage(MemoryStorage($0)), options: .init(isReadOnly: true))
             }, options: .init(punchesFreed: false, isReadOnly: readOnly))

@@ -7,38 +7,48 @@ import HostIO
 import HostStorage
 import Qcow2
 
-/// A host in memory for a fuzzed daemon: a few files, connections that never come, no way out.
+/// A host in memory for a fuzzed daemon: a few files, connections that never come, no way out. It notes which files it is
+/// asked for.
 final class MemoryHost: DaemonHost {
     private var files: [String: MemoryStorage] = [:]
+    /// Every name that was to be opened, made or read, whether there is such a file or not.
+    private(set) var asked: Set<String> = []
     private let context: SimulatedContext
     let workingFolder = "/"
 
-    init(_ context: SimulatedContext) {
+    /// Its own files, and these.
+    init(_ context: SimulatedContext, files others: [String: SparseBytes] = [:]) {
         self.context = context
         files["/raw"] = MemoryStorage(length: 64 << 10, growable: true)
-        for (path, contents) in Self.images {
+        for (path, contents) in Self.images.merging(others, uniquingKeysWith: { $1 }) {
             files[path] = MemoryStorage(
                 contents, limits: StorageLimits(zeroesFast: true, discards: true, growable: true))
         }
     }
 
-    /// An image of 1 MiB, and an overlay of it; made once.
+    /// What its images name.
+    static let namedInImages: Set = ["/image", #"json:{"driver":"file","filename":"/raw"}"#]
+
+    /// An image, an overlay of it, and one whose name for what is below is a trap; made once.
     private static let images: [String: SparseBytes] = {
-        var options = CreateOptions(size: 1 << 20)
-        options.clusterSize = 512
-        var overlay = options
-        overlay.backingFile = "/image"
-        overlay.backingFormat = "qcow2"
-        return ["/image": made(options), "/overlay": made(overlay)]
+        var images = ["/image": image(naming: nil)]
+        for (path, name) in zip(["/overlay", "/trap"], namedInImages.sorted()) { images[path] = image(naming: name) }
+        return images
     }()
 
-    private static func made(_ options: CreateOptions) -> SparseBytes {
+    /// An image of 1 MiB with a name for what is below.
+    static func image(naming backing: String?) -> SparseBytes {
+        var options = CreateOptions(size: 1 << 20)
+        options.clusterSize = 512
+        options.backingFile = backing
+        options.backingFormat = backing.map { _ in "qcow2" }
         let storage = MemoryStorage(length: 0, growable: true)
-        try? SimulatedContext(order: .fifo).complete { try await Qcow2Create.create(on: storage, options) }
+        try? SimulatedContext(order: .fifo).complete { [options] in try await Qcow2Create.create(on: storage, options) }
         return storage.contents
     }
 
     func open(_ spec: FileSpec) async throws(OpenError) -> any HostFile {
+        asked.insert(spec.filename)
         guard let storage = files[spec.filename] else {
             throw OpenError("Could not open '\(spec.filename)': No such file or directory")
         }
@@ -46,6 +56,7 @@ final class MemoryHost: DaemonHost {
     }
 
     func create(_ request: CreationRequest) async throws(OpenError) {
+        asked.insert(request.filename)
         if !request.mayReplace, files[request.filename] != nil {
             throw OpenError("Could not create '\(request.filename)': it exists")
         }
@@ -72,7 +83,8 @@ final class MemoryHost: DaemonHost {
     let descriptorSets = DescriptorSets()
 
     func contents(of path: String, atMost limit: Int) throws(OpenError) -> [UInt8] {
-        Array("a secret of this host".utf8)
+        asked.insert(path)
+        return Array("a secret of this host".utf8)
     }
     func say(_ text: String) {}
 

@@ -123,6 +123,15 @@ public final class BlockRoot: Storage {
         do { try await target.write(at: offset, from: bytes, flags: flags) } catch { throw report(error, .write) }
     }
 
+    /// Where nothing keeps requests back; it is over before it could be counted.
+    public func readNow(at offset: UInt64, into buffer: inout MutableRawSpan) -> Bool {
+        drains == 0 && !isClosed && target.readNow(at: offset, into: &buffer)
+    }
+
+    public func writeNow(at offset: UInt64, from bytes: RawSpan) -> Bool {
+        drains == 0 && !isClosed && used.contains(.write) && target.writeNow(at: offset, from: bytes)
+    }
+
     public func zero(_ range: ByteRange, flags: ZeroFlags) async throws(BlockError) {
         guard used.contains(.write) else { throw .readOnly }
         if !enters { try await enterLater() }

@@ -11,19 +11,39 @@ extension Change {
         guard let bytes = image.header.backingFileName, let recorded = image.header.backingFile, !bytes.isEmpty else {
             return nil
         }
+        let (path, imagePath) = try own(recorded, bytes, as: "backing", of: id, &place)
+        let format = try await statedFormat(image, path, imagePath, place)
+        let options = try fileOptions(path, format: format)
+        graph.observer.onBackingOpened(path, imagePath)
+        return options
+    }
+
+    /// What the image itself says holds its data, as far as the policy lets it be opened; nil where it says nothing. Sets
+    /// where in the file system it must lie.
+    func ownDataFile(of id: NodeID, _ header: Header, _ place: inout OpenPlace) throws(OpenError) -> NodeOptions? {
+        guard let bytes = header.dataFileName, let recorded = header.dataFile, !bytes.isEmpty else { return nil }
+        let (path, imagePath) = try own(recorded, bytes, as: "data-file", of: id, &place)
+        let own = FileDriverOptions(filename: path)
+        graph.observer.onDataFileOpened(path, imagePath)
+        return NodeOptions(graph.configuration.opener.isDevice(path) ? .hostDevice(own) : .file(own))
+    }
+
+    /// Where the file lies that an image names, and the image; sets where it must lie.
+    private func own(_ recorded: String, _ bytes: [UInt8], as child: String, of id: NodeID, _ place: inout OpenPlace)
+        throws(OpenError) -> (path: String, imagePath: String)
+    {
         guard Array(recorded.utf8) == bytes, !bytes.contains(0) else {
             throw OpenError("the image's name for it is not text")
         }
         guard let imagePath = value.dataFilename(of: id) else {
             throw OpenError("'\(recorded)' cannot be found: the image that names it has no plain file name")
         }
-        let path = try plainPath(recorded, in: imagePath)
+        // QEMU looks for a data file from the process's folder, and for a backing file from the image's.
+        let isFromHere = child == "data-file" && graph.configuration.backing == .qemu
+        let path = try plainPath(recorded, in: isFromHere ? "" : imagePath)
         place.isImplicit = true
-        place.within = try folders(for: path, namedBy: imagePath)
-        let format = try await statedFormat(image, path, imagePath, place)
-        let options = try fileOptions(path, format: format)
-        graph.observer.onBackingOpened(path, imagePath)
-        return options
+        place.within = try folders(for: path, namedBy: imagePath, as: child)
+        return (path, imagePath)
     }
 
     /// What a file that a command names is opened as; without a format that is told by its content, as QEMU does.
@@ -63,15 +83,15 @@ extension Change {
     }
 
     /// The folders that the policy confines the file to; nil: none.
-    private func folders(for path: String, namedBy imagePath: String) throws(OpenError) -> [String]? {
+    private func folders(for path: String, namedBy imagePath: String, as child: String) throws(OpenError) -> [String]? {
         let opener = graph.configuration.opener
         let allowed: [String]
         switch graph.configuration.backing {
         case .qemu: return nil
         case .sealed:
             throw OpenError(
-                "'\(imagePath)' names '\(path)', and nothing allows it to be opened; name it in 'backing', or give "
-                    + "\"backing\": null to open the image without it")
+                "'\(imagePath)' names '\(path)', and nothing allows it to be opened; name it in '\(child)'"
+                    + (child == "backing" ? ", or give \"backing\": null to open the image without it" : ""))
         case .ownFolder:
             let folder = PathText.folder(of: imagePath)
             allowed = [folder.isEmpty ? "." : folder]
@@ -82,7 +102,7 @@ extension Change {
                 throw OpenError("'\(path)', which '\(imagePath)' names, does not lie in the image's folder or below")
             }
             throw OpenError(
-                "'\(imagePath)' names '\(path)', which lies in no allowed folder; name it in 'backing', or allow its "
+                "'\(imagePath)' names '\(path)', which lies in no allowed folder; name it in '\(child)', or allow its "
                     + "folder with --allow-path")
         }
         return allowed

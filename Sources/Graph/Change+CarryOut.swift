@@ -1,4 +1,5 @@
 import Block
+import DirtyMap
 import Filters
 import Qcow2
 
@@ -34,7 +35,10 @@ extension Graph {
         for id in swap.paused { await live[id]?.walker.pause() }
         do throws(OpenError) {
             try await prepare(change, &swap)
+            try change.bitmaps.confirm()
+            try await change.bitmaps.removeStored()
             try change.confirm()
+            try change.bitmaps.confirm()
         } catch {
             for step in swap.undo.reversed() { await step() }
             for id in swap.paused { live[id]?.walker.resume() }
@@ -59,11 +63,14 @@ extension Graph {
                 if let flags = change.openedFlags[id], flags != newFlags[id] { changed.insert(id) }
                 continue
             }
-            if old.edges != node.edges || old.driver != node.driver || oldFlags[id] != newFlags[id] {
+            if old.edges != node.edges || old.driver != node.driver || oldFlags[id] != newFlags[id]
+                || old.isTracked != node.isTracked
+            {
                 changed.insert(id)
             }
         }
-        let seeds = changed.union(change.opened.keys.filter { planned.nodes[$0] != nil })
+        let seeds = changed.union(change.opened.keys.filter { planned.nodes[$0] != nil }).union(
+            change.snapshots.map(\.node))
         let above = planned.ancestors(of: seeds)
         let childrenFirst = Array(planned.topDown().reversed())
         swap.changed = childrenFirst.filter { changed.contains($0) }
@@ -86,6 +93,7 @@ extension Graph {
                 throw OpenError(text, cause: error)
             }
         }
+        for snapshot in change.snapshots { swap.undo.append(try await makeSnapshot(snapshot)) }
         for id in swap.changed { try await prepareFile(id, change, &swap) }
         for id in swap.changed { try await quiesceImage(id, change, &swap) }
         for (id, file, reopen) in swap.reopens {
@@ -147,7 +155,7 @@ extension Graph {
     /// Whether a changed image is opened anew: to be written, with other options, or on another file.
     private func needsNewImage(_ id: NodeID, _ change: Change) -> Bool {
         guard let old = value.nodes[id], let new = change.value.nodes[id] else { return false }
-        if old.edge("file") != new.edge("file") { return true }
+        if old.edge("file") != new.edge("file") || old.edge("data-file") != new.edge("data-file") { return true }
         if case .qcow2(let before) = old.driver, case .qcow2(let after) = new.driver {
             let readOnly = change.value.flags(of: id).isReadOnly
             if !before.hasSameImageOptions(as: after) { return true }
@@ -169,7 +177,10 @@ extension Graph {
             case .qcow2(let options):
                 let image = try await Qcow2Image.open(
                     file: file, options: options.imageOptions(isReadOnly: flags.isReadOnly),
-                    observer: imageObserver(for: node.name), pace: pace)
+                    observer: imageObserver(for: node.name), pace: pace, memory: bitmapMemory
+                ) { (_) async throws(OpenError) in
+                    node.edge("data-file").flatMap { swap.walkers[$0.child] ?? change.live($0.child)?.walker }
+                }
                 swap.undo.append { try? await image.close() }
                 driver = .qcow2(image)
             case .throttle(let options): driver = .throttle(ThrottleMember(of: try throttleGroup(options.group)))
@@ -180,7 +191,8 @@ extension Graph {
         let walkers = swap.walkers
         swap.drivers[id] = driver
         swap.walkers[id] = makeWalker(
-            driver, node, flags, child: { walkers[$0] ?? change.live($0)?.walker }, host: { change.live($0)?.host })
+            driver, node, flags, current.bitmaps, child: { walkers[$0] ?? change.live($0)?.walker },
+            host: { change.live($0)?.host })
     }
 
     /// The swap itself: nothing here waits or fails. Answers what nobody uses any more.
@@ -196,6 +208,10 @@ extension Graph {
         for id in swap.affected {
             guard let node = live[id], let walker = swap.walkers[id], let driver = swap.drivers[id] else { continue }
             node.walker = walker
+            if case .qcow2(let image) = driver, image !== node.image {
+                node.bitmaps.replace(with: image.bitmaps.all)
+                image.adopt(node.bitmaps)
+            }
             node.driver = driver
         }
         value = change.value
@@ -218,6 +234,7 @@ extension Graph {
                 root.retarget(walker, nodeName: value.name(of: planned.node))
             }
         }
+        for step in change.bitmaps.steps { step() }
         change.onSwap()
         return released
     }

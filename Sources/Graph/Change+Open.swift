@@ -1,4 +1,5 @@
 import Block
+import DirtyMap
 import Filters
 import Qcow2
 
@@ -66,9 +67,11 @@ extension Change {
     /// Notes what stands behind a node of the value.
     func register(_ id: NodeID, _ driver: LiveNode.Driver, _ flags: NodeFlags) {
         guard let node = value.nodes[id] else { return }
+        var bitmaps = NodeBitmaps(memory: graph.bitmapMemory)
+        if case .qcow2(let image) = driver { bitmaps = image.bitmaps }
         let walker = graph.makeWalker(
-            driver, node, flags, child: { self.live($0)?.walker }, host: { self.live($0)?.host })
-        opened[id] = LiveNode(driver, walker: walker, name: node.name)
+            driver, node, flags, bitmaps, child: { self.live($0)?.walker }, host: { self.live($0)?.host })
+        opened[id] = LiveNode(driver, walker: walker, bitmaps: bitmaps, name: node.name)
         openedFlags[id] = value.flags(of: id)
     }
 
@@ -137,9 +140,18 @@ extension Change {
         let flags = value.flags(of: id)
         try lockFiles()
         guard let walker = live(file.id)?.walker else { throw OpenError("Node '\(value.name(of: file.id))' is closed") }
+        if let reference = own.dataFile { try await openDataFile(of: id, reference, flags, place) }
         let image = try await Qcow2Image.open(
             file: walker, options: own.imageOptions(isReadOnly: flags.isReadOnly),
-            observer: graph.imageObserver(for: value.name(of: id)), pace: graph.pace)
+            observer: graph.imageObserver(for: value.name(of: id)), pace: graph.pace, memory: graph.bitmapMemory
+        ) { (header) async throws(OpenError) in
+            if own.dataFile == nil { try await self.openOwnDataFile(of: id, header, flags, place) }
+            return self.value.nodes[id]?.edge("data-file").flatMap { self.live($0.child)?.walker }
+        }
+        if own.dataFile != nil, !image.header.hasDataFile {
+            throw OpenError("'data-file' can only be set for images with an external data file")
+        }
+        value.nodes[id]?.isTracked = !image.bitmaps.all.isEmpty
         register(id, .qcow2(image), flags)
         if own.lazyRefcounts == true, image.header.version < 3 {
             throw OpenError("Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level")
@@ -147,6 +159,32 @@ extension Change {
         value.nodes[id]?.recordedBacking = image.header.backingFile
         try await openBacking(of: id, image, own.backing, flags, place)
         return id
+    }
+
+    // MARK: Data files
+
+    /// Opens what holds the data of an image, as the user says.
+    private func openDataFile(of id: NodeID, _ reference: ChildReference, _ flags: NodeFlags, _ place: OpenPlace)
+        async throws(OpenError)
+    {
+        attach(
+            try await child(reference, place.child(flags, .dataFile, isFormat: true)), to: id, as: "data-file",
+            .dataFile)
+        try lockFiles()
+    }
+
+    /// Opens what the image itself says holds its data, as far as the policy lets it be opened; nothing where it names none.
+    private func openOwnDataFile(of id: NodeID, _ header: Header, _ flags: NodeFlags, _ place: OpenPlace)
+        async throws(OpenError)
+    {
+        do throws(OpenError) {
+            var place = place.child(flags, .dataFile, isFormat: true)
+            place.chain.formUnion(identities(below: id))
+            guard let options = try ownDataFile(of: id, header, &place) else { return }
+            try await openDataFile(of: id, .options(options), flags, place)
+        } catch {
+            throw OpenError("Could not open data file: \(error.message)", cause: error.cause)
+        }
     }
 
     // MARK: Backing files

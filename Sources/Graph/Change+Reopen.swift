@@ -37,8 +37,9 @@ extension Change {
         case (.raw, .raw(let after)):
             let role: ChildRole = after.offset != nil || after.size != nil ? .data : .filtered
             try planChild("file", of: id, after.file, role)
-        case (.qcow2, .qcow2(let after)):
+        case (.qcow2(let before), .qcow2(let after)):
             try planChild("file", of: id, after.file, .image)
+            try planDataFile(id, before.dataFile, after.dataFile)
             try planBacking(of: id, after.backing)
         case (.blkdebug(let before), .blkdebug(let after)):
             try planFilter(id, before, after)
@@ -107,6 +108,18 @@ extension Change {
         case .some(.none): value.detach("backing", from: id)
         case .some(.empty): _ = try value.lookUp(device: nil, nodeName: nil)
         case .some(.child(let child)): try planChild("backing", of: id, child, .backing)
+        }
+    }
+
+    /// An image's data stays where it is.
+    private func planDataFile(_ id: NodeID, _ before: ChildReference?, _ after: ChildReference?) throws(OpenError) {
+        guard let after else { return try compare("data-file", before, nil) }
+        switch after {
+        case .node(let name):
+            guard let old = value.nodes[id]?.edge("data-file"), value.name(of: old.child) == name else {
+                throw OpenError("Cannot change the option 'data-file'")
+            }
+        case .options: try planChild("data-file", of: id, after, .dataFile)
         }
     }
 

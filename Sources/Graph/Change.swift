@@ -18,12 +18,16 @@ final class Change {
     private var locked: [NodeID: NodePermissions] = [:]
     /// Nodes whose files have given up their locks for this change.
     private var yielded: Set<NodeID> = []
+    /// What happens to bitmaps.
+    var bitmaps = BitmapPlan()
     /// Asked right before the swap, when nothing waits any more: throws where what was planned must not happen now.
     var confirm: () throws(OpenError) -> Void = {}
     /// Called within the swap.
     var onSwap: () -> Void = {}
     /// The options that held for each new node when it was opened.
     var openedFlags: [NodeID: NodeFlags] = [:]
+    /// Internal snapshots that are made before the swap.
+    var snapshots: [PlannedSnapshot] = []
     /// How a failed flush of a changed node is told; nil: the change goes on.
     var flushFailure: String?
     /// Whether files that cannot be reopened read-only stay as they are.

@@ -164,8 +164,7 @@ extension GraphValue {
             switch node.driver {
             case .file(let own), .hostDevice(let own): return own.filename
             case .nullCo, .nullAio: return nil
-            case .raw, .qcow2, .blkdebug, .throttle, .copyOnRead, .compress, .preallocate:
-                next = node.edges.first { $0.role != .backing }?.child
+            case .raw, .qcow2, .blkdebug, .throttle, .copyOnRead, .compress, .preallocate: next = node.base
             }
         }
         return nil

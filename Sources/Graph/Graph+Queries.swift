@@ -1,5 +1,6 @@
 import Block
 import Bytes
+import DirtyMap
 import Qcow2
 
 extension Graph {
@@ -32,7 +33,8 @@ extension Graph {
             backingFile: node.backing.map { names.filename(of: $0) },
             dataNode: (node.edge("file") ?? node.edge("image")).map { value.name(of: $0.child) },
             children: node.edges.map { ($0.name, value.name(of: $0.child)) },
-            image: details(of: id, node, live, names), highestWrite: live.host?.highestWrite ?? 0)
+            image: details(of: id, node, live, names), highestWrite: live.host?.highestWrite ?? 0,
+            bitmaps: live.bitmaps.all.map { BitmapInfo($0) })
     }
 
     private func details(of id: NodeID, _ node: NodeValue, _ live: LiveNode, _ names: FilenameTable) -> ImageDetails {
@@ -63,13 +65,17 @@ extension Graph {
 
     /// What the node's own data takes on the host: without what its backing file takes.
     private func allocatedSize(of id: NodeID) -> UInt64? {
+        if let data = value.nodes[id]?.edge("data-file")?.child, let file = value.nodes[id]?.base {
+            guard let tables = allocatedSize(of: file), let rest = allocatedSize(of: data) else { return nil }
+            return tables + rest
+        }
         var next: NodeID? = id
         while let here = next, let node = value.nodes[here], let live = live[here] {
             if let host = live.host { return host.allocatedSize }
             if case .null = live.driver { return 0 }
             // Told by QEMU for no filter that stands for a protocol.
             if case .blkdebug = node.driver { return nil }
-            next = node.edges.first { $0.role != .backing }?.child
+            next = node.base
         }
         return nil
     }
@@ -90,7 +96,7 @@ extension Graph {
             if let image = live.image { return image.info.isDirty }
             if live.host != nil { return false }
             if case .null = live.driver { return nil }
-            next = node.edges.first { $0.role != .backing }?.child
+            next = node.base
         }
         return nil
     }

@@ -6,6 +6,10 @@ public enum GraphAction: Equatable, Sendable {
     case snapshot(node: String, overlay: String)
     /// `blockdev-snapshot-sync`.
     case snapshotSync(SnapshotSyncRequest)
+    /// `blockdev-snapshot-internal-sync`.
+    case internalSnapshot(InternalSnapshotRequest)
+    /// The commands on dirty bitmaps.
+    case bitmaps(BitmapAction)
     /// `abort`: fails, and so undoes the others. For tests of clients.
     case abort
 }
@@ -21,6 +25,8 @@ extension Graph {
             let top = try change.value.lookUp(device: overlay, nodeName: overlay)
             try change.planSnapshot(of: base, overlay: top)
         case .snapshotSync(let request): try await planSnapshot(request, in: change)
+        case .internalSnapshot(let request): try planSnapshot(request, in: change)
+        case .bitmaps(let action): try change.plan(action)
         case .abort: throw OpenError("Transaction aborted using Abort action")
         }
     }

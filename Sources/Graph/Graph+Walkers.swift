@@ -1,43 +1,47 @@
 import Block
+import DirtyMap
 import Filters
 import Qcow2
 
 extension Graph {
     /// Makes a walker for a node as planned, over its children's walkers, and binds its format to them.
     func makeWalker(
-        _ driver: LiveNode.Driver, _ node: NodeValue, _ flags: NodeFlags, child: (NodeID) -> BlockIO?,
-        host: (NodeID) -> (any HostFile)?
+        _ driver: LiveNode.Driver, _ node: NodeValue, _ flags: NodeFlags, _ bitmaps: NodeBitmaps,
+        child: (NodeID) -> BlockIO?, host: (NodeID) -> (any HostFile)?
     ) -> BlockIO {
+        let tracker = node.isTracked ? bitmaps : nil
         var options = BlockIO.Options(
             detectZeroes: flags.detectZeroes.walkerValue, honoursDiscard: flags.discard == .unmap,
             isReadOnly: flags.isReadOnly)
-        let fileNode = (node.edge("file") ?? node.edge("image"))?.child
+        let fileNode = node.base
         let file = fileNode.flatMap(child)
         switch driver {
-        case .file(let file): return BlockIO(context: context, driver: .storage(file), options: options)
-        case .null(let storage): return BlockIO(context: context, driver: .storage(storage), options: options)
+        case .file(let file):
+            return BlockIO(context: context, driver: .storage(file), options: options, tracker: tracker)
+        case .null(let storage):
+            return BlockIO(context: context, driver: .storage(storage), options: options, tracker: tracker)
         case .faults(let planner):
             guard let file, case .blkdebug(let debug) = node.driver else {
                 preconditionFailure("a filter has one child")
             }
-            return filter(FaultFilter(file, planner, on: context, pretending: debug.limits), options)
+            return filter(FaultFilter(file, planner, on: context, pretending: debug.limits), options, tracker)
         case .throttle(let member):
             guard let file else { preconditionFailure("a filter has one child") }
-            return filter(ThrottleFilter(file, member), options)
+            return filter(ThrottleFilter(file, member), options, tracker)
         case .copyOnRead(let bottom):
             guard let file, let top = fileNode else { preconditionFailure("a filter has one child") }
-            guard let bottom else { return filter(CopyOnReadFilter(file), options) }
+            guard let bottom else { return filter(CopyOnReadFilter(file), options, tracker) }
             let copies = CopyOnReadFilter(file) { [weak self] in self?.value.depth(of: bottom, below: top) ?? 0 }
-            return filter(copies, options)
+            return filter(copies, options, tracker)
         case .compress:
             guard let file else { preconditionFailure("a filter has one child") }
-            return filter(CompressFilter(file), options)
+            return filter(CompressFilter(file), options, tracker)
         case .preallocate(let state):
             guard let file else { preconditionFailure("a filter has one child") }
-            return filter(PreallocateFilter(file, state), options)
+            return filter(PreallocateFilter(file, state), options, tracker)
         case .raw(let format):
             guard let file else { preconditionFailure("a format has a file") }
-            return BlockIO(context: context, driver: .format(format), file: file, options: options)
+            return BlockIO(context: context, driver: .format(format), file: file, options: options, tracker: tracker)
         case .qcow2(let image):
             guard let file else { preconditionFailure("a format has a file") }
             if case .qcow2(let own) = node.driver {
@@ -45,22 +49,26 @@ extension Graph {
             }
             return BlockIO(
                 context: context, driver: .format(image), file: straight(file, fileNode.flatMap(host)),
-                backing: node.backing.flatMap(child),
-                options: options)
+                data: node.edge("data-file").flatMap { child($0.child) }, backing: node.backing.flatMap(child),
+                options: options, tracker: tracker)
         }
     }
 
-    private func filter(_ filter: any Storage, _ options: BlockIO.Options) -> BlockIO {
+    private func filter(
+        _ filter: any Storage, _ options: BlockIO.Options, _ tracker: (any ChangeTracker)?
+    ) -> BlockIO {
         var options = options
         // What the filter honours is its child's to say.
         options.honoursDiscard = true
-        return BlockIO(context: context, driver: .storage(filter), options: options)
+        return BlockIO(context: context, driver: .storage(filter), options: options, tracker: tracker)
     }
 
     /// The walker of a file, or the file itself where the walker would add nothing to what qcow2 asks of it: reads,
-    /// writes and discards that need no alignment. Saves a layer in every request.
+    /// writes and discards that need no alignment and are not tracked. Saves a layer in every request.
     func straight(_ walker: BlockIO, _ file: (any HostFile)?) -> any Storage {
-        guard let file, walker.options.honoursDiscard, walker.options.detectZeroes == .off else { return walker }
+        guard let file, !walker.isTracked, walker.options.honoursDiscard, walker.options.detectZeroes == .off else {
+            return walker
+        }
         let limits = file.limits
         return limits.requestAlignment == 1 && limits.memoryAlignment == 1 ? file : walker
     }
@@ -73,7 +81,9 @@ extension Graph {
         switch driver {
         case .raw(let format): format.rebind(file: file)
         case .qcow2(let image):
-            image.rebind(file: straight(file, node.edge("file").flatMap { host($0.child) }))
+            image.rebind(
+                file: straight(file, node.edge("file").flatMap { host($0.child) }),
+                data: node.edge("data-file").flatMap { child($0.child) })
             image.hasBacking = node.backing != nil || image.header.backingFileName != nil
         case .file, .null, .faults, .throttle, .copyOnRead, .compress, .preallocate: break
         }

@@ -1,4 +1,5 @@
 public import Block
+import DirtyMap
 public import Filters
 
 /// The block graph of one I/O context: named nodes, the edges between them, and the users on top.
@@ -44,6 +45,8 @@ public final class Graph {
     let changing = AsyncLock()
     /// The groups of limits that nodes and devices share.
     public let throttleGroups: ThrottleGroupSet
+    /// What the dirty bitmaps of all nodes may take.
+    let bitmapMemory = BitmapMemory()
 
     public init(context: any IOContext, _ configuration: Configuration) {
         self.context = context
@@ -109,6 +112,11 @@ public final class Graph {
         try await change { (change: Change) async throws(OpenError) in
             try await self.planSnapshot(request, in: change)
         }
+    }
+
+    /// `blockdev-snapshot-internal-sync`: makes a snapshot inside an image. Those who use it wait meanwhile.
+    public func snapshotInternally(_ request: InternalSnapshotRequest) async throws(OpenError) {
+        try await change { (change: Change) throws(OpenError) in try self.planSnapshot(request, in: change) }
     }
 
     /// `transaction`: all of the list, in its order, or nothing. An empty list is success.

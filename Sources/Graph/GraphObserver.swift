@@ -12,6 +12,8 @@ public struct GraphObserver {
     public var onIOError: (IOErrorReport) -> Void
     /// A backing file was opened because an image names it.
     public var onBackingOpened: (_ path: String, _ imagePath: String) -> Void
+    /// A file for an image's data was opened because the image names it.
+    public var onDataFileOpened: (_ path: String, _ imagePath: String) -> Void
     /// A line for people: deprecations, and failures while something closes.
     public var onWarning: (String) -> Void
 
@@ -20,12 +22,14 @@ public struct GraphObserver {
         onFence: @escaping (_ nodeName: String, BlockError) -> Void = { _, _ in },
         onIOError: @escaping (IOErrorReport) -> Void = { _ in },
         onBackingOpened: @escaping (_ path: String, _ imagePath: String) -> Void = { _, _ in },
+        onDataFileOpened: @escaping (_ path: String, _ imagePath: String) -> Void = { _, _ in },
         onWarning: @escaping (String) -> Void = { _ in }
     ) {
         self.onCorruption = onCorruption
         self.onFence = onFence
         self.onIOError = onIOError
         self.onBackingOpened = onBackingOpened
+        self.onDataFileOpened = onDataFileOpened
         self.onWarning = onWarning
     }
 }

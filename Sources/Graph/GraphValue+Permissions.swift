@@ -95,6 +95,11 @@ extension GraphValue {
             needed.used.insert(.consistentRead)
             needed.shared.subtract([.write, .resize])
             if needed.used.contains(.writeUnchanged) { needed.used.formUnion([.write, .resize]) }
+        case .dataFile:
+            // Written where a guest writes, past its end too; its length is the disk's.
+            if needed.used.contains(.writeUnchanged) { needed.used.insert(.write) }
+            if needed.used.contains(.write) { needed.used.insert(.resize) }
+            needed.shared.remove(.resize)
         case .data:
             // The window has its place in a file of this size; it writes and resizes only for those above it.
             needed.shared.remove(.resize)

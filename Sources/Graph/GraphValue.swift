@@ -22,11 +22,13 @@ enum ChildRole: Sendable {
     case filtered
     /// What decides where the parent has nothing.
     case backing
+    /// An image's data, where it lies apart from its metadata.
+    case dataFile
 }
 
 /// A parent's use of a child.
 struct Edge: Equatable, Sendable {
-    /// `file`, `backing` or `image`.
+    /// `file`, `data-file`, `backing` or `image`.
     let name: String
     let role: ChildRole
     var child: NodeID
@@ -58,6 +60,8 @@ struct NodeValue: Equatable, Sendable {
     /// Whether the node was given by nobody, but named by the image above.
     var isImplicit = false
     var isMonitorOwned = false
+    /// Whether the node has bitmaps, which its walker tells of changes.
+    var isTracked = false
     /// Writing was not permitted, and auto-read-only allowed to go on.
     var fellBack = false
     /// The folders that the file must lie in, where only an image names it.
@@ -69,6 +73,8 @@ struct NodeValue: Equatable, Sendable {
 
     func edge(_ name: String) -> Edge? { edges.first { $0.name == name } }
     var backing: NodeID? { edge("backing")?.child }
+    /// What a format keeps itself in, or a filter stands on.
+    var base: NodeID? { (edge("file") ?? edge("image"))?.child }
 }
 
 /// A user, as planned.

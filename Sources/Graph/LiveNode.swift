@@ -1,4 +1,5 @@
 import Block
+import DirtyMap
 import Filters
 import Qcow2
 
@@ -19,12 +20,15 @@ final class LiveNode {
 
     var driver: Driver
     var walker: BlockIO
+    /// The dirty bitmaps; they stay with the node, whatever is put on it.
+    let bitmaps: NodeBitmaps
     /// What the image's observer calls the node; names do not change.
     let name: String
 
-    init(_ driver: Driver, walker: BlockIO, name: String) {
+    init(_ driver: Driver, walker: BlockIO, bitmaps: NodeBitmaps, name: String) {
         self.driver = driver
         self.walker = walker
+        self.bitmaps = bitmaps
         self.name = name
     }
 

@@ -22,6 +22,8 @@ public struct NodeInfo: Sendable {
     public var image: ImageDetails
     /// The end of the furthest write since the node was opened, in bytes; 0 where it is not counted.
     public var highestWrite: UInt64
+    /// The newest first.
+    public var bitmaps: [BitmapInfo]
 }
 
 /// What is told of a node's image (QMP's ImageInfo), without what lies below it.

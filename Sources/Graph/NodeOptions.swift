@@ -136,6 +136,8 @@ public struct RawOptions: Equatable, Sendable {
 public struct Qcow2Options: Equatable, Sendable {
     public var file: ChildReference
     public var backing: BackingReference?
+    /// What holds the data of an image whose data lies apart; nil: what the image names, under the policy for such names.
+    public var dataFile: ChildReference?
     public var lazyRefcounts: Bool?
     public var passDiscardRequest: Bool?
     public var passDiscardSnapshot: Bool?

@@ -4,6 +4,8 @@ import Block
 protocol Engine: AnyObject {
     /// Whether file operations go to the kernel as ring entries; else they go to the pool.
     var isRing: Bool { get }
+    /// Whether the thread may make a call itself where it expects not to wait: not where every one is to be seen here.
+    var allowsCallsInPlace: Bool { get }
     /// Called on the thread, first and last.
     func begin()
     func end()
@@ -16,6 +18,10 @@ protocol Engine: AnyObject {
     /// Hands prepared work to the kernel, waits where asked for a completion or the timeout (0: none), and tells every
     /// completion.
     func enter(wait: Bool, timeoutNs: UInt64, _ complete: (UInt64, Int32) -> Void)
+}
+
+extension Engine {
+    var allowsCallsInPlace: Bool { true }
 }
 
 enum PollDirection { case readable, writable }

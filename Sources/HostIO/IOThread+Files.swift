@@ -38,6 +38,19 @@ extension IOThread {
         return count == total
     }
 
+    /// Writes in place, into the page cache. False where not all was written. The thread waits where the kernel wants it to.
+    public func writeCached(_ file: Int32, at offset: UInt64, from bytes: RawSpan) -> Bool {
+        guard engine.allowsCallsInPlace else { return false }
+        // Proof: the memory is used within the call only.
+        let count = unsafe bytes.withUnsafeBytes {
+            unsafe nacre_pwritev(file, $0.baseAddress, $0.count, Int64(bitPattern: offset))
+        }
+        return count == bytes.byteCount
+    }
+
+    /// How often this thread has gone to sleep, for comparison.
+    public var waits: Int { nacre_thread_waits() }
+
     /// Stores `bytes` at `offset` of the file; with `dsync` they are durable on return.
     public func write(_ file: Int32, at offset: UInt64, from bytes: RawSpan, dsync: Bool, engine: FileEngine)
         async throws(BlockError)

@@ -34,6 +34,8 @@ public final class IOThread: IOContext, TaskExecutor, @unchecked Sendable {
     private var running: [UnownedJob] = []
     private var timers = TimerQueue()
     private var isStopping = false
+    /// Jobs that became ready by work of the thread itself, for the budget of enqueues per suspension.
+    private(set) var enqueues: UInt64 = 0
     private var thread = pthread_t()
     private var threadStarted = false
 
@@ -149,6 +151,7 @@ public final class IOThread: IOContext, TaskExecutor, @unchecked Sendable {
     public func enqueue(_ job: consuming ExecutorJob) {
         let job = UnownedJob(job)
         if isCurrent {
+            enqueues &+= 1
             ready.append(job)
         } else {
             post { $0.jobs.append(job) }

@@ -90,12 +90,13 @@ public final class Socket: ByteStream {
                 let count = unsafe Glibc.read(input, memory.baseAddress, room)
                 return count < 0 ? -Int(nacre_errno()) : count
             }
-            var fds = [Int32](repeating: -1, count: Self.passedLimit)
-            var count = Int32(Self.passedLimit - passed.count)
-            let got = unsafe nacre_recvmsg(input, memory.baseAddress, room, &fds, &count)
-            if got < 0 { return -Int(nacre_errno()) }
-            if count > 0 { passed.append(contentsOf: fds.prefix(Int(count))) }
-            return got
+            return unsafe withUnsafeTemporaryAllocation(of: Int32.self, capacity: Self.passedLimit) { fds in
+                var count = Int32(Self.passedLimit - passed.count)
+                let got = unsafe nacre_recvmsg(input, memory.baseAddress, room, fds.baseAddress, &count)
+                if got < 0 { return -Int(nacre_errno()) }
+                if count > 0 { unsafe passed.append(contentsOf: fds.prefix(Int(count))) }
+                return got
+            }
         }
     }
 

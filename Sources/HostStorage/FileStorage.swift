@@ -50,28 +50,23 @@ public final class FileStorage: Storage {
             discards: canPunch, growable: !file.isDevice)
     }
 
-    private var engine: FileEngine { file.options.engine }
-
-    /// Reads of at most this many bytes are first tried in the page cache, in place: cheaper than a trip through the
-    /// ring where they hit, and nearly free where they miss.
-    private static let cachedReadLimit = 64 << 10
+    /// Whether writes into the page cache are made in place.
+    var patience = WritePatience()
+    /// Flushes under way.
+    var flushes = 0
 
     /// A file ends where the furthest write does, a device where it ends.
     private func check(_ offset: UInt64, _ count: Int) throws(BlockError) {
         try check(ByteRange(checked: offset, count: UInt64(count)))
     }
 
-    private func check(_ range: ByteRange?) throws(BlockError) {
+    func check(_ range: ByteRange?) throws(BlockError) {
         guard let range, !file.isDevice || range.end <= current else { throw .outOfRange }
     }
 
     public func read(at offset: UInt64, into buffer: inout MutableRawSpan) async throws(BlockError) {
         try check(offset, buffer.byteCount)
-        if engine == .ring, thread.hasRing, !file.options.direct, buffer.byteCount <= Self.cachedReadLimit,
-            thread.readCached(file.descriptor, at: offset, into: &buffer)
-        {
-            return
-        }
+        if readNow(at: offset, into: &buffer) { return }
         let file = self.file
         let descriptor = file.beginCall()
         defer { file.endCall() }
@@ -81,6 +76,7 @@ public final class FileStorage: Storage {
     public func write(at offset: UInt64, from bytes: RawSpan, flags: WriteFlags) async throws(BlockError) {
         if isReadOnly { throw .readOnly }
         try check(offset, bytes.byteCount)
+        if !flags.contains(.fua), writeNow(at: offset, from: bytes) { return }
         let file = self.file
         let dsync = flags.contains(.fua) && !file.options.noFlush
         if dsync, let flushFailure { throw flushFailure }
@@ -164,7 +160,11 @@ public final class FileStorage: Storage {
         let file = self.file
         if file.options.noFlush || file.isReadOnly { return }
         let descriptor = file.beginCall()
-        defer { file.endCall() }
+        flushes += 1
+        defer {
+            flushes -= 1
+            file.endCall()
+        }
         do {
             try await thread.fdatasync(descriptor, engine: file.options.engine)
         } catch {
@@ -210,7 +210,7 @@ public final class FileStorage: Storage {
         current = length
     }
 
-    private func grow(to end: UInt64) {
+    func grow(to end: UInt64) {
         if end > current { current = end }
         if end > highestWrite { highestWrite = end }
     }

@@ -1,7 +1,7 @@
 import Block
 import Graph
 
-/// The one place where a backing file's name in an image becomes a path that may be opened.
+/// The one place where a name in an image, a backing file's or a data file's, becomes a path that may be opened.
 enum BackingName {
     /// What the image at `path` means by `name`: where it is, its format, and the folder that it must not leave.
     static func resolve(_ name: String, format: String?, of path: String, _ rule: BackingRule) throws(OpenError)
@@ -19,5 +19,17 @@ enum BackingName {
             let folder = PathText.folder(of: path)
             return (target, format, folder.isEmpty ? "." : folder)
         }
+    }
+
+    /// The same of a file for the image's data, which QEMU looks for from the process's folder and we from the image's.
+    static func resolveData(_ name: String, of path: String, _ rule: BackingRule) throws(OpenError)
+        -> (path: String, folder: String?)
+    {
+        guard PathText.protocolName(name) == nil else {
+            throw OpenError("the data file's name '\(name)' is not a plain file name")
+        }
+        guard rule == .ownFolder else { return (name, nil) }
+        let folder = PathText.folder(of: path)
+        return (PathText.combine(path, name), folder.isEmpty ? "." : folder)
     }
 }

@@ -28,6 +28,8 @@ extension CreateRequest {
         }
         result.lazyRefcounts = options["lazy_refcounts"] == "on"
         result.extendedL2 = options["extended_l2"] == "on"
+        result.dataFile = options["data_file"].flatMap { $0.isEmpty ? nil : $0 }
+        result.dataFileRaw = options["data_file_raw"] == "on"
         result.backingFile = backingFile
         result.backingFormat = backingFormat
         try refuseWhatIsMissing()
@@ -39,8 +41,6 @@ extension CreateRequest {
     }
 
     private func refuseWhatIsMissing() throws(ImageError) {
-        if options["data_file"] != nil { throw ImageError("\(path): External data files are not supported") }
-        if options["data_file_raw"] == "on" { throw ImageError("\(path): data-file-raw requires data-file") }
         if options["encryption"] == "on" || options["encrypt.format"] != nil {
             throw ImageError("\(path): Encryption is not supported")
         }

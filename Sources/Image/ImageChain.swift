@@ -16,6 +16,9 @@ public final class ImageChain {
         let file: ImageFile
         /// Nil for raw.
         let image: Qcow2Image?
+        /// What holds the image's data, where that lies apart.
+        var data: ImageFile?
+        var dataPath = ""
     }
 
     /// Everything that opening needs to know.
@@ -25,7 +28,7 @@ public final class ImageChain {
         public let rule: BackingRule
         /// Whether others may write to the files meanwhile.
         public let forceShare: Bool
-        /// Called with each backing file that is opened because an image names it.
+        /// Called with each file that is opened because an image names it: what it is, and its path.
         public let announce: (String) -> Void
 
         public init(
@@ -63,7 +66,7 @@ public final class ImageChain {
             walker = BlockIO(
                 context: source.context,
                 driver: layer.image.map { .format($0) } ?? .storage(layer.file.storage),
-                file: layer.image == nil ? nil : layer.file.storage, backing: walker,
+                file: layer.image == nil ? nil : layer.file.storage, data: layer.data?.storage, backing: walker,
                 options: BlockIO.Options(isReadOnly: true))
         }
         guard let walker else { throw ImageError("Could not open '\(path)'") }
@@ -72,7 +75,9 @@ public final class ImageChain {
 
     /// The path of the file that `storage` is, as it was opened.
     public func filename(of storage: any Storage) -> String? {
-        layers.first { $0.file.storage === storage }?.path
+        layers.lazy.compactMap {
+            $0.file.storage === storage ? $0.path : $0.data?.storage === storage ? $0.dataPath : nil
+        }.first
     }
 
     /// Whether `storage` is the file of a qcow2 image and takes clearly less room than its clusters: more than a tenth,
@@ -89,7 +94,10 @@ public final class ImageChain {
     public func close() async { await Self.close(layers) }
 
     private static func close(_ layers: [Layer]) async {
-        for layer in layers { await layer.file.close() }
+        for layer in layers {
+            await layer.data?.close()
+            await layer.file.close()
+        }
     }
 
     private static func openLayers(
@@ -101,7 +109,7 @@ public final class ImageChain {
                 let layer = try await openLayer(here, source, layers)
                 layers.append(layer)
                 next = try backing(of: layer, source.rule)
-                if let next { source.announce(next.path) }
+                if let next { source.announce("the backing file \(next.path)") }
             } catch {
                 // The image that was asked for is named by the caller.
                 guard !layers.isEmpty else { throw error }
@@ -126,12 +134,31 @@ public final class ImageChain {
             switch format {
             case "raw": return Layer(path: here.path, file: file, image: nil)
             case "qcow2":
-                let image = try await Qcow2Image.open(file: file.storage, options: Options(isReadOnly: true))
-                return Layer(path: here.path, file: file, image: image)
+                return try await openImage(here.path, file, source)
             default: throw OpenError("Unknown driver '\(format ?? "")'")
             }
         } catch {
             await file.close()
+            throw error
+        }
+    }
+
+    /// A qcow2 image, with the file for its data that it may name.
+    private static func openImage(_ path: String, _ file: ImageFile, _ source: Source) async throws(OpenError) -> Layer
+    {
+        var (data, dataPath) = (nil as ImageFile?, "")
+        do throws(OpenError) {
+            let image = try await Qcow2Image.open(
+                file: file.storage, options: Options(isReadOnly: true, loadsBitmaps: false)
+            ) {
+                (header) async throws(OpenError) in
+                guard let opened = try await source.openData(header, of: path, beside: file) else { return nil }
+                (data, dataPath) = opened
+                return opened.file.storage
+            }
+            return Layer(path: path, file: file, image: image, data: data, dataPath: dataPath)
+        } catch {
+            await data?.close()
             throw error
         }
     }

@@ -16,6 +16,7 @@ extension ImageCheck {
             ("compressed-clusters", result.compressedClusters),
         ]
         for (name, count) in counts where count > 0 { object[name] = JSONValue(count) }
+        if let diagnosis { object["doctor"] = diagnosis.json }
         return JSONValue.object(object).text(.pretty)
     }
 }

@@ -7,6 +7,8 @@ public struct ImageCheck: Sendable {
     public let format: String
     /// After repairs: what is still wrong.
     public var result: Qcow2Check.Result
+    /// What the damage means to the guest, where that was asked.
+    public var diagnosis: Diagnosis?
 
     public init(filename: String, format: String, result: Qcow2Check.Result) {
         self.filename = filename

@@ -35,9 +35,16 @@ extension Qcow2Info {
         object["extended-l2"] = extendedL2.map { .bool($0) }
         object["lazy-refcounts"] = lazyRefcounts.map { .bool($0) }
         object["corrupt"] = isCorrupt.map { .bool($0) }
+        if !bitmaps.isEmpty { object["bitmaps"] = .array(bitmaps.map(\.json)) }
         object["refcount-bits"] = JSONValue(UInt64(refcountBits))
         object["compression-type"] = .string(compressionType)
         return .object(object)
+    }
+}
+
+extension StoredBitmapInfo {
+    fileprivate var json: JSONValue {
+        ["flags": .array(flags.map { .string($0) }), "name": .string(name), "granularity": JSONValue(granularity)]
     }
 }
 

@@ -27,5 +27,6 @@ extension Qcow2Info {
         lazyRefcounts = info.lazyRefcounts
         isCorrupt = info.isCorrupt
         extendedL2 = info.hasExtendedL2
+        bitmaps = info.bitmaps
     }
 }

@@ -1,4 +1,4 @@
-import Qcow2
+public import Qcow2
 
 extension ImageInfo {
     /// What `info` prints for people. `localTime` turns seconds since 1970 into `YYYY-MM-DD hh:mm:ss` of this place.
@@ -18,14 +18,18 @@ extension ImageInfo {
         }
         if !snapshots.isEmpty {
             lines.append("Snapshot list:")
-            lines.append(Self.row("ID", "TAG", "VM SIZE", "DATE", "VM CLOCK", "ICOUNT"))
-            lines += snapshots.map { $0.row(localTime) }
+            lines += Self.table(snapshots, localTime)
         }
         if let qcow2 {
             lines.append("Format specific information:")
             lines += qcow2.lines.map { "    " + $0 }
         }
         return lines.joined(separator: "\n") + "\n"
+    }
+
+    /// The list of snapshots, with its heading.
+    public static func table(_ snapshots: [Snapshot], _ localTime: (UInt32) -> String) -> [String] {
+        [row("ID", "TAG", "VM SIZE", "DATE", "VM CLOCK", "ICOUNT")] + snapshots.map { $0.row(localTime) }
     }
 
     /// One line of the list of snapshots.
@@ -42,6 +46,12 @@ extension Qcow2Info {
         var lines = ["compat: \(compat)", "compression type: \(compressionType)"]
         if let dataFile { lines.append("data file: \(dataFile)") }
         if let lazyRefcounts { lines.append("lazy refcounts: \(lazyRefcounts)") }
+        if !bitmaps.isEmpty { lines.append("bitmaps:") }
+        for (index, bitmap) in bitmaps.enumerated() {
+            lines += ["    [\(index)]:", "        flags:"]
+            lines += bitmap.flags.enumerated().map { "            [\($0.offset)]: \($0.element)" }
+            lines += ["        name: \(bitmap.name)", "        granularity: \(bitmap.granularity)"]
+        }
         lines.append("refcount bits: \(refcountBits)")
         if let isCorrupt { lines.append("corrupt: \(isCorrupt)") }
         if let extendedL2 { lines.append("extended l2: \(extendedL2)") }

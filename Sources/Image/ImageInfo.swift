@@ -46,6 +46,8 @@ public struct Qcow2Info: Equatable, Sendable {
     /// Where guest data lies in another file: its name, word for word, and whether it can be read as raw.
     public var dataFile: String?
     public var dataFileIsRaw: Bool?
+    /// In the order of the image's directory.
+    public var bitmaps: [StoredBitmapInfo] = []
 
     init(_ header: Header) {
         compat = header.compat
@@ -90,6 +92,7 @@ extension ImageInfo {
         info.backingFormat = header.backingFormat
         info.qcow2 = Qcow2Info(header)
         info.snapshots = try await Snapshot.list(header, file.storage)
+        info.qcow2?.bitmaps = try await StoredBitmapInfo.list(header, file.storage)
         return info
     }
 }

@@ -16,10 +16,11 @@ extension ImageTool {
     }
 
     /// `check`: compares the image's references with its refcounts, and repairs what `repair` allows. Answers the exit
-    /// code. What a repair writes to must be known, not guessed: a guest writes what it likes at the start of a raw disk,
+    /// code. With `doctor` it says first what the damage means to the guest. What a repair writes to must be known, not
+    /// guessed: a guest writes what it likes at the start of a raw disk,
     /// a qcow2 header too (R20, R25). As QEMU's program it is guessed all the same.
     public func check(
-        _ path: String, format: String?, form: Form, repair: Repair, quiet: Bool, forceShare: Bool
+        _ path: String, format: String?, form: Form, repair: Repair, doctor: Bool = false, quiet: Bool, forceShare: Bool
     ) async throws(ImageError) -> Int32 {
         if repair != .none, format == nil, rule == .ownFolder {
             throw ImageError(
@@ -33,7 +34,7 @@ extension ImageTool {
         var failure: ImageError?
         var code: Int32 = 1
         do throws(ImageError) {
-            code = try await check(file, path, format, form, repair, quiet)
+            code = try await check(file, path, format, form, repair, doctor, quiet)
         } catch { failure = error }
         await file.close()
         if let failure { throw failure }
@@ -41,7 +42,8 @@ extension ImageTool {
     }
 
     private func check(
-        _ file: ImageFile, _ path: String, _ format: String?, _ form: Form, _ repair: Repair, _ quiet: Bool
+        _ file: ImageFile, _ path: String, _ format: String?, _ form: Form, _ repair: Repair, _ doctor: Bool,
+        _ quiet: Bool
     ) async throws(ImageError) -> Int32 {
         var known = format
         if known == nil {
@@ -53,7 +55,15 @@ extension ImageTool {
             throw ImageError("This image format does not support checks", exitCode: ImageCheck.unsupportedExitCode)
         case let other: throw ImageError("Could not open '\(path)': Unknown driver '\(other)'")
         }
-        var check = ImageCheck(filename: path, format: "qcow2", result: try await run(file, path, repair))
+        var diagnosis: Diagnosis?
+        var check = ImageCheck(filename: path, format: "qcow2", result: Qcow2Check.Result())
+        let listen: (Diagnosis) -> Void = {
+            diagnosis = $0
+            // Said before anything is touched; as JSON all is said at once.
+            if form == .human, !quiet { output($0.text) }
+        }
+        check.result = try await run(file, path, repair, doctor ? listen : nil)
+        check.diagnosis = diagnosis
         if check.hasRepaired {
             if form == .human, !quiet { output(check.repairedText) }
             let fixed = check.result
@@ -68,10 +78,13 @@ extension ImageTool {
         return check.exitCode
     }
 
-    private func run(_ file: ImageFile, _ path: String, _ repair: Repair) async throws(ImageError)
-        -> Qcow2Check.Result
-    {
-        do { return try await Qcow2Check.check(file.storage, repair: repair.qcow2, report: report) } catch {
+    private func run(
+        _ file: ImageFile, _ path: String, _ repair: Repair, _ diagnosis: ((Diagnosis) -> Void)? = nil
+    ) async throws(ImageError) -> Qcow2Check.Result {
+        do {
+            return try await Qcow2Check.check(
+                file.storage, repair: repair.qcow2, diagnosis: diagnosis, report: report)
+        } catch {
             // A check that began and failed says so itself; before that, the image could not be opened.
             throw error.message.hasPrefix("Check failed") ? ImageError(error.message) : .couldNotOpen(path, error)
         }

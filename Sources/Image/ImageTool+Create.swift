@@ -53,17 +53,34 @@ extension ImageTool {
         let attributes = try request.fileAttributes()
         do throws(OpenError) {
             try options.validate()
-            let file = try await files.create(request.path, attributes)
+            let data = try await createData(options, request)
+            let file: ImageFile
+            do throws(OpenError) { file = try await files.create(request.path, attributes) } catch {
+                await data?.abandon()
+                throw error
+            }
             do throws(OpenError) {
-                try await Qcow2Create.create(on: file.storage, options)
+                try await Qcow2Create.create(on: file.storage, data: data?.storage, options)
+                await data?.close()
                 await file.close()
             } catch {
+                await data?.abandon()
                 await file.abandon()
                 throw error
             }
         } catch {
             throw ImageError("\(request.path): \(error.message)")
         }
+    }
+
+    /// Makes the file for the image's data, where that is to lie apart; what it held before is lost.
+    private func createData(_ options: CreateOptions, _ request: CreateRequest) async throws(OpenError) -> ImageFile? {
+        guard let name = options.dataFile else { return nil }
+        let path = try BackingName.resolveData(name, of: request.path, rule).path
+        guard path != request.path else {
+            throw OpenError("Error: Trying to create an image with the same filename as its data file")
+        }
+        return try await files.create(path, FileAttributes())
     }
 
     private func createRaw(_ request: CreateRequest, size: UInt64) async throws(ImageError) {

@@ -36,7 +36,10 @@ extension ImageTool {
         case "raw":
             if request.preallocation == .metadata { throw ImageError("Unsupported preallocation mode: metadata") }
             try await resize(below, to: try request.size(from: below.length), request.preallocation)
-        case "qcow2": try await resizeQcow2(below, request)
+        case "qcow2":
+            try await withImage(below, of: file, request.path) { (image, data) throws(ImageError) in
+                try await resize(image, on: below, data, request)
+            }
         case let other: throw ImageError("Could not open '\(request.path)': Unknown driver '\(other)'")
         }
     }
@@ -49,25 +52,14 @@ extension ImageTool {
         """
     }
 
-    private func resizeQcow2(_ file: any Storage, _ request: ResizeRequest) async throws(ImageError) {
-        let image: Qcow2Image
-        do { image = try await Qcow2Image.open(file: file, options: Options()) } catch {
-            throw .couldNotOpen(request.path, error)
-        }
-        var failure: ImageError?
-        do throws(ImageError) { try await resize(image, on: file, request) } catch { failure = error }
-        do { try await image.close() } catch {
-            failure = failure ?? ImageError("Could not close '\(request.path)': \(error.sentence)")
-        }
-        if let failure { throw failure }
-    }
-
-    private func resize(_ image: Qcow2Image, on file: any Storage, _ request: ResizeRequest) async throws(ImageError) {
+    func resize(
+        _ image: Qcow2Image, on file: any Storage, _ data: BlockIO?, _ request: ResizeRequest
+    ) async throws(ImageError) {
         let size = try request.size(from: image.length)
         if let refusal = image.resizeRefusal(size) { throw ImageError(refusal.message) }
         // What a disk gains must not show what a longer backing file holds there.
         let backing = size > image.length ? try await backing(of: image, request.path) : nil
-        let walker = BlockIO(context: context, driver: .format(image), file: file, backing: backing?.top)
+        let walker = BlockIO(context: context, driver: .format(image), file: file, data: data, backing: backing?.top)
         defer { walker.retire() }
         var failure: ImageError?
         do throws(ImageError) { try await resize(walker, to: size, request.preallocation) } catch { failure = error }
@@ -81,10 +73,8 @@ extension ImageTool {
         do { place = try BackingName.resolve(name, format: image.header.backingFormat, of: path, rule) } catch {
             throw .couldNotOpen(path, OpenError("Could not open backing file: \(error.message)"))
         }
-        announce(place.path)
-        return try await ImageChain.open(
-            place.path, format: place.format,
-            ImageChain.Source(files: files, context: context, rule: rule, announce: announce), below: place.folder)
+        announce("the backing file \(place.path)")
+        return try await ImageChain.open(place.path, format: place.format, source, below: place.folder)
     }
 
     /// Resizes, gives what the disk gained its room, and makes it durable. Where the room cannot be had, the disk has its

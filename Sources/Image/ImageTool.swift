@@ -53,7 +53,7 @@ public struct ImageTool {
                 }
                 info = try await read(file, here.path, here.format)
                 if chain { next = try backing(of: info) }
-                if let next { announce(next.path) }
+                if let next { announce("the backing file \(next.path)") }
             } catch {
                 throw ImageError.couldNotOpen(here.path, error)
             }
@@ -81,8 +81,13 @@ public struct ImageTool {
         return try BackingName.resolve(name, format: info.backingFormat, of: info.filename, rule)
     }
 
-    /// Says that a backing file is opened because an image names it; by QEMU's rules nobody is surprised.
-    func announce(_ path: String) { if rule == .ownFolder { report("the backing file \(path) is opened") } }
+    /// How images are opened with all they stand on.
+    var source: ImageChain.Source {
+        ImageChain.Source(files: files, context: context, rule: rule, announce: announce)
+    }
+
+    /// Says that a file is opened because an image names it; by QEMU's rules nobody is surprised.
+    func announce(_ what: String) { if rule == .ownFolder { report("\(what) is opened") } }
 
     // MARK: map
 

@@ -61,6 +61,8 @@ public enum JobVerb: String, CaseIterable, Sendable {
 /// What a job does, by QEMU's names (`JobType`).
 public enum JobKind: String, CaseIterable, Sendable {
     case create
+    /// Ours alone: a check beside writers.
+    case check
 }
 
 /// What a job has to tell of itself.

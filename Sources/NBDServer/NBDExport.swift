@@ -1,5 +1,6 @@
 public import Block
 import Bytes
+public import DirtyMap
 public import NBDWire
 
 /// What clients may do with an export. A drive's depends on its medium: without one there is nothing to do.
@@ -25,12 +26,17 @@ public final class NBDExport {
     /// Whether several connections see each other's flushed writes.
     public let isMultiConn: Bool
     public let offersDepth: Bool
+    /// Dirty bitmaps that clients may look at, laid aside by whoever made the export.
+    public let bitmaps: [DirtyBitmap]
+    /// Names of the meta contexts, in the order of their ids; those of `bitmaps` come last.
+    let contexts: [String]
     /// Told of each failed request: what was asked, and why it failed.
     public var onFailure: ((_ isWrite: Bool, _ error: BlockError) -> Void)?
 
     public init(
         id: String, name: String, description: String? = nil, storage: any Storage, isWritable: Bool,
-        isWritethrough: Bool = false, isMultiConn: Bool = true, offersDepth: Bool = false
+        isWritethrough: Bool = false, isMultiConn: Bool = true, bitmaps: [DirtyBitmap] = [],
+        offersDepth: Bool = false
     ) {
         self.id = id
         self.name = name
@@ -40,12 +46,24 @@ public final class NBDExport {
         self.isWritethrough = isWritethrough
         self.isMultiConn = isMultiConn
         self.offersDepth = offersDepth
+        self.bitmaps = bitmaps
+        contexts =
+            [Self.allocationContext] + (offersDepth ? [Self.depthContext] : [])
+            + bitmaps.map { Self.bitmapContext + ($0.name ?? "") }
     }
 
     public var isWritable: Bool { access() == .write }
 
     public static let allocationContext = "base:allocation"
     public static let depthContext = "qemu:allocation-depth"
+    /// With the bitmap's name behind it.
+    public static let bitmapContext = "qemu:dirty-bitmap:"
+
+    /// The bitmap that a context shows; nil for the others.
+    func bitmap(of context: Int) -> DirtyBitmap? {
+        let first = contexts.count - bitmaps.count
+        return context < first ? nil : bitmaps[context - first]
+    }
 
     /// What a client is told while it negotiates.
     public var info: NBDExportInfo {
@@ -61,7 +79,7 @@ public final class NBDExport {
             name: name, description: description, size: storage.length, flags: flags,
             minimumBlock: UInt32(clamping: limits.requestAlignment),
             preferredBlock: Self.preferredBlock(limits),
-            contexts: offersDepth ? [Self.allocationContext, Self.depthContext] : [Self.allocationContext])
+            contexts: contexts)
     }
 
     /// A power of two, at least the minimum and at most what one request may carry, as the protocol demands.

@@ -1,5 +1,6 @@
 import Block
 import Bytes
+import DirtyMap
 import NBDWire
 import Streams
 
@@ -113,7 +114,7 @@ extension NBDSession {
     }
 
     /// Reads shorter than this are sent whole: looking for holes would cost more than it saves.
-    private static var sparseLimit: Int { 32 << 10 }
+    static var sparseLimit: Int { 32 << 10 }
 
     /// Sends holes as such, and the data between them.
     private func readSparse(_ request: NBDRequest, _ export: NBDExport, _ memory: inout AlignedBuffer)
@@ -148,7 +149,7 @@ extension NBDSession {
     }
 
     private func send(_ request: NBDRequest, _ payload: RawSpan, at offset: UInt64, isLast: Bool) async {
-        let headCount = hasStructuredReplies ? NBDReply.chunkByteCount + 8 : NBDReply.simpleByteCount
+        let headCount = headByteCount
         guard output.gathers(payload.byteCount) else {
             return await output.sendNow(head(request, payload.byteCount, at: offset, isLast: isLast), payload)
         }
@@ -160,13 +161,15 @@ extension NBDSession {
 
     /// What stands in front of `count` bytes of data.
     func head(_ request: NBDRequest, _ count: Int, at offset: UInt64, isLast: Bool) -> [UInt8] {
-        let headCount = hasStructuredReplies ? NBDReply.chunkByteCount + 8 : NBDReply.simpleByteCount
-        var head = [UInt8](repeating: 0, count: headCount)
+        var head = [UInt8](repeating: 0, count: headByteCount)
         head.withMutableBytes { storeHead(&$0, 0, request, count, at: offset, isLast: isLast) }
         return head
     }
 
-    private func storeHead(
+    /// Bytes in front of the data of a read's reply.
+    var headByteCount: Int { hasStructuredReplies ? NBDReply.chunkByteCount + 8 : NBDReply.simpleByteCount }
+
+    func storeHead(
         _ bytes: inout MutableRawSpan, _ position: Int, _ request: NBDRequest, _ count: Int, at offset: UInt64,
         isLast: Bool
     ) {
@@ -202,12 +205,43 @@ extension NBDSession {
     // MARK: Block status
 
     private func blockStatus(_ request: NBDRequest, _ export: NBDExport, room: Int) async throws(BlockError) {
-        let names = export.info.contexts
-        var lists = [[(length: UInt32, flags: UInt32)]](repeating: [], count: contexts.count)
-        var rest = ByteRange(at: request.offset, count: UInt64(request.length))
         let most =
             request.flags.contains(.reqOne)
             ? 1 : min(NBDLimits.extents, room / Self.extentWeight / max(1, contexts.count))
+        let maps = contexts.filter { export.bitmap(of: $0) == nil }
+        let states = maps.isEmpty ? [] : try await states(request, export, maps, most: most)
+        for (index, context) in contexts.enumerated() {
+            let extents =
+                export.bitmap(of: context).map { Self.marks($0, request, most: most) }
+                ?? maps.firstIndex(of: context).map { states[$0] } ?? []
+            await output.add(
+                NBDReply.blockStatusChunk(
+                    context: UInt32(context), extents: extents, isLast: index == contexts.count - 1,
+                    cookie: request.cookie))
+        }
+    }
+
+    /// `qemu:dirty-bitmap:NAME`: bit 0 dirty. Told from memory; contexts need not be answered equally far.
+    private static func marks(_ bitmap: DirtyBitmap, _ request: NBDRequest, most: Int) -> [Extent] {
+        var extents: [Extent] = []
+        var rest = ByteRange(at: request.offset, count: UInt64(request.length))
+        while !rest.isEmpty, extents.count < most {
+            // What became of a bitmap that cannot be trusted any more is not known: all may have changed.
+            let run = bitmap.map?.run(rest) ?? (isDirty: true, count: rest.count)
+            extents.append((UInt32(run.count), run.isDirty ? 1 : 0))
+            rest = rest.dropping(run.count)
+        }
+        return extents
+    }
+
+    private typealias Extent = (length: UInt32, flags: UInt32)
+
+    /// The extents of contexts that tell how the disk is stored, all equally far.
+    private func states(_ request: NBDRequest, _ export: NBDExport, _ contexts: [Int], most: Int)
+        async throws(BlockError) -> [[Extent]]
+    {
+        var lists = [[Extent]](repeating: [], count: contexts.count)
+        var rest = ByteRange(at: request.offset, count: UInt64(request.length))
         var steps = 0
         // A shorter answer than was asked for is legal; the client asks again for the rest.
         gather: while !rest.isEmpty, steps < Self.lookupsPerReply, !isClosing || steps == 0 {
@@ -215,7 +249,7 @@ extension NBDSession {
             let status = try await export.storage.status(of: rest)
             let part = rest.prefix(status.count)
             for (index, context) in contexts.enumerated() {
-                let flags = Self.stateFlags(status, context: names[context])
+                let flags = Self.stateFlags(status, context: export.contexts[context])
                 let last = lists[index].count - 1
                 if last >= 0, lists[index][last].flags == flags {
                     lists[index][last].length += UInt32(part.count)
@@ -227,12 +261,7 @@ extension NBDSession {
             }
             rest = rest.dropping(part.count)
         }
-        for (index, context) in contexts.enumerated() {
-            await output.add(
-                NBDReply.blockStatusChunk(
-                    context: UInt32(context), extents: lists[index], isLast: index == contexts.count - 1,
-                    cookie: request.cookie))
-        }
+        return lists
     }
 
     /// `base:allocation`: bit 0 hole, bit 1 reads as zeros. `qemu:allocation-depth`: 0 nowhere, 1 here, 2 one below, …

@@ -112,6 +112,7 @@ final class NBDSession {
                 guard let request = input.show({ NBDRequest($0) }) else { return }
                 input.consume(NBDRequest.byteCount)
                 if request.command == .disconnect { return }
+                if answerNow(request, &input) { continue }
                 if try await !start(request) { return }
             }
         } catch {

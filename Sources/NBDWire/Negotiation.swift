@@ -224,8 +224,10 @@ public struct NBDNegotiation: Sendable {
         let found = export.contexts.indices.filter { index in
             let context = export.contexts[index]
             if queries.isEmpty { return !sets }
-            // While listing, a query that ends in a colon asks for the whole name space below it.
-            return queries.contains { $0 == context || (!sets && $0.hasSuffix(":") && context.hasPrefix($0)) }
+            // While listing, a name space asks for all that is in it.
+            return queries.contains {
+                $0 == context || (!sets && Self.nameSpaces.contains($0) && context.hasPrefix($0))
+            }
         }
         if sets {
             contexts = Array(found)
@@ -241,6 +243,9 @@ public struct NBDNegotiation: Sendable {
         }
         return bytes + Self.reply(number, NBDOptionReply.ack)
     }
+
+    /// What contexts' names begin with. A bitmap's own name may have colons, which make no name space.
+    private static let nameSpaces: Set<String> = ["base:", "qemu:", "qemu:dirty-bitmap:"]
 
     private static func name(_ number: UInt32) -> String {
         number == NBDOption.setMetaContext.rawValue ? "set meta context" : "list meta context"

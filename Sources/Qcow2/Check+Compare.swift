@@ -5,35 +5,33 @@ extension Qcow2Check {
     /// So many clusters are compared or counted between two looks at the pace.
     static var clustersPerStep: UInt64 { 4096 }
 
-    /// Compares refcounts and references in the window just walked, and repairs refcounts in place where it may.
-    func compare(canRepair: Bool) async throws(BlockError) {
+    /// Compares refcounts and references in the window just walked, or repairs refcounts in place. With the last window come
+    /// the refcounts of clusters behind the file's end, which nothing uses.
+    func compare(fixes: Bool) async throws(BlockError) {
         let entries = geometry.refcountBlockEntries
-        let window = references.window
-        guard !window.isEmpty else { return }
-        let range = window.lowerBound / entries...(window.upperBound - 1) / entries
-        let blocks = references.blocks(of: entries).union(blockOffsets.keys).filter { range.contains($0) }.sorted()
-        var repairs: [UInt64] = []
-        for block in blocks where try await compareBlock(block, fixes: false) { repairs.append(block) }
-        // Where a block is missing the whole structure is built anew, which repairs the rest as well.
-        if needsRebuild, repair == .all || !canRepair { return }
-        guard canRepair else { return }
-        for block in repairs { _ = try await compareBlock(block, fixes: true) }
+        let window = counts.window
+        let isLast = window.upperBound >= clusters
+        guard !window.isEmpty || isLast else { return }
+        let first = window.lowerBound / entries
+        let last = isLast ? .max : (window.upperBound - 1) / entries
+        let blocks = counts.blocks(of: entries).union(blockOffsets.keys).filter { first <= $0 && $0 <= last }.sorted()
+        for block in blocks {
+            let start = block * entries
+            let end = isLast ? start + entries : min(start + entries, window.upperBound)
+            try await compareBlock(block, start..<end, fixes: fixes)
+        }
     }
 
-    /// One refcount block's clusters. Answers whether any of them is wrong.
-    private func compareBlock(_ block: UInt64, fixes: Bool) async throws(BlockError) -> Bool {
-        let entries = geometry.refcountBlockEntries
-        let first = block * entries
-        let end = min(first + entries, references.window.upperBound, clusters)
-        guard first < end else { return false }
+    private func compareBlock(_ block: UInt64, _ range: Range<UInt64>, fixes: Bool) async throws(BlockError) {
+        let (first, end) = (range.lowerBound, range.upperBound)
         let offset = blockOffsets[block]
         var buffer: AlignedBuffer?
         if let offset {
             do throws(BlockError) { buffer = try await read(ByteRange(at: offset, count: geometry.clusterSize)) } catch
             {
                 result.checkErrors += 1
-                report("Can't get refcount for cluster \(first): \(error.sentence)")
-                return false
+                tell("Can't get refcount for cluster \(first): \(error.sentence)")
+                return
             }
         }
         var bytes = buffer.take() ?? AlignedBuffer(byteCount: Int(geometry.clusterSize))
@@ -45,8 +43,7 @@ extension Qcow2Check {
             cluster = next
             try await step(Int(Self.clustersPerStep))
         }
-        if let offset, part.isChanged { try await file.write(at: offset, from: bytes.bytes, flags: []) }
-        return part.isWrong
+        if let offset, part.isChanged { try await write(bytes.bytes, at: offset) }
     }
 
     /// A refcount block under comparison.
@@ -57,55 +54,98 @@ extension Qcow2Check {
         /// Whether all its refcounts were 0.
         let isEmpty: Bool
         let fixes: Bool
-        var isWrong = false
         var isChanged = false
     }
 
     private func compare(_ bytes: inout AlignedBuffer, _ clusters: Range<UInt64>, _ part: inout BlockPart) {
         var block = bytes.mutableBytes
-        let (isEmpty, fixes) = (part.isEmpty, part.fixes)
         var cluster = clusters.lowerBound
-        let end = clusters.upperBound
-        while cluster < end {
-            if isEmpty, !references.hasPage(of: cluster) {
-                cluster = (cluster / CheckReferences.pageClusters + 1) * CheckReferences.pageClusters
-                continue
-            }
-            let refcount = isEmpty && !part.isChanged ? 0 : packing.value(block.bytes, at: Int(cluster - part.first))
-            let count = references.count(cluster)
-            if refcount != 0 || count != 0 { highestCluster = max(highestCluster, cluster) }
-            if refcount != count {
-                part.isWrong = true
-                if !fixes {
-                    found(cluster, refcount, count, exists: part.exists)
-                } else if part.exists, fix(cluster, refcount, count) {
-                    packing.store(min(count, geometry.refcountMax), &block, at: Int(cluster - part.first))
-                    part.isChanged = true
+        while cluster < clusters.upperBound {
+            let next = min(
+                clusters.upperBound, (cluster / ReferenceCounts.pageClusters + 1) * ReferenceCounts.pageClusters)
+            let page = counts.page(of: cluster)
+            if page != nil || !part.isEmpty { compare(&block, cluster..<next, inPage: page, &part) }
+            cluster = next
+        }
+    }
+
+    /// Of clusters of one page most are alike: sixteen at once.
+    @_lifetime(block: copy block)
+    private func compare(
+        _ block: inout MutableRawSpan, _ clusters: Range<UInt64>, inPage page: Int?, _ part: inout BlockPart
+    ) {
+        var cluster = clusters.lowerBound
+        while cluster < clusters.upperBound {
+            if cluster % ReferenceCounts.wordClusters == 0,
+                clusters.upperBound - cluster >= ReferenceCounts.wordClusters
+            {
+                let word = page.map { counts.word(inPage: $0, of: cluster) } ?? 0
+                let first = Int(cluster - part.first)
+                if word == ReferenceCounts.onesCopied, packing.areOnes(block.bytes, at: first) {
+                    use(upTo: cluster + 15)
+                    cluster += ReferenceCounts.wordClusters
+                    continue
+                }
+                if word == 0, part.isEmpty || packing.areZero(block.bytes, at: first) {
+                    cluster += ReferenceCounts.wordClusters
+                    continue
                 }
             }
+            compareOne(&block, cluster, &part)
             cluster += 1
         }
     }
 
+    @_lifetime(block: copy block)
+    private func compareOne(_ block: inout MutableRawSpan, _ cluster: UInt64, _ part: inout BlockPart) {
+        let refcount = packing.value(block.bytes, at: Int(cluster - part.first))
+        let count = counts.count(cluster)
+        if refcount != 0 || count != 0 { use(upTo: cluster) }
+        if counts.isMarked(cluster, refcount == 1 ? .plain : .copied) {
+            damage.flags = true
+            _ = suspects(
+                cluster, isLeak: false, "ERROR OFLAG_COPIED of an entry for cluster \(cluster) refcount=\(refcount)")
+        }
+        guard refcount != count else { return }
+        if !part.fixes {
+            found(cluster, refcount, count, exists: part.exists)
+        } else if part.exists, fix(cluster, refcount, count) {
+            packing.store(count, &block, at: Int(cluster - part.first))
+            part.isChanged = true
+            damage.flags = true
+        }
+    }
+
+    /// The image ends behind this cluster, or later; what is behind the file's end is none of it.
+    private func use(upTo cluster: UInt64) { if cluster < clusters { highestCluster = max(highestCluster, cluster) } }
+
     private func found(_ cluster: UInt64, _ refcount: UInt64, _ count: UInt64, exists: Bool) {
+        let kind = refcount < count ? "ERROR" : "Leaked"
+        let text = "\(kind) cluster \(cluster) refcount=\(refcount) reference=\(count)"
+        if suspects(cluster, isLeak: refcount > count, text) { return }
         if refcount < count {
             result.corruptions += 1
-            if !exists { needsRebuild = true }
-            if count > geometry.refcountMax {
-                unrepairable += 1
-                report("ERROR: overflow cluster offset=0x\(hex(cluster << UInt64(geometry.clusterBits)))")
-            }
+            if !exists { damage.refcounts = true }
+            if count > geometry.refcountMax { overflow(cluster, count) }
         } else {
             result.leaks += 1
         }
-        let kind = refcount < count ? "ERROR" : "Leaked"
-        report("\(kind) cluster \(cluster) refcount=\(refcount) reference=\(count)")
+        tell(text)
+    }
+
+    /// Refcounts are too narrow for what is referenced; version 3 knows wider ones.
+    private func overflow(_ cluster: UInt64, _ count: UInt64) {
+        tell("ERROR: overflow cluster offset=0x\(hex(cluster << UInt64(geometry.clusterBits)))")
+        guard header.version >= 3 else { return damage.unrepairable += 1 }
+        let bits = UInt64(64 - count.leadingZeroBitCount)
+        let order = UInt32(64 - (bits - 1).leadingZeroBitCount)
+        damage.width = max(damage.width ?? 0, order)
     }
 
     /// Whether this difference is repaired now; moves it from what is wrong to what was fixed.
     private func fix(_ cluster: UInt64, _ refcount: UInt64, _ count: UInt64) -> Bool {
         if refcount < count {
-            guard repair == .all, count <= geometry.refcountMax else { return false }
+            guard repair == .all || repair == .refcounts, count <= geometry.refcountMax else { return false }
             result.corruptions -= 1
             result.corruptionsFixed += 1
         } else {

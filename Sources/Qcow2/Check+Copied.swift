@@ -2,26 +2,23 @@ import Block
 import Bytes
 
 extension Qcow2Check {
-    private static var copiedFlag: UInt64 { 1 << 63 }
-
     /// Checks that the COPIED flag stands exactly where the refcount is 1, in the active tables, and repairs it.
     func checkCopied() async throws(BlockError) {
         // Refcounts are durable before a flag says that a cluster may be written in place.
         if repair != .none { try await file.flush() }
-        let fixes = repair == .all && result.checkErrors == 0
-        let counts = RefcountReader(self)
+        guard damage.flags else { return }
+        let fixes = (repair == .all || repair == .refcounts) && result.checkErrors == 0
+        let reader = RefcountReader(self)
         do throws(BlockError) {
-            var tables = CheckReferences(clusters: clusters, blockEntries: 1, pageLimit: 1 << 14)
-            repeat {
-                try await checkCopiedL1(&tables, counts, fixes: fixes)
-                for start in tables.pageStarts {
-                    for cluster in start..<start + CheckReferences.pageClusters where tables.count(cluster) > 0 {
-                        let table = cluster << UInt64(geometry.clusterBits)
-                        try await checkCopied(inL2At: table, counts, fixes: fixes)
-                    }
+            try await checkCopiedL1(reader, fixes: fixes)
+            // Clusters of a file for data alone have no refcounts.
+            if hasDataFile { return }
+            try await forEachTable { (tables) async throws(BlockError) in
+                for table in tables where table.isActive {
+                    let offset = table.cluster << UInt64(self.geometry.clusterBits)
+                    try await self.checkCopied(inL2At: offset, reader, fixes: fixes)
                 }
-                tables.begin(at: tables.window.upperBound, clusters: clusters)
-            } while !tables.window.isEmpty
+            }
         } catch {
             if let ending { throw ending }
             // What cannot be read was told by the walk; what cannot be written is the caller's.
@@ -30,34 +27,30 @@ extension Qcow2Check {
         }
     }
 
-    /// The entries of the active L1 table, in its first window; notes the L2 tables, each to be looked at once.
-    private func checkCopiedL1(_ tables: inout CheckReferences, _ counts: RefcountReader, fixes: Bool)
-        async throws(BlockError)
-    {
-        let isFirst = tables.window.lowerBound == 0
+    private func checkCopiedL1(_ reader: RefcountReader, fixes: Bool) async throws(BlockError) {
         try await forEachEntry(at: header.l1TableOffset, count: UInt64(header.l1Size)) {
             (index, entry) async throws(BlockError) in
-            let table = entry & 0x00FF_FFFF_FFFF_FE00
+            let table = entry & L2Entry.offsetMask
             guard table != 0, table & self.geometry.clusterMask == 0 else { return }
-            let cluster = table >> UInt64(self.geometry.clusterBits)
-            tables.add(cluster)
-            guard isFirst else { return }
-            let refcount = try await counts.refcount(cluster)
+            let refcount = try await reader.refcount(table >> UInt64(self.geometry.clusterBits))
             guard self.isWrong(entry, refcount) else { return }
             let what = "L2 cluster: l1_index=\(index) l1_entry=\(self.hex(entry)) refcount=\(refcount)"
             try await self.flip(entry, at: self.header.l1TableOffset + index * 8, what, fixes: fixes)
         }
     }
 
-    private func checkCopied(inL2At table: UInt64, _ counts: RefcountReader, fixes: Bool) async throws(BlockError) {
+    private func checkCopied(inL2At table: UInt64, _ reader: RefcountReader, fixes: Bool) async throws(BlockError) {
+        // Of an extended entry the bitmap is no descriptor; where data lies in a file of its own, nothing is counted there.
         let words = UInt64(geometry.l2EntrySize / 8)
+        guard !hasDataFile else { return }
         try await forEachEntry(at: table, count: UInt64(geometry.l2Entries) * words) {
             (index, entry) async throws(BlockError) in
-            // The bitmap of an extended entry is no descriptor.
             guard index % words == 0 else { return }
-            let place = entry & 0x00FF_FFFF_FFFF_FE00
-            guard entry & 1 << 62 == 0, place != 0, place & self.geometry.clusterMask == 0 else { return }
-            let refcount = try await counts.refcount(place >> UInt64(self.geometry.clusterBits))
+            let place = entry & L2Entry.offsetMask
+            guard entry & L2Entry.compressedFlag == 0, place != 0, place & self.geometry.clusterMask == 0 else {
+                return
+            }
+            let refcount = try await reader.refcount(place >> UInt64(self.geometry.clusterBits))
             guard self.isWrong(entry, refcount) else { return }
             let what = "data cluster: l2_entry=\(self.hex(entry)) refcount=\(refcount)"
             try await self.flip(entry, at: table + index * 8, what, fixes: fixes)
@@ -65,7 +58,7 @@ extension Qcow2Check {
     }
 
     private func isWrong(_ entry: UInt64, _ refcount: UInt64) -> Bool {
-        (refcount == 1) != (entry & Self.copiedFlag != 0)
+        (refcount == 1) != (entry & L2Entry.copied != 0)
     }
 
     private func flip(_ entry: UInt64, at offset: UInt64, _ what: String, fixes: Bool) async throws(BlockError) {
@@ -74,7 +67,7 @@ extension Qcow2Check {
             result.corruptions += 1
             return
         }
-        try await write(entry ^ Self.copiedFlag, at: offset)
+        try await write(entry ^ L2Entry.copied, at: offset)
         result.corruptionsFixed += 1
     }
 

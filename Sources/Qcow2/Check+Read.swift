@@ -5,12 +5,25 @@ extension Qcow2Check {
     /// Tables are read in pieces of at most this many bytes.
     static var piece: UInt64 { 1 << 20 }
 
+    /// How far ahead the file is asked for holes.
+    private static var holeSpan: UInt64 { 64 << 20 }
+
+    /// Whether a range of the file is known to be a hole.
+    private func isHole(_ range: ByteRange) async throws(BlockError) -> Bool {
+        if let known = knownRun, known.range.start <= range.start, range.end <= known.range.end { return known.isZero }
+        let span = max(range.count, Self.holeSpan)
+        let asked = ByteRange(at: range.start, count: min(span, file.length - range.start))
+        let status = try await file.status(of: asked)
+        let run = ByteRange(at: asked.start, count: min(status.count, asked.count))
+        let isZero = status.flags.contains(.zero)
+        knownRun = (run, isZero)
+        return isZero && range.end <= run.end
+    }
+
     /// Reads a piece of metadata; what lies in a hole or past the file's end is zeros, told by nil where all is.
     func read(_ range: ByteRange) async throws(BlockError) -> AlignedBuffer? {
         let inside = range.intersection(ByteRange(at: 0, count: file.length))
-        guard !inside.isEmpty else { return nil }
-        let status = try await file.status(of: inside)
-        if status.flags.contains(.zero), status.count >= inside.count { return nil }
+        guard !inside.isEmpty, try await !isHole(inside) else { return nil }
         var buffer = AlignedBuffer(byteCount: Int(range.count))
         var whole = buffer.mutableBytes
         var part = whole._mutatingExtracting(0..<Int(inside.count))
@@ -22,7 +35,12 @@ extension Qcow2Check {
         var buffer = AlignedBuffer(byteCount: 8)
         var span = buffer.mutableBytes
         span.storeBigEndian(value, at: 0)
-        try await file.write(at: offset, from: buffer.bytes, flags: [])
+        try await write(buffer.bytes, at: offset)
+    }
+
+    func write(_ bytes: RawSpan, at offset: UInt64) async throws(BlockError) {
+        knownRun = nil
+        try await file.write(at: offset, from: bytes, flags: [])
     }
 
     /// Calls `body` with the entries (index and value) of a table of 64-bit numbers that are not zero.
@@ -49,46 +67,57 @@ extension Qcow2Check {
 
     // MARK: what a walk finds
 
-    /// Reports damage, once however often it is met; `rebuilds`: damage of the refcounts' own structure, which a rebuild
-    /// ends.
-    func corruption(_ message: @autoclosure () -> String, rebuilds: Bool = false, times: UInt32 = 1) {
-        guard isFirstWalk else { return }
+    /// Reports damage, once however often it is met.
+    func corruption(_ message: @autoclosure () -> String, times: UInt32 = 1) {
+        guard isFirstWindow else { return }
         result.corruptions += UInt64(times)
-        if rebuilds { needsRebuild = true } else { unrepairable += UInt64(times) }
-        report(message())
+        tell(message())
     }
+
+    /// Reports in the first round only.
+    func tell(_ message: @autoclosure () -> String) { if isFirstRound { report(message()) } }
 
     /// Notes that a part could not be read, or would cost too much; then nothing is repaired, for what it references is
     /// unknown. Throws where the check is to end: that was no failure of the part.
     func unreadable(_ what: String) throws(BlockError) {
         if let ending { throw ending }
-        guard isFirstWalk else { return }
+        guard isFirstWindow else {
+            // What the first window had no trouble with has to be counted now as well.
+            if result.checkErrors == 0 { throw .io }
+            return
+        }
         result.checkErrors += 1
         report(what)
     }
 
-    /// Counts one more reference, or several, to each cluster that the bytes touch.
-    func reference(_ offset: UInt64, _ size: UInt64, times: UInt32 = 1) {
-        guard size > 0 else { return }
+    /// Counts one more reference, or several, to each cluster that the bytes touch. Answers whether they are in the file.
+    @discardableResult
+    func reference(_ offset: UInt64, _ size: UInt64, times: UInt32 = 1, mark: ReferenceCounts.Mark = .none) -> Bool {
+        guard size > 0 else { return true }
         let end = offset.addingReportingOverflow(size)
         guard !end.overflow, end.partialValue < file.length || end.partialValue - file.length < geometry.clusterSize
         else {
-            return corruption(
+            corruption(
                 "ERROR: counting reference for region exceeding the end of the file by one cluster or more: "
                     + "offset 0x\(hex(offset)) size 0x\(hex(size))", times: times)
+            return false
         }
         let bits = UInt64(geometry.clusterBits)
-        for cluster in offset >> bits...(end.partialValue - 1) >> bits {
-            references.add(cluster, times: times)
-            if isFirstWalk { touch(cluster >> UInt64(geometry.refcountBlockBits)) }
-        }
+        let (first, last) = (offset >> bits, (end.partialValue - 1) >> bits)
+        for cluster in first...last { counts.add(cluster, times: times, mark: mark) }
+        touch(first, last)
+        return true
     }
 
-    private func touch(_ block: UInt64) {
-        guard block != lastTouched else { return }
-        lastTouched = block
-        // No refcount table can hold more; a rebuild finds that out.
-        if touchedBlocks.count <= Limits.refcountTableBytes / 8 { touchedBlocks.insert(block) }
+    /// Notes which refcount blocks count these clusters.
+    func touch(_ first: UInt64, _ last: UInt64) {
+        guard isFirstWindow else { return }
+        let bits = UInt64(geometry.refcountBlockBits)
+        for block in first >> bits...last >> bits where block != lastTouched {
+            lastTouched = block
+            // No refcount table can hold more; a rebuild finds that out.
+            if touchedBlocks.count <= Limits.refcountTableBytes / 8 { touchedBlocks.insert(block) }
+        }
     }
 
     func hex(_ value: UInt64) -> String { String(value, radix: 16) }

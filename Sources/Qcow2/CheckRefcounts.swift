@@ -31,6 +31,39 @@ struct CheckRefcounts {
         }
     }
 
+    /// Whether the refcounts of sixteen clusters, the first of which is a multiple of 16, are all 1.
+    func areOnes(_ block: RawSpan, at index: Int) -> Bool {
+        switch bits {
+        case 16: are(0x0001_0001_0001_0001, block, at: index)
+        case 1: block.bigEndian(UInt16.self, at: index / 8) == .max
+        case 2: block.bigEndian(UInt32.self, at: index / 4) == 0x5555_5555
+        case 4: are(0x1111_1111_1111_1111, block, at: index)
+        case 8: are(0x0101_0101_0101_0101, block, at: index)
+        case 32: are(0x0000_0001_0000_0001, block, at: index)
+        default: are(1, block, at: index)
+        }
+    }
+
+    /// Whether they are all 0.
+    func areZero(_ block: RawSpan, at index: Int) -> Bool {
+        switch bits {
+        case 1: block.bigEndian(UInt16.self, at: index / 8) == 0
+        case 2: block.bigEndian(UInt32.self, at: index / 4) == 0
+        default: are(0, block, at: index)
+        }
+    }
+
+    /// Whether sixteen refcounts of 4 bits or more are made of equal words.
+    private func are(_ word: UInt64, _ block: RawSpan, at index: Int) -> Bool {
+        let start = index * Int(bits) / 8
+        var offset = start
+        while offset < start + 2 * Int(bits) {
+            if block.bigEndian(UInt64.self, at: offset) != word { return false }
+            offset += 8
+        }
+        return true
+    }
+
     private var mask: UInt8 { UInt8(1 << bits) - 1 }
     private func shift(_ index: Int) -> UInt8 { UInt8(truncatingIfNeeded: index * Int(bits) % 8) }
 }

@@ -9,6 +9,11 @@ extension CreateOptions {
             l1TableOffset: layout.l1Offset, refcountTableOffset: layout.refcountTableOffset,
             refcountTableClusters: UInt32(layout.refcountTableClusters))
         header.backingFile = backingFile
+        if let dataFile {
+            header.incompatible.insert(.externalDataFile)
+            header.extensions.insert(.other(type: HeaderExtension.dataFileType, data: Array(dataFile.utf8)), at: 0)
+            if dataFileRaw { header.autoclear.insert(.rawExternalData) }
+        }
         if let backingFormat { header.extensions.insert(.backingFormat(backingFormat), at: 0) }
         header.compressionType = compression
         if compression != .zlib { header.incompatible.insert(.compressionType) }
@@ -32,6 +37,7 @@ extension CreateOptions {
         if let bytes = try? header.encode() { return bytes }
         header.extensions.removeAll { $0.type == HeaderExtension.featureNamesType }
         if let bytes = try? header.encode() { return bytes }
+        if dataFile != nil { throw OpenError("The header has no room for the data file's name", cause: .noSpace) }
         throw OpenError("Could not assign backing file \(which): No space left on device", cause: .noSpace)
     }
 }

@@ -7,6 +7,8 @@ import Bytes
 /// a crash leaves none that is half made (O7, O11).
 public struct Qcow2Create {
     private let file: any Storage
+    /// What holds the guest's data, and which bytes of it are the disk's or its clusters'.
+    private let data: (storage: any Storage, range: ByteRange)
     private let options: CreateOptions
     private let layout: CreateLayout
     private let pace: Pace
@@ -14,15 +16,20 @@ public struct Qcow2Create {
     /// Tables are written in pieces of at most this many bytes.
     private static let piece: UInt64 = 1 << 20
 
-    /// Makes an image on `file`, whose contents are lost. `file` takes requests of any alignment (a walker does). Room that
-    /// is written in advance keeps to `pace`; where that ends the work, no image has come about.
-    public static func create(on file: any Storage, _ options: CreateOptions, pace: Pace = .none)
+    /// Makes an image on `file`, whose contents are lost; those of `data` too, where the options name a file for data.
+    /// Both take requests of any alignment (a walker does). Room that is written in advance keeps to `pace`; where that
+    /// ends the work, no image has come about.
+    public static func create(
+        on file: any Storage, data: (any Storage)? = nil, _ options: CreateOptions, pace: Pace = .none
+    )
         async throws(OpenError)
     {
         try options.validate()
+        if options.dataFile != nil, data == nil { throw OpenError("'data-file' is required for this image") }
         let layout = try CreateLayout(options)
         let header = try options.headerCluster(layout)
-        let creation = Qcow2Create(file: file, options: options, layout: layout, pace: pace)
+        let place = data.map { ($0, ByteRange(at: 0, count: options.size)) } ?? (file, layout.data)
+        let creation = Qcow2Create(file: file, data: place, options: options, layout: layout, pace: pace)
         do throws(BlockError) {
             try await creation.write(header)
         } catch {
@@ -32,17 +39,19 @@ public struct Qcow2Create {
 
     private func write(_ header: [UInt8]) async throws(BlockError) {
         try await makeRoom()
+        if options.dataFile != nil { try await makeRoomForData() }
         try await writeRefcountTable()
         try await writeRefcountBlocks()
-        if options.preallocation != .off {
+        if options.mapsAll {
             try await writeEntries(at: layout.l1Offset, count: layout.l1Entries, first: layout.firstL2Offset)
             // The bitmaps of extended entries stay empty: the places are reserved, and the backing file shows through.
             try await writeEntries(
-                at: layout.firstL2Offset, count: layout.dataClusters, first: layout.dataOffset,
-                words: layout.l2EntrySize / 8)
-            try await file.occupy(layout.data, options.preallocation, pace: pace)
+                at: layout.firstL2Offset, count: layout.mappedClusters,
+                first: options.dataFile == nil ? layout.dataOffset : 0, words: layout.l2EntrySize / 8)
+            try await data.storage.occupy(data.range, options.preallocation, pace: pace)
         }
         let whole = buffer(header)
+        if options.dataFile != nil { try await data.storage.flush() }
         try await file.write(at: 512, from: whole.bytes.extracting(512..<header.count), flags: [])
         try await file.flush()
         try await file.write(at: 0, from: whole.bytes.extracting(0..<512), flags: [])
@@ -59,6 +68,17 @@ public struct Qcow2Create {
         let sector = AlignedBuffer(byteCount: 512)
         try await file.write(at: 0, from: sector.bytes, flags: .fua)
         try await file.zero(layout.metadata, flags: [])
+    }
+
+    /// Empties the file for data and gives it the length of the disk; a device must have it, and is zeroed where it shall
+    /// read as the disk.
+    private func makeRoomForData() async throws(BlockError) {
+        if data.storage.limits.growable {
+            try await data.storage.resize(to: 0)
+            return try await data.storage.resize(to: options.size)
+        }
+        guard options.size <= data.storage.length else { throw .noSpace }
+        if options.mapsAll { try await data.storage.zero(data.range, flags: .mayUnmap) }
     }
 
     private func writeRefcountTable() async throws(BlockError) {

@@ -16,6 +16,8 @@ struct CreateLayout {
     let l1Clusters: UInt64
     let l2Tables: UInt64
     let dataClusters: UInt64
+    /// Clusters of the disk that have an entry; their data lies here or in a file of its own.
+    let mappedClusters: UInt64
 
     init(_ options: CreateOptions) throws(OpenError) {
         clusterSize = options.clusterSize
@@ -28,9 +30,9 @@ struct CreateLayout {
             cause: .system(27))
         guard l1Entries <= Limits.l1Bytes / 8, options.size <= UInt64(Int64.max) else { throw tooLarge }
         l1Clusters = (l1Entries * 8).dividedRoundingUp(by: clusterSize)
-        let isPreallocated = options.preallocation != .off
-        l2Tables = isPreallocated ? l1Entries : 0
-        dataClusters = isPreallocated ? dataTotal : 0
+        l2Tables = options.mapsAll ? l1Entries : 0
+        mappedClusters = options.mapsAll ? dataTotal : 0
+        dataClusters = options.dataFile == nil ? mappedClusters : 0
         let described = 1 + l1Clusters + l2Tables + dataClusters
         // Refcount blocks and their table count themselves too: add them until nothing changes.
         var (blocks, table) = (1 as UInt64, 1 as UInt64)

@@ -23,6 +23,10 @@ public struct CreateOptions: Equatable, Sendable {
     public var preallocation = Preallocation.off
     /// Whether clusters have 32 subclusters each, allocated one by one.
     public var extendedL2 = false
+    /// The name of a file for the guest's data alone, as the image shall record it.
+    public var dataFile: String?
+    /// Whether that file shall always read as the disk by itself; then all of the disk is mapped from the start.
+    public var dataFileRaw = false
 
     public init(size: UInt64) { self.size = size }
 
@@ -50,6 +54,13 @@ public struct CreateOptions: Equatable, Sendable {
         if version == .v2, lazyRefcounts {
             throw invalid("Lazy refcounts only supported with compatibility level 1.1 and above \(needsV3)")
         }
+        if dataFileRaw, dataFile == nil { throw invalid("data-file-raw requires data-file") }
+        if dataFileRaw, backingFile != nil {
+            throw invalid("Backing file and data-file-raw cannot be used at the same time")
+        }
+        if version == .v2, dataFile != nil {
+            throw invalid("External data files are only supported with compatibility level 1.1 and above \(needsV3)")
+        }
         guard (1...64).contains(refcountBits), UInt64(refcountBits).isPowerOfTwo else {
             throw invalid("Refcount width must be a power of two and may not exceed 64 bits")
         }
@@ -62,6 +73,9 @@ public struct CreateOptions: Equatable, Sendable {
                 "Non-zlib compression type is only supported with compatibility level 1.1 and above \(needsV3)")
         }
     }
+
+    /// Whether all of the disk gets its tables at once.
+    var mapsAll: Bool { preallocation != .off || dataFileRaw }
 
     /// Bytes of the smallest cluster whose subclusters are whole sectors.
     static let minExtendedCluster = Limits.minSubcluster * 32

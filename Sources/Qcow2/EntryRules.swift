@@ -1,7 +1,10 @@
-/// The rules by which entries of one image are read and made: its version, its geometry, how far host offsets go.
+/// The rules by which entries of one image are read and made: its version, its geometry, how far host offsets go, and
+/// whether they name clusters of its own file or of one for data alone.
 struct EntryRules {
     let geometry: Geometry
     let version: UInt32
+    /// Whether data lies in a file of its own, each cluster where the guest has it: there 0 is an offset like others.
+    let hasDataFile: Bool
     /// Bits that must be zero in a standard descriptor: reserved ones, and those of an unaligned offset.
     let standardMustBeZero: UInt64
     /// The same for an L1 entry.
@@ -9,7 +12,8 @@ struct EntryRules {
     /// Where the clusters end that a refcount table of the largest size can count.
     let hostEnd: UInt64
 
-    init(version: UInt32, geometry: Geometry) {
+    init(version: UInt32, geometry: Geometry, hasDataFile: Bool = false) {
+        self.hasDataFile = hasDataFile
         self.geometry = geometry
         self.version = version
         let aligned = ~geometry.clusterMask & L2Entry.offsetMask
@@ -30,8 +34,8 @@ struct EntryRules {
         if entry.isCompressed { return readCompressed(entry) }
         guard entry.descriptor & standardMustBeZero == 0 else { return .invalid }
         let offset = entry.descriptor & L2Entry.offsetMask
-        guard offset < hostEnd else { return .invalid }
-        let place = offset == 0 ? nil : offset
+        guard offset < hostEnd || hasDataFile else { return .invalid }
+        let place = offset == 0 && !(hasDataFile && entry.isOwn) ? nil : offset
         if geometry.hasExtendedL2 { return readBitmap(entry, subcluster, place) }
         if entry.descriptor & L2Entry.zeroFlag != 0 { return .zero(place: place) }
         guard let place else { return .unallocated(place: nil) }
@@ -51,7 +55,7 @@ struct EntryRules {
         let offset = entry.descriptor & ((1 << shift) - 1)
         let sectors = ((entry.descriptor & ~(L2Entry.copied | L2Entry.compressedFlag)) >> shift) + 1
         let count = sectors * 512 - offset % 512
-        guard entry.bitmap == 0, offset < hostEnd, count <= hostEnd - offset else { return .invalid }
+        guard !hasDataFile, entry.bitmap == 0, offset < hostEnd, count <= hostEnd - offset else { return .invalid }
         return .compressed(offset: offset, count: count)
     }
 

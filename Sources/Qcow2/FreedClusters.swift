@@ -36,6 +36,8 @@ struct FreedClusters {
     var handedOut: [ClusterRun] = []
     /// Clusters with refcount zero that must not be taken: those of `batches` and `handedOut`.
     var held = ClusterSet()
+    /// Told of every reference that is dropped, while a check beside the writers wants to know.
+    var watch: ClusterWatch?
 
     /// Whether a commit has something to do here.
     var isPending: Bool { !open.isEmpty || !batches.isEmpty }
@@ -43,6 +45,7 @@ struct FreedClusters {
     mutating func add(_ run: ClusterRun) {
         open.add(run)
         openClusters += run.count
+        if let watch { for cluster in run.start..<run.end { watch.note(cluster) } }
     }
 
     /// Takes the open epoch.

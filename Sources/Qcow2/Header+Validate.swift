@@ -7,7 +7,9 @@ extension Header {
         .dirty, .corrupt, .externalDataFile, .compressionType, .extendedL2,
     ]
     /// The incompatible features that this program can open.
-    static let supportedIncompatible: IncompatibleFeatures = [.dirty, .corrupt, .compressionType, .extendedL2]
+    static let supportedIncompatible: IncompatibleFeatures = [
+        .dirty, .corrupt, .externalDataFile, .compressionType, .extendedL2,
+    ]
 
     /// The refusal of incompatible features that nobody here knows, named by the image's own table.
     var unknownFeatures: OpenError? { refusal(of: incompatible.subtracting(Self.knownIncompatible)) }

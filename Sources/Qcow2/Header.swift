@@ -95,6 +95,19 @@ public struct Header: Equatable, Sendable {
         return nil
     }
 
+    /// Whether guest data lies in a file of its own.
+    public var hasDataFile: Bool { incompatible.contains(.externalDataFile) }
+
+    /// The name of that file as the image states it (extension 0x44415441), bytes that nobody has looked at; nil where it
+    /// states none.
+    public var dataFileName: [UInt8]? {
+        for case .other(HeaderExtension.dataFileType, let name) in extensions { return name }
+        return nil
+    }
+
+    /// The same as text; bytes that are no UTF-8 show as replacement characters.
+    public var dataFile: String? { dataFileName.map { String(decoding: $0, as: UTF8.self) } }
+
     /// `0.10` for version 2, `1.1` for version 3, as QEMU's `compat` option.
     public var compat: String { version >= 3 ? "1.1" : "0.10" }
 

@@ -11,16 +11,19 @@ public struct Options: Sendable {
     public var cacheSize: UInt64?
     /// Accepted and checked as QEMU checks it; tables are cached whole.
     public var l2CacheEntrySize: UInt64?
+    /// Whether the bits of bitmaps are read: not for who only looks at the image. Such an image must not be written.
+    public var loadsBitmaps: Bool
 
     public init(
         isReadOnly: Bool = false, l2CacheSize: UInt64? = nil, refcountCacheSize: UInt64? = nil,
-        cacheSize: UInt64? = nil, l2CacheEntrySize: UInt64? = nil
+        cacheSize: UInt64? = nil, l2CacheEntrySize: UInt64? = nil, loadsBitmaps: Bool = true
     ) {
         self.isReadOnly = isReadOnly
         self.l2CacheSize = l2CacheSize
         self.refcountCacheSize = refcountCacheSize
         self.cacheSize = cacheSize
         self.l2CacheEntrySize = l2CacheEntrySize
+        self.loadsBitmaps = loadsBitmaps
     }
 
     /// The L2 cache's size where nothing is said, in bytes: enough for 256 GiB at 64 KiB clusters.

@@ -123,6 +123,11 @@ extension Qcow2Image {
         if mapping == .invalid {
             return hasReportedCorruption ? .failed(.corrupt) : .needs(Need.reportEntry.at(guest.start))
         }
+        if rules.hasDataFile {
+            // Somebody placed it since the caller looked: now it is written in place.
+            if case .data = mapping, entry.isOwn { return .busy }
+            return placeInDataFile(guest, room.subclusters, table)
+        }
         if let cluster = metadataNamed(by: entry) { return .needs(Need.reportOverlap.at(cluster)) }
         if entry.isOwn, let place = rules.place(of: entry) {
             // Somebody placed it since the caller looked: now it is written in place.
@@ -142,6 +147,25 @@ extension Qcow2Image {
             let place = run.start << UInt64(geometry.clusterBits)
             return .ticket(issue(guest, taken, place: place, table, isReuse: false, readsZero: readsZero))
         }
+    }
+
+    /// A ticket for a place in the file for data alone: where the guest has it, whatever was there before.
+    private func placeInDataFile(_ guest: ByteRange, _ wanted: Range<UInt64>, _ table: L2Table) -> Allocation {
+        let place = cluster(of: guest.start) << UInt64(geometry.clusterBits)
+        guard place < Limits.hostOffset, guest.end <= Limits.hostOffset else { return .failed(.noSpace) }
+        var end = wanted.lowerBound
+        placing: for (position, subclusters) in parts(of: wanted) {
+            let entry = table[position]
+            for subcluster in subclusters {
+                switch rules.read(entry, subcluster) {
+                case .data where entry.isOwn: break placing
+                case .compressed, .invalid: break placing
+                default: end += 1
+                }
+            }
+        }
+        return .ticket(
+            issue(guest, wanted.lowerBound..<end, place: place, table, isReuse: true, readsZero: false))
     }
 
     /// The first subclusters that have a place, without data, where their clusters follow one another in the file from
@@ -201,9 +225,11 @@ extension Qcow2Image {
         let bits = UInt64(geometry.subclusterBits)
         let whole = ByteRange(from: filled.lowerBound << bits, to: filled.upperBound << bits)
         let part = ByteRange(from: wanted.lowerBound << bits, to: wanted.upperBound << bits).intersection(guest)
+        // A file for data ends where the disk does.
+        let end = rules.hasDataFile ? min(whole.end, max(length, part.end)) : whole.end
         return AllocationTicket(
             id: ticket.id, guest: part, head: ByteRange(from: whole.start, to: part.start),
-            tail: ByteRange(from: part.end, to: whole.end),
+            tail: ByteRange(from: part.end, to: end),
             offset: place + (part.start - clusters.lowerBound << UInt64(geometry.clusterBits)), readsZero: readsZero)
     }
 
@@ -263,8 +289,9 @@ extension Qcow2Image {
         change(table, position, to: entry)
     }
 
-    /// The host clusters that an entry refers to; empty for none.
+    /// The clusters of the image's file that an entry refers to; empty for none.
     func clustersNamed(by entry: L2Entry) -> Range<UInt64> {
+        if rules.hasDataFile { return 0..<0 }
         let bits = UInt64(geometry.clusterBits)
         if case .compressed(let offset, let count) = rules.read(entry) {
             return offset >> bits..<((offset + count - 1) >> bits) + 1

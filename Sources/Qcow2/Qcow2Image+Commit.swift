@@ -9,8 +9,9 @@ public import Bytes
 //   3 refcounts lowered for what phase 2 dropped; those clusters are handed out when that is durable too (O5, O17)
 
 extension Qcow2Image {
-    /// Bytes of freed clusters that make a commit urgent.
-    private static var urgentFreed: UInt64 { 64 << 20 }
+    /// Bytes of freed clusters that make a commit urgent: what a second of discards may free, and no more is kept from the
+    /// host and from writers meanwhile. (A full host ends an epoch at once.)
+    private static var urgentFreed: UInt64 { 1 << 30 }
     /// Changed tables stay in memory: below so many bytes of them, or below so many tables, a commit is never urgent,
     /// however small the caches are. Tables of 2 MiB are few: each maps 512 GiB of the disk.
     private static var calmBytes: UInt64 { 1 << 20 }
@@ -23,7 +24,8 @@ extension Qcow2Image {
         {
             return .now
         }
-        return hasChanges || freed.isPending ? .soon : .none
+        if freed.isPending || needsCorruptMark { return .soon }
+        return hasChanges ? .later : .none
     }
 
     /// Whether so many tables are changed that a cache of `room` bytes is full of them.
@@ -32,7 +34,7 @@ extension Qcow2Image {
     }
 
     /// Whether the file lacks changes that memory has, freed clusters apart.
-    private var hasChanges: Bool {
+    var hasChanges: Bool {
         !dirtyTables.isEmpty || !dirtyBlocks.isEmpty || !dirtyL1.isEmpty || !dirtyRefcountTable.isEmpty || isSizeDirty
             || needsCorruptMark
     }
@@ -227,7 +229,8 @@ extension Qcow2Image {
         // In a damaged image a leak does no harm, and lowering the wrong count would.
         guard !frozen.freed.isEmpty, !isCorrupt else { return }
         var zeroed: [ClusterRun] = []
-        var rest = frozen.freed[...]
+        // In the order of the file: refcounts lie together, and so does what is punched.
+        var rest = frozen.freed.sorted { $0.start < $1.start }[...]
         lowering: while let run = rest.first {
             for cluster in run.start..<run.end {
                 do {
@@ -288,6 +291,8 @@ extension Qcow2Image {
         guard !isClosed else { return }
         defer { isClosed = true }
         if isReadOnly { return }
+        try await drain()
+        try await storeBitmaps()
         try await drain()
     }
 }

@@ -76,15 +76,25 @@ extension Qcow2Image {
         }
         let position = entryIndex(guest)
         let entry = table[position]
-        guard rules.read(entry) == .invalid else { return }
+        let start = guest & ~(geometry.subclusterSize - 1)
+        let mapping = rules.read(entry, subclusterIndex(guest))
+        if case .data(let offset) = mapping, isMisplaced(offset, start) {
+            return reportCorruption(
+                "External data file host cluster offset \(hex(offset)) does not match guest cluster offset: "
+                    + "\(hex(start)), L2 index: \(hex(UInt64(position))))",
+                offset: table.offset(of: position), size: UInt64(geometry.l2EntrySize))
+        }
+        guard mapping == .invalid else { return }
         let place = "(L2 offset: \(hex(table.offset)), L2 index: \(hex(UInt64(position))))"
         let descriptor = entry.descriptor
         let offset = descriptor & L2Entry.offsetMask
         let message =
             if entry.isCompressed {
-                entry.bitmap == 0
-                    ? "Compressed cluster descriptor \(hex(descriptor)) out of range \(place)"
-                    : "Compressed cluster with subclusters \(hex(entry.bitmap)) \(place)"
+                rules.hasDataFile
+                    ? "Compressed cluster entry found in image with external data file \(place)"
+                    : entry.bitmap == 0
+                        ? "Compressed cluster descriptor \(hex(descriptor)) out of range \(place)"
+                        : "Compressed cluster with subclusters \(hex(entry.bitmap)) \(place)"
             } else if descriptor & L2Entry.zeroFlag != 0 && header.version < 3 {
                 "Zero cluster entry found in pre-v3 image \(place)"
             } else if offset & geometry.clusterMask != 0 {

@@ -14,7 +14,9 @@ struct PackingPlace {
 }
 
 extension Qcow2Image {
+    /// None where data lies apart, for there a cluster lies whole where the guest has it.
     public var encoder: ClusterEncoding? {
+        if rules.hasDataFile { return nil }
         let (type, room) = (header.compressionType, Int(geometry.clusterSize) - 512)
         // A cluster of one sector becomes no smaller.
         guard room > 0 else { return { _ in nil } }
@@ -36,6 +38,7 @@ extension Qcow2Image {
 
     public func allocate(encoded count: UInt64, for guest: ByteRange) -> Allocation {
         if let writeRefusal { return .failed(writeRefusal) }
+        if rules.hasDataFile { return .failed(.unsupported) }
         guard !guest.isEmpty, guest.end <= length, guest.start & geometry.clusterMask == 0,
             guest.count <= geometry.clusterSize, count > 0, count < geometry.clusterSize
         else { return .failed(.outOfRange) }

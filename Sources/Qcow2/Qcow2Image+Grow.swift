@@ -92,14 +92,19 @@ extension Qcow2Image {
             let buffer = AlignedBuffer(copying: block.bytes)
             try await file.write(at: block.offset, from: buffer.bytes, flags: [])
         }
+        try await writeTable(table, at: plan.tableFirst << bits)
+        return table
+    }
+
+    /// Writes a table in pieces of 1 MiB.
+    func writeTable(_ table: [UInt64], at offset: UInt64) async throws(BlockError) {
         var done = 0
-        while done < entries {
-            let range = done..<min(done + (1 << 17), entries)
+        while done < table.count {
+            let range = done..<min(done + (1 << 17), table.count)
             let buffer = table.bigEndianBytes(range)
-            try await file.write(at: plan.tableFirst << bits + UInt64(done) * 8, from: buffer.bytes, flags: [])
+            try await file.write(at: offset + UInt64(done) * 8, from: buffer.bytes, flags: [])
             done = range.upperBound
         }
-        return table
     }
 
     /// The header names the new table: memory follows, and the old one's clusters are freed.
@@ -154,13 +159,7 @@ extension Qcow2Image {
             release(try await commitLocked())
             var table = l1
             table.append(contentsOf: repeatElement(0, count: Int(clusters) << Int(bits - 3) - table.count))
-            var done = 0
-            while done < table.count {
-                let range = done..<min(done + (1 << 17), table.count)
-                let buffer = table.bigEndianBytes(range)
-                try await file.write(at: row.start << bits + UInt64(done) * 8, from: buffer.bytes, flags: [])
-                done = range.upperBound
-            }
+            try await writeTable(table, at: row.start << bits)
         } catch {
             freed.add(row)
             throw error

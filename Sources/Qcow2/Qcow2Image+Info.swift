@@ -11,10 +11,16 @@ public struct ImageInfo: Equatable, Sendable {
     /// `zlib` or `zstd`.
     public var compressionType: String
     public var hasExtendedL2: Bool
+    /// Where guest data lies in a file of its own: that file's name as it stands in the image, and whether it can be read as
+    /// the disk by itself.
+    public var dataFile: String?
+    public var dataFileIsRaw: Bool?
     /// As they stand in the image.
     public var backingFile: String?
     public var backingFormat: String?
     public var snapshots: [Snapshot]
+    /// The bitmaps as they stand in the file.
+    public var bitmaps: [StoredBitmapInfo]
 }
 
 extension Qcow2Image {
@@ -23,7 +29,9 @@ extension Qcow2Image {
             clusterSize: geometry.clusterSize, compat: header.compat, refcountBits: geometry.refcountBits,
             lazyRefcounts: header.compatible.contains(.lazyRefcounts), isCorrupt: isCorrupt,
             isDirty: header.incompatible.contains(.dirty), compressionType: header.compressionType.name,
-            hasExtendedL2: geometry.hasExtendedL2, backingFile: header.backingFile, backingFormat: header.backingFormat,
-            snapshots: snapshots)
+            hasExtendedL2: geometry.hasExtendedL2, dataFile: header.hasDataFile ? header.dataFile : nil,
+            dataFileIsRaw: header.hasDataFile ? isDataRaw : nil, backingFile: header.backingFile,
+            backingFormat: header.backingFormat,
+            snapshots: snapshots, bitmaps: storedBitmaps.map { StoredBitmapInfo($0) })
     }
 }

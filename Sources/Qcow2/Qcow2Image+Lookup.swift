@@ -32,6 +32,9 @@ extension Qcow2Image {
         let within = guest.start & (geometry.subclusterSize - 1)
         switch mapping {
         case .data(let offset):
+            if isMisplaced(offset, guest.start - within) {
+                return damaged(guest, count: geometry.subclusterSize - within)
+            }
             let isWritable = mayWriteInPlace(entry, offset)
             let count = count(of: mapping, from: (first, subcluster), in: table, atLeast: within + guest.count) {
                 self.mayWriteInPlace($0, $1) == isWritable
@@ -100,8 +103,11 @@ extension Qcow2Image {
 
     /// Whether the cluster belongs to this mapping alone and is no metadata.
     private func mayWriteInPlace(_ entry: L2Entry, _ offset: UInt64) -> Bool {
-        entry.isOwn && !isReadOnly && !metadata.contains(offset >> UInt64(geometry.clusterBits))
+        entry.isOwn && !isReadOnly && (rules.hasDataFile || !metadata.contains(offset >> UInt64(geometry.clusterBits)))
     }
+
+    /// Whether data lies apart, and elsewhere than where the guest has it, which must not be.
+    func isMisplaced(_ place: UInt64, _ guest: UInt64) -> Bool { rules.hasDataFile && place != guest }
 
     /// The entry for a guest offset whose table is in memory.
     func entry(at guest: UInt64) -> L2Entry? {

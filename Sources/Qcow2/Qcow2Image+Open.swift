@@ -1,13 +1,18 @@
 public import Block
 import Bytes
+public import DirtyMap
 
 extension Qcow2Image {
-    /// Opens the image in `file`. Nothing is written where `options.isReadOnly`; a writable open repairs a dirty image and
-    /// clears the autoclear features that this program does not keep up to date. A repair keeps to `pace`.
+    /// Opens the image in `file`. Where its header says that guest data lies apart, `data` is asked for what holds it.
+    /// Nothing is written where `options.isReadOnly`; a writable open repairs a dirty image and clears the autoclear features
+    /// that this program does not keep up to date, and marks the image's bitmaps as in use. A repair keeps to `pace`; the
+    /// bits of bitmaps are charged to `memory`.
     public static func open(
-        file: any Storage, options: Options, observer: Observer = Observer(), pace: Pace = .none
+        file: any Storage, options: Options, observer: Observer = Observer(), pace: Pace = .none,
+        memory: BitmapMemory = BitmapMemory(),
+        data: (Header) async throws(OpenError) -> (any Storage)? = { (_) async throws(OpenError) in nil }
     ) async throws(OpenError) -> Qcow2Image {
-        let image = try await load(file: file, options: options, observer: observer)
+        let image = try await load(file: file, options: options, observer: observer, memory, data)
         guard !options.isReadOnly else { return image }
         if image.header.incompatible.contains(.corrupt) {
             throw OpenError("qcow2: Image is corrupt; cannot be opened read/write")
@@ -18,7 +23,9 @@ extension Qcow2Image {
         }
         // Repairing changes tables anywhere: what was read before is read again.
         try await repairDirtyImage(file: file, header: image.header, pace: pace)
-        let repaired = try await load(file: file, options: options, observer: observer)
+        let repaired = try await load(file: file, options: options, observer: observer, memory) {
+            (_) async throws(OpenError) in image.data
+        }
         guard !repaired.header.incompatible.contains(.dirty) else {
             throw OpenError("Could not repair dirty image")
         }
@@ -27,11 +34,14 @@ extension Qcow2Image {
     }
 
     /// Reads what every open needs; the image that it answers is read-only.
-    private static func load(file: any Storage, options: Options, observer: Observer) async throws(OpenError)
-        -> Qcow2Image
-    {
+    private static func load(
+        file: any Storage, options: Options, observer: Observer, _ memory: BitmapMemory,
+        _ data: (Header) async throws(OpenError) -> (any Storage)?
+    ) async throws(OpenError) -> Qcow2Image {
         let (header, sector) = try await readHeader(file)
         if let refusal = header.unsupported { throw refusal }
+        let data = header.hasDataFile ? try await data(header) : nil
+        if header.hasDataFile, data == nil { throw OpenError("'data-file' is required for this image") }
         _ = try options.cacheSizes(size: header.size, geometry: header.geometry)
         var l1 = try await readTable(
             "L1 table", file, at: header.l1TableOffset, count: Int(header.l1Size))
@@ -39,9 +49,10 @@ extension Qcow2Image {
         for index in l1.indices where l1[index] == L2Entry.copied { l1[index] = 0 }
         var reader = SnapshotTableReader(file: file, header: header)
         let snapshots = try await reader.read()
+        let bitmaps = try await readBitmaps(file, header, memory, withData: options.loadsBitmaps)
         return try Qcow2Image(
-            header: header, headerSector: sector, file: file, options: options, observer: observer, l1: l1,
-            snapshots: (snapshots.snapshots, snapshots.bytes))
+            header: header, headerSector: sector, file: file, data: data, options: options, observer: observer, l1: l1,
+            snapshots: (snapshots.snapshots, snapshots.bytes), bitmaps: bitmaps)
     }
 
     /// Reads and checks the header cluster: one read, or two where clusters are larger than 64 KiB. Answers the first 512
@@ -92,7 +103,7 @@ extension Qcow2Image {
     }
 
     /// Makes the image writable: reads the refcount table, notes all metadata for the overlap checks, clears autoclear
-    /// features.
+    /// features that are not kept, marks bitmaps as in use.
     func prepareForWriting() async throws(OpenError) {
         let count = Int(header.refcountTableClusters) << Int(geometry.clusterBits - 3)
         refcountTable = try await Self.readTable(
@@ -100,16 +111,22 @@ extension Qcow2Image {
         try noteMetadata()
         let end = file.length.addingReportingOverflow(geometry.clusterMask)
         highWater = max(highWater, end.overflow ? .max : end.partialValue & ~geometry.clusterMask)
-        if !header.autoclear.isEmpty {
-            // Bitmaps are not kept yet, so they are stale from the first write on: the bit must go before it.
+        var kept: AutoclearFeatures = storedExtension == nil ? [] : .bitmaps
+        if header.hasDataFile { kept.insert(.rawExternalData) }
+        if !header.autoclear.isSubset(of: kept) {
+            // What is not kept is stale from the first write on: the bit must go before it.
             do throws(BlockError) {
-                try await writeHeaderFields { $0.autoclear = [] }
+                try await writeHeaderFields { $0.autoclear.formIntersection(kept) }
             } catch {
                 throw OpenError("Could not update qcow2 header", cause: error)
             }
-            header.autoclear = []
+            header.autoclear.formIntersection(kept)
+        }
+        do throws(BlockError) { try await markBitmapsInUse() } catch {
+            throw OpenError("Could not mark bitmaps as in use", cause: error)
         }
         isReadOnly = false
+        bitmaps.setReadOnly(false)
     }
 
     /// Changes between read-only and writable; changes are written back first.
@@ -118,10 +135,13 @@ extension Qcow2Image {
         if readOnly {
             do throws(BlockError) {
                 try await drain()
+                try await storeBitmaps()
+                try await drain()
             } catch {
                 throw OpenError("Could not write back qcow2 metadata", cause: error)
             }
             isReadOnly = true
+            bitmaps.setReadOnly(true)
             return
         }
         if header.incompatible.contains(.corrupt) {

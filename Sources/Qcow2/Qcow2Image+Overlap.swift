@@ -22,16 +22,26 @@ extension Qcow2Image {
             let offset = entry & L2Entry.offsetMask
             if offset != 0 { note(at: offset, bytes: 1) }
         }
-        var inactive: UInt64 = 0
-        for snapshot in snapshots {
-            let clusters = geometry.clusters(for: UInt64(snapshot.l1Size) * 8)
-            inactive += clusters
-            guard inactive <= Self.maxInactiveL1Clusters else {
-                throw OpenError("Snapshot L1 tables of more than \(Self.maxInactiveL1Clusters) clusters")
-            }
-            let first = snapshot.l1TableOffset >> UInt64(geometry.clusterBits)
-            for cluster in first..<first + clusters { metadata.insert(cluster) }
+        noteBitmapMetadata { note(at: $0, bytes: $1) }
+        guard inactiveL1Clusters() != nil else {
+            throw OpenError("Snapshot L1 tables of more than \(Self.maxInactiveL1Clusters) clusters")
         }
+        for snapshot in snapshots {
+            let first = snapshot.l1TableOffset >> UInt64(geometry.clusterBits)
+            for cluster in first..<first + geometry.clusters(for: UInt64(snapshot.l1Size) * 8) {
+                metadata.insert(cluster)
+            }
+        }
+    }
+
+    /// Clusters of the L1 tables of all snapshots, and of one more with so many entries; nil where those are too many.
+    func inactiveL1Clusters(with entries: UInt64 = 0) -> UInt64? {
+        var clusters = geometry.clusters(for: entries * 8)
+        for snapshot in snapshots {
+            clusters += geometry.clusters(for: UInt64(snapshot.l1Size) * 8)
+            if clusters > Self.maxInactiveL1Clusters { return nil }
+        }
+        return clusters
     }
 
     /// Notes the clusters of one structure; what another claims already is contested.
@@ -61,6 +71,8 @@ extension Qcow2Image {
         if refcountTable.contains(where: { $0 >> bits == cluster }) { return "refcount block" }
         if holds(header.snapshotsOffset, snapshotTableBytes) { return "snapshot table" }
         if l1.contains(where: { ($0 & L2Entry.offsetMask) >> bits == cluster }) { return "active L2 table" }
-        return "inactive L1 table"
+        var isBitmaps = false
+        noteBitmapMetadata { isBitmaps = isBitmaps || holds($0, $1) }
+        return isBitmaps ? "bitmap directory" : "inactive L1 table"
     }
 }

@@ -12,7 +12,7 @@ extension Qcow2Image {
     private var blockBits: UInt64 { UInt64(geometry.refcountBlockBits) }
 
     /// The cluster behind the last one that may be taken.
-    private var clusterEnd: UInt64 {
+    var clusterEnd: UInt64 {
         let end = file.limits.growable ? rules.hostEnd : min(file.length, rules.hostEnd)
         return end >> UInt64(geometry.clusterBits)
     }
@@ -76,6 +76,7 @@ extension Qcow2Image {
     func setRefcount(_ count: UInt64, at position: Int, in block: RefcountBlock) {
         if !block.isDirty { dirtyBlocks.append(block) }
         block[position] = count
+        watch?.note(UInt64(block.index) << blockBits + UInt64(position))
     }
 
     /// Takes one cluster, resolving what that lacks. The caller holds `structure`.
@@ -121,18 +122,37 @@ extension Qcow2Image {
         refcountTable[index] = offset
         dirtyRefcountTable.insert(index >> 6)
         noteMetadata(cluster: cluster)
+        watch?.note(cluster)
     }
 
     /// Lowers the refcount of a cluster by one. Answers the new count, or nil where it was zero already.
     func dropReference(to cluster: UInt64) async throws(BlockError) -> UInt64? {
         let index = Int(cluster >> blockBits)
         guard index < refcountTable.count, refcountTable[index] != 0 else { return nil }
-        while blocks.find(index) == nil { try await resolve(Need.loadBlock.at(index)) }
-        guard let block = blocks.find(index) else { return nil }
+        let block = try await refcountBlock(index)
         let position = Int(cluster & ((1 << blockBits) - 1))
         let count = block[position]
         guard count > 0 else { return nil }
         setRefcount(count - 1, at: position, in: block)
         return count - 1
+    }
+
+    /// How often a cluster is counted.
+    func refcount(of cluster: UInt64) async throws(BlockError) -> UInt64 {
+        let index = Int(cluster >> blockBits)
+        guard index < refcountTable.count, refcountTable[index] != 0 else { return 0 }
+        return try await refcountBlock(index)[Int(cluster & ((1 << blockBits) - 1))]
+    }
+
+    /// A refcount block that the refcount table names, read where it must be.
+    func refcountBlock(_ index: Int) async throws(BlockError) -> RefcountBlock {
+        while index < refcountTable.count, refcountTable[index] != 0 {
+            if let block = blocks.find(index) {
+                block.wasUsed = true
+                return block
+            }
+            try await resolve(Need.loadBlock.at(index))
+        }
+        throw .corrupt
     }
 }

@@ -1,5 +1,6 @@
 public import Block
 import Bytes
+import DirtyMap
 
 extension Qcow2Image {
     /// Why the disk cannot have this size, in QEMU's words; nil where it can.
@@ -10,6 +11,13 @@ extension Qcow2Image {
         }
         guard newLength <= UInt64(Int64.max), geometry.l1Entries(for: newLength) * 8 <= Limits.l1Bytes else {
             return OpenError("Failed to grow the L1 table: File too large", cause: .limit)
+        }
+        let most = Limits.bitmapBytes >> UInt64(geometry.clusterBits)
+        for bitmap in bitmaps.all where bitmap.isPersistent {
+            let clusters = StoredBitmap.clusters(length: newLength, granularityBits: bitmap.granularityBits, geometry)
+            if clusters > most {
+                return OpenError("Too much space will be occupied by bitmap '\(bitmap.name ?? "")'", cause: .limit)
+            }
         }
         return nil
     }
@@ -26,10 +34,13 @@ extension Qcow2Image {
         await structure.lock()
         defer { structure.unlock() }
         if let writeRefusal { throw writeRefusal }
+        defer { bitmaps.resize(to: length) }
         if newLength < length {
             try await shrink(to: newLength)
         } else {
             try await unmapPast(length)
+            // The file for data is the disk's length, so that it can be read by itself.
+            if let data, data.limits.growable, data.length < newLength { try await data.resize(to: newLength) }
             let entries = geometry.l1Entries(for: newLength)
             if entries > UInt64(l1.count) { try await growL1(to: entries) }
             length = newLength
@@ -61,6 +72,8 @@ extension Qcow2Image {
         header.size = newLength
         isSizeDirty = !isStored && diskHeader.size != newLength
         try await unmapPast(newLength)
+        // What is cut off is not needed any more: the file's tables say so durably, or the disk's size does.
+        if let data, data.limits.growable, data.length > newLength, isStored { try? await data.resize(to: newLength) }
     }
 
     /// Unmaps all subclusters that lie wholly past an end.

@@ -68,7 +68,7 @@ extension Qcow2Image {
         return buffer
     }
 
-    private func liesInFile(_ offset: UInt64) -> Bool {
+    func liesInFile(_ offset: UInt64) -> Bool {
         file.length >= geometry.clusterSize && offset <= file.length - geometry.clusterSize
     }
 
@@ -110,7 +110,7 @@ extension Qcow2Image {
             RefcountBlock(index: index, offset: entry, bytes: bytes.bytes.array, order: geometry.refcountOrder))
     }
 
-    private func table(_ index: Int, at offset: UInt64, _ words: [UInt64]) -> L2Table {
+    func table(_ index: Int, at offset: UInt64, _ words: [UInt64]) -> L2Table {
         L2Table(index: index, offset: offset, words: words, isExtended: geometry.hasExtendedL2)
     }
 

@@ -5,6 +5,7 @@ extension Qcow2Image {
     public func unmap(_ guest: ByteRange, to target: UnmapTarget) -> UnmapOutcome {
         if let writeRefusal { return .failed(writeRefusal) }
         guard !guest.isEmpty, guest.end <= length else { return .failed(.outOfRange) }
+        if isDataRaw { return unmapRaw(guest, to: target) }
         let size = geometry.subclusterSize
         let within = guest.start & (size - 1)
         // A part of a subcluster cannot be unmapped; the disk's last one is whole up to the disk's end.
@@ -31,7 +32,23 @@ extension Qcow2Image {
         let (done, isDone, stop) = unmap(wanted, of: table, to: target)
         guard done > 0 else { return stop ?? .failed(.invalid) }
         let covered = min(UInt64(done) * size, guest.count)
-        return isDone ? .done(count: covered) : .asData(count: covered)
+        guard isDone else { return .asData(count: covered) }
+        // Nobody sees the data any more: its file may have the space back.
+        guard rules.hasDataFile, target != .zero(keepPlace: true) else { return .done(count: covered) }
+        return .passDown(offset: guest.start, count: covered, .discard)
+    }
+
+    /// The answer where the data's file must read as the disk by itself: data becomes zeros there, and stays data here.
+    private func unmapRaw(_ guest: ByteRange, to target: UnmapTarget) -> UnmapOutcome {
+        let extent = lookup(guest)
+        let count = min(extent.count, guest.count)
+        switch extent.mapping {
+        case .data(let offset): return .passDown(offset: offset, count: count, target)
+        case .zero: return .done(count: count)
+        case .unallocated: return hasBacking ? .asData(count: count) : .done(count: count)
+        case .unresolved(let need): return .needs(need)
+        case .encoded, .corrupt: return .failed(.corrupt)
+        }
     }
 
     /// What a table that is not in memory needs.

@@ -1,5 +1,6 @@
 public import Block
 import Bytes
+public import DirtyMap
 
 /// An open qcow2 image: says where guest bytes live in its file, and changes that in the order of rules O1 to O17.
 ///
@@ -15,6 +16,11 @@ public final class Qcow2Image: ImageFormat {
     let geometry: Geometry
     let rules: EntryRules
     var file: any Storage
+    /// Where guest data lies, if not in `file`: each cluster at its guest offset.
+    var data: (any Storage)?
+    /// Whether that can be read as the disk without the tables (autoclear bit 1): what becomes zeros there becomes zeros in
+    /// it too.
+    var isDataRaw: Bool { data != nil && header.autoclear.contains(.rawExternalData) }
     let observer: Observer
     let cacheSizes: (l2: UInt64, refcount: UInt64)
     /// Whether a backing child decides what this image does not: then nothing may become unallocated by a discard.
@@ -24,6 +30,11 @@ public final class Qcow2Image: ImageFormat {
     /// The internal snapshots; their tables stay as they are.
     public internal(set) var snapshots: [Snapshot]
     var snapshotTableBytes: UInt64
+
+    /// The dirty bitmaps; those that are persistent are stored when the image closes or can no longer be written.
+    public internal(set) var bitmaps: NodeBitmaps
+    /// The bitmaps as they stand in the file.
+    var storedBitmaps: [StoredBitmap]
 
     // Mapping.
     var l1: [UInt64]
@@ -75,24 +86,31 @@ public final class Qcow2Image: ImageFormat {
     /// The corrupt bit waits to be written.
     var needsCorruptMark = false
 
+    /// What a check that is under way is to know of.
+    var watch: ClusterWatch? { didSet { freed.watch = watch } }
+
     let decoder = ClusterDecoderCache()
 
     init(
-        header: Header, headerSector: [UInt8], file: any Storage, options: Options, observer: Observer, l1: [UInt64],
-        snapshots: (list: [Snapshot], bytes: UInt64)
+        header: Header, headerSector: [UInt8], file: any Storage, data: (any Storage)?, options: Options,
+        observer: Observer, l1: [UInt64],
+        snapshots: (list: [Snapshot], bytes: UInt64), bitmaps: (stored: [StoredBitmap], bitmaps: NodeBitmaps)
     ) throws(OpenError) {
         self.header = header
         diskHeader = header
         self.headerSector = headerSector
         geometry = header.geometry
-        rules = EntryRules(version: header.version, geometry: header.geometry)
+        rules = EntryRules(version: header.version, geometry: header.geometry, hasDataFile: data != nil)
         self.file = file
+        self.data = data
         self.observer = observer
         cacheSizes = try options.cacheSizes(size: header.size, geometry: header.geometry)
         hasBacking = header.backingFileName != nil
         length = header.size & ~511
         self.snapshots = snapshots.list
         snapshotTableBytes = snapshots.bytes
+        storedBitmaps = bitmaps.stored
+        self.bitmaps = bitmaps.bitmaps
         self.l1 = l1
         let cluster = header.geometry.clusterSize
         l2 = TableCache(indices: l1.count, capacity: Int(clamping: max(cacheSizes.l2 / cluster, 2)))
@@ -120,12 +138,19 @@ public final class Qcow2Image: ImageFormat {
     public func endRequest(_ token: RequestToken) { generations.end(token.generation) }
 
     /// Lets the image work on another storage with the same bytes: after a change of the graph below it.
-    public func rebind(file: any Storage) { self.file = file }
+    public func rebind(file: any Storage, data: (any Storage)? = nil) {
+        precondition((data == nil) == (self.data == nil), "an image's data stays apart from its tables, or with them")
+        self.file = file
+        self.data = data
+    }
 
-    /// Makes durable what was written to the file. After a flush that failed, whatever its error, the file may have lost any
+    /// Makes durable what was written to the file, and guest data in a file of its own before that. After a flush that failed, whatever its error, the file may have lost any
     /// of it and may say that the next flush succeeds: the image is fenced (D7).
     func flushFile() async throws(BlockError) {
-        do { try await file.flush() } catch {
+        do {
+            try await data?.flush()
+            try await file.flush()
+        } catch {
             fence(error)
             throw error
         }

@@ -2,37 +2,73 @@ import Block
 import Bytes
 
 extension Qcow2Check {
-    /// Builds the refcounts anew from what is referenced: new blocks and a new table behind the end of the image,
-    /// durable before the header names them (O7, O8). What held the old ones is free afterwards.
+    /// The first cluster of free space where what a repair writes anew may lie: behind the file's end, or, on a device, behind
+    /// all that is referenced or counted.
+    var freeStart: UInt64 { file.limits.growable ? max(clusters, highestCluster + 1) : highestCluster + 1 }
+
+    /// Builds the refcounts anew from what is referenced: new blocks and a new table in free space, durable before the
+    /// header names them (O7, O8). What held the old ones is free afterwards. Where refcounts are too narrow they become
+    /// wider by that.
     func rebuild() async throws(BlockError) {
         report("Rebuilding refcount structure")
-        let start = max(clusters, highestCluster + 1)
-        guard let plan = RebuildPlan(start: start, touched: touchedBlocks, geometry) else {
-            report("ERROR: the refcount table would be too large")
+        isFirstRound = false
+        isFirstWindow = false
+        if let order = damage.width { try await widen(to: order) }
+        guard let plan = RebuildPlan(start: freeStart, touched: touchedBlocks, geometry),
+            file.limits.growable || plan.end <= file.length / geometry.clusterSize
+        else {
+            report("ERROR: there is no room for new refcounts")
             result.checkErrors += 1
             return
         }
-        references.begin(at: 0, clusters: plan.end)
+        counts = ReferenceCounts(
+            clusters: plan.end, blockEntries: geometry.refcountBlockEntries, memoryLimit: memoryLimit)
         while true {
             try await walk(refcountStructures: false)
             for cluster in plan.start..<plan.end {
-                references.add(cluster)
+                counts.add(cluster)
                 try await step(1)
             }
             try await writeBlocks(plan)
-            guard references.window.upperBound < plan.end else { break }
-            references.begin(at: references.window.upperBound, clusters: plan.end)
+            guard counts.window.upperBound < plan.end else { break }
+            counts.begin(at: counts.window.upperBound, clusters: plan.end)
         }
         try await writeTable(plan)
-        result.corruptionsFixed += result.corruptions - unrepairable
-        result.leaksFixed += result.leaks
-        (result.corruptions, result.leaks) = (unrepairable, 0)
-        blockOffsets = Dictionary(uniqueKeysWithValues: plan.blocks.enumerated().map { ($1, plan.offset(of: $0)) })
+        try await lookAgain()
+    }
+
+    /// Takes wider refcounts, and finds out which blocks they need.
+    private func widen(to order: UInt32) async throws(BlockError) {
+        report("Widening refcounts to \(1 << order) bits")
+        header.refcountOrder = order
+        geometry = header.geometry
+        packing = CheckRefcounts(bits: geometry.refcountBits)
+        let before = result
+        touchedBlocks = []
+        lastTouched = .max
+        counts.begin(at: 0, clusters: 0)
+        isFirstWindow = true
+        try await walk(refcountStructures: false)
+        isFirstWindow = false
+        result = before
+    }
+
+    /// Another round, after which what is not found any more counts as repaired.
+    func lookAgain() async throws(BlockError) {
+        isFirstRound = false
+        let before = result
+        result = Result()
+        result.totalClusters = before.totalClusters
+        try await analyse()
+        let (fewer, less) = (before.corruptions, before.leaks)
+        result.corruptionsFixed =
+            before.corruptionsFixed + (fewer > result.corruptions ? fewer - result.corruptions : 0)
+        result.leaksFixed = before.leaksFixed + (less > result.leaks ? less - result.leaks : 0)
     }
 
     private func writeBlocks(_ plan: RebuildPlan) async throws(BlockError) {
         let entries = geometry.refcountBlockEntries
-        for (number, block) in plan.blocks.enumerated() where references.window.contains(block * entries) {
+        for (number, block) in plan.blocks.enumerated() where counts.window.contains(block * entries) {
             var bytes = AlignedBuffer(byteCount: Int(geometry.clusterSize))
             var first = block * entries
             let end = min(first + entries, plan.end)
@@ -42,7 +78,7 @@ extension Qcow2Check {
                 first = next
                 try await step(Int(Self.clustersPerStep))
             }
-            try await file.write(at: plan.offset(of: number), from: bytes.bytes, flags: [])
+            try await write(bytes.bytes, at: plan.offset(of: number))
         }
     }
 
@@ -50,7 +86,7 @@ extension Qcow2Check {
     private func fill(_ bytes: inout AlignedBuffer, block start: UInt64, first: UInt64, end: UInt64) {
         var block = bytes.mutableBytes
         for cluster in first..<end {
-            let count = references.count(cluster)
+            let count = counts.count(cluster)
             if count > 0 { packing.store(min(count, geometry.refcountMax), &block, at: Int(cluster - start)) }
         }
     }
@@ -61,18 +97,32 @@ extension Qcow2Check {
         for (number, block) in plan.blocks.enumerated() {
             span.storeBigEndian(plan.offset(of: number), at: Int(block) * 8)
         }
-        try await file.write(at: plan.tableOffset, from: table.bytes, flags: [])
+        try await write(table.bytes, at: plan.tableOffset)
         try await file.flush()
         header.refcountTableOffset = plan.tableOffset
         header.refcountTableClusters = UInt32(plan.tableClusters)
-        var fields = AlignedBuffer(byteCount: 12)
-        var fieldSpan = fields.mutableBytes
-        fieldSpan.storeBigEndian(header.refcountTableOffset, at: 0)
-        fieldSpan.storeBigEndian(header.refcountTableClusters, at: 8)
-        try await file.write(at: 48, from: fields.bytes, flags: [])
+        try await writeHeaderFields()
+    }
+
+    /// Writes what a repair changes in the header, in one sector (O11): where the tables are, their sizes, feature bits and
+    /// the refcounts' width. Durable afterwards.
+    func writeHeaderFields() async throws(BlockError) {
+        let length = min(512, geometry.clusterSize)
+        var buffer = AlignedBuffer(byteCount: Int(length))
+        var sector = buffer.mutableBytes
+        try await file.read(at: 0, into: &sector)
+        sector.storeBigEndian(header.l1TableOffset, at: 40)
+        sector.storeBigEndian(header.refcountTableOffset, at: 48)
+        sector.storeBigEndian(header.refcountTableClusters, at: 56)
+        sector.storeBigEndian(header.snapshotCount, at: 60)
+        sector.storeBigEndian(header.snapshotsOffset, at: 64)
+        if header.version >= 3 {
+            sector.storeBigEndian(header.incompatible.rawValue, at: 72)
+            sector.storeBigEndian(header.autoclear.rawValue, at: 88)
+            sector.storeBigEndian(header.refcountOrder, at: 96)
+        }
+        try await write(buffer.bytes, at: 0)
         try await file.flush()
-        highestCluster = max(highestCluster, plan.end - 1)
-        result.imageEndOffset = plan.end * geometry.clusterSize
     }
 }
 

@@ -19,6 +19,8 @@ public struct Snapshot: Equatable, Sendable {
     public var diskSize: UInt64?
     /// The guest's instruction count, nil where it is not stored.
     public var instructionCount: UInt64?
+    /// Its entry of the snapshot table, byte by byte, so that what is not understood here stays when the table is rewritten.
+    var stored: [UInt8] = []
 }
 
 /// Reads the snapshot table piece by piece, so that memory follows what is kept and not what the header claims.
@@ -58,7 +60,8 @@ struct SnapshotTableReader {
         let extra = try await take(Int(extraSize), index)
         let id = try await take(Int(head.integer(12, 2)), index)
         let name = try await take(Int(head.integer(14, 2)), index)
-        kept += MemoryLayout<Snapshot>.stride + id.count + name.count
+        let stored = head + extra + id + name
+        kept += MemoryLayout<Snapshot>.stride + id.count + name.count + stored.count
         guard kept <= Limits.snapshotListBytes else { throw OpenError("Snapshot table too large") }
 
         let snapshot = Snapshot(
@@ -68,7 +71,8 @@ struct SnapshotTableReader {
             vmClockNs: head.integer(24, 8),
             vmStateSize: extra.count >= 8 ? extra.integer(0, 8) : head.integer(32, 4),
             diskSize: extra.count >= 16 ? extra.integer(8, 8) : nil,
-            instructionCount: extra.count >= 24 ? extra.integer(16, 8) : nil)
+            instructionCount: extra.count >= 24 && extra.integer(16, 8) != .max ? extra.integer(16, 8) : nil,
+            stored: stored)
         try check(snapshot, index)
         return snapshot
     }

@@ -27,7 +27,7 @@ extension LogicalUnit {
             try checkAccess(command.nexus)
             preventers.insert(id)
             // Again for each: management may have taken the lock away meanwhile.
-            drive.setLocked(true)
+            drive.setLocked(true, by: self)
         default: throw .field(4, bit: 1)
         }
     }
@@ -40,6 +40,6 @@ extension LogicalUnit {
     /// The nexus no longer prevents the removal; the medium is free once nobody does.
     func allowRemoval(by id: ObjectIdentifier) {
         guard preventers.remove(id) != nil, preventers.isEmpty else { return }
-        drive.setLocked(false)
+        drive.setLocked(false, by: self)
     }
 }

@@ -132,7 +132,7 @@ final class LogicalUnit {
         mediaEvents.removeAll()
         if !preventers.isEmpty {
             preventers.removeAll()
-            drive.setLocked(false)
+            drive.setLocked(false, by: self)
         }
         attentions.removeAll()
         for nexus in target.nexuses.values { establish(.busDeviceReset, for: nexus) }

@@ -61,7 +61,7 @@ public struct CrashExamination {
         let fingerprint = state.image.fingerprint &+ UInt64(state.point.below.count)
         if let found = known[fingerprint] {
             // What is found depends on the bytes; what may be found on the moment.
-            if let wrong = state.point.oracle.judge(afterCrash: found.contents) { throw wrong }
+            if let wrong = state.point.judge(found) { throw wrong }
             return
         }
         let found = try CrashJudge(program.shape).judge(state)
@@ -80,7 +80,7 @@ public struct CrashExamination {
         let again = Program(seed: program.seed &+ UInt64(result.states), shape: shape, length: 3)
         let start = StartImage(
             name: "after a crash", image: state.image, base: state.point.base, below: state.point.below,
-            contents: found.contents, snapshot: state.point.snapshot)
+            contents: found.contents, snapshots: found.snapshots)
         var examination = CrashExamination(again, on: start)
         examination.statesPerPoint = 8
         examination.everyEvent = true

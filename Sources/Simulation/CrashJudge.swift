@@ -1,5 +1,5 @@
 import Block
-import BlockTestKit
+public import BlockTestKit
 import Bytes
 
 /// Looks at a crash state as an operator would: checks it, opens it with fresh code, reads all of it, writes all of it,
@@ -14,13 +14,14 @@ public struct CrashJudge {
         public let contents: [UInt8]
         /// Clusters that nothing uses.
         public let leaks: Int
+        public let snapshots: [KeptSnapshot]
     }
 
     /// The whole judgement; throws what is wrong.
     @discardableResult
     public func judge(_ state: CrashState) throws(Violation) -> Found {
         let found = try recover(state)
-        if let wrong = state.point.oracle.judge(afterCrash: found.contents) { throw wrong }
+        if let wrong = state.point.judge(found) { throw wrong }
         return found
     }
 
@@ -43,17 +44,14 @@ public struct CrashJudge {
         guard !check.isDirty || after.leaks == 0 else {
             throw Violation("\(after.leaks) leaks after a repair", .corrupt)
         }
-        if let snapshot = state.point.snapshot {
-            for image in [state.image, chain.disks[chain.top].contents] {
-                guard SnapshotForge.kept(in: image) == snapshot else {
-                    throw Violation("D5: the internal snapshot changed", .corrupt)
-                }
-            }
+        let snapshots = SnapshotForge.snapshots(in: state.image)
+        guard SnapshotForge.snapshots(in: chain.disks[chain.top].contents) == snapshots else {
+            throw Violation("D5: writing to the disk changed an internal snapshot", .corrupt)
         }
         for (disk, old) in zip(chain.disks, state.point.below) where disk.contents != old {
             throw Violation("D5: a backing file changed", .corrupt)
         }
-        return Found(contents: contents, leaks: check.leaks)
+        return Found(contents: contents, leaks: check.leaks, snapshots: snapshots)
     }
 
     private func readAndRewrite(_ state: CrashState, _ chain: SimulatedChain) async throws -> [UInt8] {

@@ -1,13 +1,14 @@
 import Block
 public import BlockTestKit
 import Bytes
+import Qcow2
 
 /// Runs a program on a chain over simulated disks, several requests at once, and shows the points at which a crash might
 /// happen. What the guest's disk must read as is kept sector by sector.
 public final class CrashRun {
     public let program: Program
     public let chain: SimulatedChain
-    public private(set) var oracle: SectorOracle
+    public internal(set) var oracle: SectorOracle
     /// Shown points at which the machine may stop.
     public var onPoint: ((CrashPoint) -> Void)?
     /// Whether requests and steps may fail; what then holds is the oracle's to know.
@@ -20,15 +21,19 @@ public final class CrashRun {
     public private(set) var reported = 0
 
     private let context: SimulatedContext
-    private let start: StartImage
-    /// What the internal snapshot of the top image keeps, where it has one.
-    private var snapshot: [UInt64: [UInt8]]?
+    let start: StartImage
+    /// What the internal snapshots of the top image keep.
+    var snapshots: [KeptSnapshot]
+    /// What the disk was at each of them, where that is known.
+    var snapshotContents: [String: [UInt8]] = [:]
+    /// What the step under way may have made of the disk and the snapshots, all of it at once.
+    var other: CrashPoint.Outcome?
     private var running: [UInt64: (sectors: ByteRange, changes: Bool)] = [:]
     private var nextRequest: UInt64 = 0
     private let ended = WaitQueue()
     private var violation: Violation?
     /// D7: a flush of the client failed, and one of the disk, since the image was opened.
-    private var flushFailed = false
+    var flushFailed = false
 
     public init(_ program: Program, on start: StartImage, _ options: SimDisk.Options = .init()) {
         self.program = program
@@ -36,7 +41,7 @@ public final class CrashRun {
         context = SimulatedContext(seed: program.seed)
         chain = SimulatedChain(context, program.shape, seed: program.seed, options)
         oracle = SectorOracle(start.contents)
-        snapshot = start.snapshot
+        snapshots = start.snapshots
     }
 
     /// Runs to the end and, where nothing may fail, compares.
@@ -98,7 +103,7 @@ public final class CrashRun {
     }
 
     /// Only one disk at a time is written, the others keep what they hold (D8).
-    private func watch(_ disk: SimDisk) {
+    func watch(_ disk: SimDisk) {
         for other in chain.disks { keep(other) }
         if let base = chain.base { keep(base) }
         disk.audit = OrderAudit(disk)
@@ -132,7 +137,7 @@ public final class CrashRun {
         if case .flushing = event { true } else { false }
     }
 
-    private func showPoint() {
+    func showPoint() {
         guard let onPoint, let point else { return }
         onPoint(point)
     }
@@ -142,7 +147,7 @@ public final class CrashRun {
         guard let disk = chain.disks.last else { return nil }
         return CrashPoint(
             disk: disk.snapshot, base: chain.base?.contents, below: chain.disks.dropLast().map(\.contents),
-            oracle: oracle, snapshot: snapshot)
+            oracle: oracle, snapshots: snapshots, other: other)
     }
 
     // MARK: steps
@@ -181,6 +186,10 @@ public final class CrashRun {
         case .resize(let size): try await resize(to: max(512, size & ~511))
         case .snapshot(let size): try await snapshot(size: max(512, size & ~511))
         case .internalSnapshot: try await snapshotInside()
+        case .snapshotCreate: try await createSnapshot()
+        case .snapshotApply(let choice): try await applySnapshot(choice)
+        case .snapshotDelete(let choice): try await deleteSnapshot(choice)
+        case .amend(let choice): try await amend(choice)
         case .reopen: try await reopen()
         case .compare:
             try await drain()
@@ -229,7 +238,7 @@ public final class CrashRun {
 
     private func resize(to size: UInt64) async throws {
         try await drain()
-        if program.shape.version == 2, snapshot != nil {
+        if chain.image.header.version == 2, !snapshots.isEmpty {
             // Version 2 does not keep the size of an internal snapshot's disk.
             do throws(BlockError) { try await chain.io.resize(to: size) } catch {
                 return error == .unsupported ? () : try excuse(error, "resize to \(size)")
@@ -256,7 +265,7 @@ public final class CrashRun {
         keep(chain.disks[chain.top])
         try await chain.open(chain.top, readOnly: true)
         try await chain.push(size: size)
-        snapshot = nil
+        snapshots = []
         let request = takeRequest()
         oracle.issueResize(request, to: size)
         oracle.endResize(request, hasFailed: false)
@@ -267,7 +276,7 @@ public final class CrashRun {
 
     /// Puts an internal snapshot into the closed top image by hand, where it has none and there is room for one.
     private func snapshotInside() async throws {
-        guard snapshot == nil else { return }
+        guard snapshots.isEmpty else { return }
         try await drain()
         try await close()
         let top = chain.top
@@ -277,7 +286,7 @@ public final class CrashRun {
                 throw Violation("the snapshot made by hand is wrong: \(MiniCheck(forged).errors)")
             }
             chain.replace(top, with: forged)
-            snapshot = SnapshotForge.kept(in: forged)
+            snapshots = SnapshotForge.snapshots(in: forged)
             watch(chain.disks[top])
         } else {
             chain.disks[top].reopen()
@@ -286,7 +295,7 @@ public final class CrashRun {
         try await chain.open(top, readOnly: false)
     }
 
-    private func reopen() async throws {
+    func reopen() async throws {
         try await drain()
         try await close()
         showPoint()
@@ -335,20 +344,20 @@ public final class CrashRun {
 
     private static func sectors(of range: ByteRange) -> ByteRange { range.grown(to: SectorOracle.sectorSize) ?? range }
 
-    private func takeRequest() -> UInt64 {
+    func takeRequest() -> UInt64 {
         nextRequest += 1
         return nextRequest
     }
 
-    private func excuse(_ error: BlockError, _ what: String) throws {
+    func excuse(_ error: BlockError, _ what: String) throws {
         reported += 1
         if let violation { throw violation }
         if !mayFail { throw Violation("\(what): \(error)") }
     }
 
-    private func fail(_ what: Violation) { violation = violation ?? what }
+    func fail(_ what: Violation) { violation = violation ?? what }
 
-    private func drain() async throws {
+    func drain() async throws {
         while !running.isEmpty { await ended.wait() }
         if let violation { throw violation }
     }

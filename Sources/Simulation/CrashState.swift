@@ -8,18 +8,46 @@ public struct CrashPoint: Sendable {
     /// The qcow2 images between, from the bottom; they are not written.
     public let below: [SparseBytes]
     public let oracle: SectorOracle
-    /// What the internal snapshot of the top image keeps, where it has one.
-    public let snapshot: [UInt64: [UInt8]]?
+    /// What the internal snapshots of the top image keep.
+    public let snapshots: [KeptSnapshot]
+    /// What the disk and the snapshots may be as well, all of it at once: what a step that is under way makes of them.
+    public var other: Outcome?
+
+    /// A state of the disk and of the internal snapshots that go with it.
+    public struct Outcome: Sendable {
+        public var oracle: SectorOracle
+        public var snapshots: [KeptSnapshot]
+
+        public init(oracle: SectorOracle, snapshots: [KeptSnapshot]) {
+            (self.oracle, self.snapshots) = (oracle, snapshots)
+        }
+
+        /// What is wrong about what was found, or nil.
+        func judge(_ found: CrashJudge.Found) -> Violation? {
+            guard found.snapshots == snapshots else {
+                let ids = (found.snapshots.map(\.id), snapshots.map(\.id))
+                return Violation("D5: internal snapshots \(ids.0) are not the \(ids.1) that were made", .corrupt)
+            }
+            return oracle.judge(afterCrash: found.contents)
+        }
+    }
+
+    /// What is wrong about what was found after a crash here, or nil.
+    func judge(_ found: CrashJudge.Found) -> Violation? {
+        guard let wrong = Outcome(oracle: oracle, snapshots: snapshots).judge(found) else { return nil }
+        return other.map { $0.judge(found) } ?? wrong
+    }
 
     public init(
         disk: SimDisk.Snapshot, base: SparseBytes?, below: [SparseBytes], oracle: SectorOracle,
-        snapshot: [UInt64: [UInt8]]?
+        snapshots: [KeptSnapshot], other: Outcome? = nil
     ) {
         self.disk = disk
         self.base = base
         self.below = below
         self.oracle = oracle
-        self.snapshot = snapshot
+        self.snapshots = snapshots
+        self.other = other
     }
 }
 

@@ -74,7 +74,13 @@ private struct HeaderField: Sendable {
 
     static let new: [HeaderField] = [
         HeaderField("incompatible_features", 72, 8, [2, 4, 8, 16, 32]) { value, _ in
-            value < 4 ? .opens : .refused(value == 8 || value == 9 ? "compression type" : "feature")
+            switch value {
+            case 0..<4: .opens
+            case 4..<8: .refused("data-file")
+            case 8, 9: .refused("compression type")
+            case 16, 17: .refused("subcluster")
+            default: .refused("feature")
+            }
         },
         HeaderField("compatible_features", 80, 8) { _, _ in .opens },
         HeaderField("autoclear_features", 88, 8, [2]) { _, _ in .opens },

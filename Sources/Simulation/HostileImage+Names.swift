@@ -113,7 +113,7 @@ extension HostileImage {
         return ["data.raw", "../outside/secret.raw", "/etc/shadow", "", "disk.qcow2", "/dev/zero"].map { name in
             HostileImage(
                 .r23, "data file \(name.debugDescription)", HostileCanvas(.init(dataFile: name)).bytes,
-                .refused("data file"), path: "in/disk.qcow2", beside: beside)
+                .refused("data"), path: "in/disk.qcow2", beside: beside)
         }
     }
 
@@ -132,7 +132,7 @@ extension HostileImage {
             [
                 HostileImage(.r24, "backing file \(name)", overlay(name), path: "in/disk.qcow2", beside: beside),
                 HostileImage(
-                    .r24, "data file \(name)", HostileCanvas(.init(dataFile: name)).bytes, .refused("data file"),
+                    .r24, "data file \(name)", HostileCanvas(.init(dataFile: name)).bytes, .refused("data"),
                     path: "in/disk.qcow2", beside: beside),
             ]
         }

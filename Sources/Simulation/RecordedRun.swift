@@ -71,6 +71,6 @@ public final class RecordedRun {
     private func showPoint() throws(Violation) {
         try onPoint(
             CrashPoint(
-                disk: disk.snapshot, base: start.base, below: [], oracle: oracle, snapshot: start.snapshot))
+                disk: disk.snapshot, base: start.base, below: [], oracle: oracle, snapshots: start.snapshots))
     }
 }

@@ -21,7 +21,7 @@ public struct Scenario: Sendable {
         program = Program(stored: start.shape, seed: seed, &random)
     }
 
-    private init(_ program: Program, _ start: StartImage) { (self.program, self.start) = (program, start) }
+    init(_ program: Program, _ start: StartImage) { (self.program, self.start) = (program, start) }
 
     /// Another program on the same start, for shrinking.
     public func with(_ program: Program) -> Scenario { Scenario(program, start) }

@@ -5,6 +5,8 @@ public import Bytes
 /// What kind of chain a program runs on.
 public struct Shape: Sendable, CustomStringConvertible {
     public enum Backing: String, Sendable { case none, shorter, equal, longer }
+    /// Where guest data lies: with the tables, in a file of its own, in one that reads as the disk by itself.
+    public enum DataFile: String, Sendable { case none, plain, raw }
 
     public var version = 3
     public var clusterBits: UInt64
@@ -15,6 +17,7 @@ public struct Shape: Sendable, CustomStringConvertible {
     public var refcountBits = 16
     public var size: UInt64
     public var backing = Backing.none
+    public var dataFile = DataFile.none
     public var lazyRefcounts = false
     /// Caches of two tables, so that loading and writing back is the rule.
     public var tinyCaches = false
@@ -31,7 +34,8 @@ public struct Shape: Sendable, CustomStringConvertible {
     public var subclusterSize: UInt64 { extendedL2 ? clusterSize / 32 : clusterSize }
 
     public var description: String {
-        "v\(version) cluster \(clusterSize)\(extendedL2 ? " extended" : "")\(compresses ? " compressed" : "") refcount \(refcountBits) size \(size) backing \(backing) "
+        "v\(version) cluster \(clusterSize)\(extendedL2 ? " extended" : "")\(compresses ? " compressed" : "") "
+            + "refcount \(refcountBits) size \(size) backing \(backing) data \(dataFile) "
             + "lazy \(lazyRefcounts) tiny \(tinyCaches) depth \(depth) detect \(detectZeroes)"
             + (room.map { " room \($0)" } ?? "") + (crowd.map { " crowd \($0)" } ?? "")
     }

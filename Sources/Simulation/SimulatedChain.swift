@@ -1,7 +1,7 @@
 public import Block
 public import BlockTestKit
 import Bytes
-import Qcow2
+public import Qcow2
 
 /// A chain of qcow2 images over simulated disks, put together by hand: below all perhaps a raw one, the top one open for
 /// writing, the others for reading.
@@ -12,6 +12,8 @@ public final class SimulatedChain {
     public private(set) var base: SimDisk?
     /// The disks of the qcow2 images, from the bottom.
     public private(set) var disks: [SimDisk] = []
+    /// Those of their data, where that lies apart, by the image's index.
+    public private(set) var dataDisks: [Int: SimDisk] = [:]
     /// What shall fail on all of the chain's disks.
     public let faults = FaultPlan()
     /// The walkers of those that are open.
@@ -37,6 +39,12 @@ public final class SimulatedChain {
 
     public func io(_ index: Int) -> BlockIO? { open[index]?.io }
 
+    /// The top image. It is open.
+    public var image: Qcow2Image {
+        guard let image = open[top]?.image else { preconditionFailure("the chain is closed") }
+        return image
+    }
+
     public func disk(_ contents: SparseBytes = SparseBytes()) -> SimDisk {
         var options = diskOptions
         options.seed = random.next()
@@ -61,15 +69,19 @@ public final class SimulatedChain {
             options.backingFile = "below"
             options.backingFormat = disks.isEmpty ? "raw" : "qcow2"
         }
-        try await Qcow2Create.create(on: disk, options)
+        let data = shape.dataFile == .none ? nil : self.disk()
+        options.dataFile = data == nil ? nil : "data"
+        options.dataFileRaw = shape.dataFile == .raw && options.backingFile == nil
+        try await Qcow2Create.create(on: disk, data: data, options)
         if let room = shape.room { disk.capacity = disk.length + room * shape.clusterSize }
-        try await push(disk)
+        try await push(disk, data: data)
     }
 
     /// Puts an image that is there on top and opens it. Where it does not open, the chain is as before; the first image
     /// stays.
-    public func push(_ disk: SimDisk) async throws {
+    public func push(_ disk: SimDisk, data: SimDisk? = nil) async throws {
         disks.append(disk)
+        dataDisks[top] = data
         do { try await open(top, readOnly: false) } catch {
             if disks.count > 1 { disks.removeLast() }
             throw error
@@ -87,14 +99,17 @@ public final class SimulatedChain {
 
     public func open(_ index: Int, readOnly: Bool) async throws {
         let file = BlockIO(context: context, driver: .storage(disks[index]))
+        let data = dataDisks[index].map { BlockIO(context: context, driver: .storage($0)) }
         let cluster = shape.clusterSize
         let image = try await Qcow2Image.open(
             file: file,
             options: Options(
                 isReadOnly: readOnly, l2CacheSize: shape.tinyCaches ? cluster * 2 : nil,
-                refcountCacheSize: shape.tinyCaches ? cluster * 4 : nil))
+                refcountCacheSize: shape.tinyCaches ? cluster * 4 : nil)
+        ) { (_) async throws(OpenError) in data }
         let io = BlockIO(
-            context: context, driver: .format(image), file: file, backing: index == 0 ? baseWalker() : io(index - 1),
+            context: context, driver: .format(image), file: file, data: data,
+            backing: index == 0 ? baseWalker() : io(index - 1),
             options: .init(detectZeroes: shape.detectZeroes, isReadOnly: readOnly))
         open[index] = (image, io)
     }
@@ -108,7 +123,8 @@ public final class SimulatedChain {
         guard let (image, io) = open[index] else { return }
         await io.pause()
         do {
-            if !io.options.isReadOnly { try await io.finish() }
+            // What amended an image may have ended it.
+            if !io.options.isReadOnly, image.writeRefusal != .closed { try await io.finish() }
         } catch {
             io.resume()
             throw error

@@ -27,7 +27,7 @@ extension StartImage {
         let image = SparseBytes(try read("\(name).qcow2"))
         return StartImage(
             name: name, image: image, base: base, contents: contents,
-            snapshot: name == "shared" ? SnapshotForge.kept(in: image) : nil)
+            snapshots: SnapshotForge.snapshots(in: image))
     }
 
     private static func pattern(_ offset: Int, _ perSector: Int, _ perByte: Int) -> UInt8 {

@@ -11,19 +11,19 @@ public struct StartImage: Sendable {
     public let below: [SparseBytes]
     /// What the guest's disk reads as.
     public let contents: [UInt8]
-    /// What the image's internal snapshot keeps, where it has one.
-    public let snapshot: [UInt64: [UInt8]]?
+    /// What the image's internal snapshots keep.
+    public let snapshots: [KeptSnapshot]
 
     public init(
         name: String, image: SparseBytes?, base: SparseBytes? = nil, below: [SparseBytes] = [], contents: [UInt8],
-        snapshot: [UInt64: [UInt8]]? = nil
+        snapshots: [KeptSnapshot] = []
     ) {
         self.name = name
         self.image = image
         self.base = base
         self.below = below
         self.contents = contents
-        self.snapshot = snapshot
+        self.snapshots = snapshots
     }
 
     /// An image of a shape without data: a new one, over a raw disk where the shape asks for one, or a crowded one.

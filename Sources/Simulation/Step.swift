@@ -15,6 +15,14 @@ public enum Step: Sendable, CustomStringConvertible {
     case reopen
     /// The image gets an internal snapshot while it is closed.
     case internalSnapshot
+    /// The image makes an internal snapshot itself, while it is open.
+    case snapshotCreate
+    /// The disk becomes what it was at one of the internal snapshots, chosen by a number.
+    case snapshotApply(UInt64)
+    /// One of them goes.
+    case snapshotDelete(UInt64)
+    /// The image gets another version or refcount width, or says otherwise of lazy refcounts: all that a number stands for.
+    case amend(UInt64)
     /// Nothing is asked for this long.
     case pause(ms: UInt64)
     case compare
@@ -32,6 +40,10 @@ public enum Step: Sendable, CustomStringConvertible {
         case .snapshot(let size): "snapshot \(size)"
         case .reopen: "reopen"
         case .internalSnapshot: "internal snapshot"
+        case .snapshotCreate: "create snapshot"
+        case .snapshotApply(let choice): "apply snapshot \(choice)"
+        case .snapshotDelete(let choice): "delete snapshot \(choice)"
+        case .amend(let choice): "amend \(choice)"
         case .pause(let ms): "pause \(ms)"
         case .compare: "compare"
         }

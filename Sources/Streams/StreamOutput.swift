@@ -105,6 +105,18 @@ public final class StreamOutput {
         if count > 0 { work.wakeOne() }
     }
 
+    /// Adds `length` bytes that `fill` writes, where there is room at once. False where there is not, or `fill` says so:
+    /// then nothing is added.
+    public func gatherNow(_ length: Int, _ fill: (inout MutableRawSpan, Int) -> Bool) -> Bool {
+        if count + length > capacity { grow() }
+        guard count + length <= capacity else { return false }
+        var whole = gathered.mutableBytes
+        guard fill(&whole, count) else { return false }
+        count += length
+        work.wakeOne()
+        return true
+    }
+
     /// Adds whole messages, of any length.
     public func add(_ bytes: [UInt8]) async {
         if gathers(bytes.count) {

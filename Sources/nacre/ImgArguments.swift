@@ -3,7 +3,7 @@ import Image
 
 /// The command line of `nacre img` and of `qemu-img`, read.
 struct ImgArguments {
-    enum Command: String, CaseIterable { case create, info, check, map, resize }
+    enum Command: String, CaseIterable { case amend, create, info, check, map, resize, snapshot }
 
     /// A command line that cannot be carried out; the text stands behind `qemu-img: `.
     struct Mistake: Error, Equatable {
@@ -14,15 +14,25 @@ struct ImgArguments {
 
     typealias Repair = ImageTool.Repair
 
+    /// What `snapshot` shall do, with the name that it was given.
+    enum SnapshotAction: Equatable {
+        case list
+        case create(String)
+        case apply(String)
+        case delete(String)
+    }
+
     private(set) var command: Command
     private(set) var operands: [String] = []
     private(set) var format: String?
     private(set) var form = ImageTool.Form.human
     private(set) var isQuiet = false
+    private(set) var showsProgress = false
     private(set) var forceShare = false
     private(set) var asksForHelp = false
     private(set) var chain = false
     private(set) var repair = Repair.none
+    private(set) var doctor = false
     private(set) var start: UInt64 = 0
     private(set) var count: UInt64?
     private(set) var size = ""
@@ -31,6 +41,7 @@ struct ImgArguments {
     private(set) var backingFile: String?
     private(set) var backingFormat: String?
     private(set) var checksBacking = true
+    private(set) var snapshotAction: SnapshotAction?
     private(set) var preallocation = Preallocation.off
     private(set) var mayShrink = false
 
@@ -63,6 +74,13 @@ struct ImgArguments {
         switch name {
         case "help": asksForHelp = true
         case "quiet": isQuiet = true
+        case "progress": showsProgress = true
+        // It is for encryption, which is not there.
+        case "force": break
+        case "l": try choose(.list)
+        case "c": try choose(.create(value))
+        case "a": try choose(.apply(value))
+        case "d": try choose(.delete(value))
         case "force-share": forceShare = true
         case "format": format = value
         case "backing-chain": chain = true
@@ -81,6 +99,7 @@ struct ImgArguments {
                 throw Mistake(message: "Unknown option value for -r (expecting 'leaks' or 'all'): \(value)")
             }
             repair = value == "all" ? .all : .leaks
+        case "doctor": doctor = true
         case "start-offset": start = try position(value, "start offset")
         case "max-length": count = try position(value, "max length")
         case "shrink": mayShrink = true
@@ -102,6 +121,11 @@ struct ImgArguments {
         }
     }
 
+    private mutating func choose(_ action: SnapshotAction) throws(Mistake) {
+        guard snapshotAction == nil else { throw Mistake(message: "Cannot mix '-l', '-a', '-c', '-d'") }
+        snapshotAction = action
+    }
+
     private func position(_ text: String, _ what: String) throws(Mistake) -> UInt64 {
         do { return try SizeText.parse(text) } catch .malformed {
             throw Mistake(
@@ -117,12 +141,17 @@ struct ImgArguments {
 
     private func checkOperands() throws(Mistake) {
         switch command {
+        case .amend:
+            guard !options.pairs.isEmpty else { throw Mistake(message: "Must specify options (-o)") }
+            guard operands.count == 1 else {
+                throw Mistake(message: "Expecting one image file name", sendsToHelp: false)
+            }
         case .create:
             guard !operands.isEmpty else { throw Mistake(message: "Expecting image file name") }
             guard operands.count <= 2 else { throw Mistake(message: "Unexpected argument: \(operands[2])") }
         case .resize:
             guard operands.count == 1 else { throw Mistake(message: "Expecting image file name and size") }
-        case .info, .check, .map:
+        case .info, .check, .map, .snapshot:
             guard operands.count == 1 else { throw Mistake(message: "Expecting one image file name") }
         }
     }
@@ -132,6 +161,12 @@ struct ImgArguments {
             .init("help", short: "h"), .init("object", takesValue: true), .init("format", short: "f", takesValue: true),
         ]
         switch command {
+        case .amend:
+            options += [
+                .init("quiet", short: "q"), .init("progress", short: "p"),
+                .init("options", short: "o", takesValue: true),
+                .init("cache", short: "t", takesValue: true), .init("force"), .init("image-opts"),
+            ]
         case .create:
             options += [
                 .init("quiet", short: "q"), .init("unsafe", short: "u"),
@@ -147,7 +182,7 @@ struct ImgArguments {
             options += [
                 .init("output", takesValue: true), .init("repair", short: "r", takesValue: true),
                 .init("quiet", short: "q"), .init("cache", short: "T", takesValue: true),
-                .init("force-share", short: "U"), .init("image-opts"),
+                .init("force-share", short: "U"), .init("image-opts"), .init("doctor"),
             ]
         case .resize:
             options += [
@@ -159,6 +194,12 @@ struct ImgArguments {
                 .init("output", takesValue: true), .init("start-offset", short: "s", takesValue: true),
                 .init("max-length", short: "l", takesValue: true), .init("force-share", short: "U"),
                 .init("image-opts"),
+            ]
+        case .snapshot:
+            options += [
+                .init(nil, short: "l"), .init(nil, short: "c", takesValue: true),
+                .init(nil, short: "a", takesValue: true), .init(nil, short: "d", takesValue: true),
+                .init("quiet", short: "q"), .init("force-share", short: "U"), .init("image-opts"),
             ]
         }
         return options

@@ -6,9 +6,11 @@ extension ImgCommand {
         usage: \(program) [-h | --help] [-V | --version] COMMAND [OPTIONS]
         Creates, inspects, checks, maps and resizes disk images.
 
+          amend [-q] [-p] [-f FORMAT] -o OPTIONS FILE
           create [-q] [-f FORMAT] [-b BACKING_FILE -F BACKING_FORMAT] [-u] [-o OPTIONS] FILE [SIZE]
           info [-f FORMAT] [--output=human|json] [--backing-chain] [-U] FILE
-          check [-q] [-f FORMAT] [--output=human|json] [-r leaks|all] [-U] FILE
+          check [-q] [-f FORMAT] [--output=human|json] [-r leaks|all] [--doctor] [-U] FILE
+          snapshot [-q] [-f FORMAT] [-l | -c NAME | -a NAME | -d NAME] [-U] FILE
           map [-f FORMAT] [--output=human|json] [-s OFFSET] [-l LENGTH] [-U] FILE
           resize [-q] [-f FORMAT] [--preallocation=MODE] [--shrink] FILE [+|-]SIZE
 
@@ -16,8 +18,11 @@ extension ImgCommand {
           -b, -F   the file that the new image stands on, and its format
           -u       do not look at the backing file
           -o       options of the format, key=value,…; -o help lists them
+          -p       show how far it is
           -q       say nothing but errors
           -r       repair leaked clusters, or all that can be repaired\(program == "qemu-img" ? "" : "; the format must be stated")
+          -l, -c, -a, -d   list internal snapshots, create one, make the disk what it was at one, delete one
+          --doctor say first what damage means to the guest: which ranges of which disk are lost, what can still be read
           -s, -l   where to begin, and how far to go
           --shrink the disk may lose its end, and what is on it
           MODE     what room the new end has at once: off, metadata, falloc or full
@@ -30,6 +35,22 @@ extension ImgCommand {
     }
 
     /// The options of a format. `isNamed`: a file is named, so that what its file system may be told is listed too.
+    static func amendHelp(_ format: String) -> String {
+        guard format == "qcow2" else { return "Format driver '\(format)' does not support option amendment\n" }
+        return """
+            Amend options for 'qcow2':
+              backing_file=<str>     - File name of a base image
+              backing_fmt=<str>      - Image format of the base image
+              compat=<str>           - Compatibility level (v2 [0.10] or v3 [1.1])
+              data_file=<str>        - File name of an external data file
+              data_file_raw=<bool (on/off)> - The external data file must stay valid as a raw image
+              lazy_refcounts=<bool (on/off)> - Postpone refcount updates
+              refcount_bits=<num>    - Width of a reference count entry in bits
+              size=<size>            - Virtual disk size
+
+            """
+    }
+
     static func optionHelp(_ format: String, isNamed: Bool) -> String {
         var lines = format == "qcow2" ? qcow2Options : ["size=<size>            - Virtual disk size"]
         if isNamed { lines += fileOptions }

@@ -25,7 +25,10 @@ enum ImgCommand {
             let arguments = try ImgArguments(command, Array(words.dropFirst()))
             if arguments.asksForHelp { answer(help(program)) }
             if arguments.asksForOptions {
-                answer(optionHelp(arguments.format ?? "raw", isNamed: !arguments.operands.isEmpty))
+                let format = arguments.format ?? "raw"
+                answer(
+                    command == .amend
+                        ? amendHelp(format) : optionHelp(format, isNamed: !arguments.operands.isEmpty))
             }
             carryOut(arguments, asQEMU: asQEMU, program)
         } catch {

@@ -1,6 +1,7 @@
 import Foundation
 import HostIO
 import Image
+import Qcow2
 
 /// One command of the image tool, carried out on an I/O thread of its own.
 struct ImgRun: Sendable {
@@ -20,6 +21,9 @@ struct ImgRun: Sendable {
             output: { Program.say($0) }, report: { Program.complain($0 + "\n") }, localTime: Self.localTime)
         let path = arguments.operands[0]
         switch arguments.command {
+        case .amend:
+            try await amend(tool, path)
+            return 0
         case .create:
             let request = try CreateRequest(
                 path: path, format: arguments.format, options: arguments.options,
@@ -42,12 +46,40 @@ struct ImgRun: Sendable {
         case .check:
             return try await tool.check(
                 path, format: arguments.format, form: arguments.form, repair: arguments.repair,
-                quiet: arguments.isQuiet, forceShare: arguments.forceShare)
+                doctor: arguments.doctor, quiet: arguments.isQuiet, forceShare: arguments.forceShare)
         case .map:
             try await tool.map(
                 path, format: arguments.format, form: arguments.form, start: arguments.start,
                 count: arguments.count, forceShare: arguments.forceShare)
             return 0
+        case .snapshot:
+            try await tool.snapshot(
+                path, format: arguments.format, snapshotAction, forceShare: arguments.forceShare)
+            return 0
+        }
+    }
+
+    private func amend(_ tool: ImageTool, _ path: String) async throws(ImageError) {
+        let request = AmendRequest(path: path, format: arguments.format, options: arguments.options)
+        guard arguments.showsProgress, !arguments.isQuiet else { return try await tool.amend(request) }
+        var line = ProgressText()
+        defer { Program.say(ProgressText.end) }
+        try await tool.amend(request) { share in if let text = line.text(share) { Program.say(text) } }
+    }
+
+    /// The instruction count is 0, as qemu-img has it.
+    private var snapshotAction: ImageTool.SnapshotAction? {
+        switch arguments.snapshotAction {
+        case nil: return nil
+        case .list: return .list
+        case .apply(let name): return .apply(name)
+        case .delete(let name): return .delete(name)
+        case .create(let name):
+            let nowUs = IOThread.wallClockUs
+            return .create(
+                NewSnapshot(
+                    name: name, dateSeconds: UInt32(truncatingIfNeeded: nowUs / 1_000_000),
+                    dateNanoseconds: UInt32(nowUs % 1_000_000) * 1000, instructionCount: 0))
         }
     }
 

@@ -7,14 +7,16 @@ struct Audit: ParsableCommand {
         abstract: "Runs random programs and holds every write against the rules of order.")
 
     @Option(help: "Run so many programs.") var programs = 10_000
+    @Option(help: "Which programs; each family has seeds of its own.") var family = Family.plain
     @OptionGroup var stored: StoredImages
     @OptionGroup var options: CampaignOptions
 
     func run() throws {
         let images = try stored.images()
-        try Campaign(name: "audit", options: options).run(until: { [programs] in $0.programs >= programs }) {
-            seed throws(Violation) in
-            let scenario = Scenario(seed: seed, on: images)
+        try Campaign(name: family.name("audit"), options: options).run(until: { [programs] in $0.programs >= programs })
+        {
+            [family] seed throws(Violation) in
+            let scenario = family.scenario(seed, on: images)
             try CrashRun(scenario.program, on: scenario.start).run()
             return Tally()
         }

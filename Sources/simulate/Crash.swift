@@ -9,13 +9,15 @@ struct Crash: ParsableCommand {
 
     @Option(help: "Judge at least this many crash states.") var states = 100_000
     @Option(help: "Show one of so many states to qemu-img too; 0 is none.") var qemuEvery = 0
+    @Option(help: "Which programs; each family has seeds of its own.") var family = Family.plain
     @OptionGroup var stored: StoredImages
     @OptionGroup var options: CampaignOptions
 
     func run() throws {
         let images = try stored.images()
-        try Campaign(name: "crash", options: options).run(until: { [states] in $0.states >= states }) {
-            [qemuEvery] seed throws(Violation) in try Self.examine(Scenario(seed: seed, on: images), qemuEvery)
+        try Campaign(name: family.name("crash"), options: options).run(until: { [states] in $0.states >= states }) {
+            [qemuEvery, family] seed throws(Violation) in
+            try Self.examine(family.scenario(seed, on: images), qemuEvery)
         }
     }
 

@@ -162,6 +162,16 @@ import Testing
                 let stingy = StingyStorage(SimDisk(context, .init(seed: seed, limits: limits)), limits: limits)
                 return try await image(on: stingy, 16384, 3, backing: nil, context)
             })
+        kinds.append(
+            Kind(name: "qcow2 over a qcow2 backing file, all in memory, where requests are answered in place") {
+                context, seed in
+                let below = MemoryStorage(length: 0, growable: true)
+                let backing = try await image(on: below, 4096, 3, backing: nil, context)
+                var random = SeededRandom(seed: seed)
+                try await backing.write(random.bytes(300_000), at: 1000)
+                return try await image(
+                    on: MemoryStorage(length: 0, growable: true), 8192, 3, backing: backing, context)
+            })
         kinds += [2, 3].map { (version: Int) in
             Kind(name: "qcow2 version \(version) over a qcow2 backing file") { context, seed in
                 let below = SimDisk(context, .init(seed: seed))

@@ -106,7 +106,7 @@ struct DriveStressTests {
         while !run.isOver {
             await run.bench.context.sleep(ms: random.below(5))
             switch random.below(4) {
-            case 0: run.device.setLocked(random.chance(50))
+            case 0: run.device.setLocked(random.chance(50), by: run.device)
             case 1: _ = run.device.moveTray(open: true)
             default: _ = run.device.moveTray(open: false)
             }

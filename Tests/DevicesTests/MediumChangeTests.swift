@@ -124,6 +124,28 @@ struct MediumChangeTests {
         }
     }
 
+    @Test("a tray that two initiators hold opens when both have let go, or when management forces it")
+    func twoLocks() throws {
+        let bench = DeviceBench()
+        try bench.run {
+            let device = try await busyDrive(bench)
+            let other = bench.notes
+            device.setLocked(true, by: device)
+            device.setLocked(true, by: other)
+            device.setLocked(false, by: device)
+            #expect(device.isLocked && !device.moveTray(open: true))
+            device.setLocked(false, by: other)
+            #expect(!device.isLocked && device.moveTray(open: true))
+
+            #expect(device.moveTray(open: false))
+            device.setLocked(true, by: device)
+            device.setLocked(true, by: other)
+            try bench.devices.openTray(device: "D", id: nil, force: true)
+            #expect(!device.isLocked && device.isTrayOpen)
+            await bench.context.sleep(ms: 20)
+        }
+    }
+
     @Test("a lock that comes while a change waits refuses it, and leaves all as it was")
     func lateLock() throws {
         let bench = DeviceBench()
@@ -138,7 +160,7 @@ struct MediumChangeTests {
                 replies.append(await bench.reply { try await bench.devices.eject(device: "D") })
             }
             await bench.context.sleep(ms: 5)
-            device.setLocked(true)
+            device.setLocked(true, by: device)
             await bench.context.sleep(ms: 20)
             let text = "Device 'D' is locked and force was not specified, wait for tray to open and try again"
             #expect(replies == [text, text])

@@ -135,8 +135,8 @@ private final class Stage {
                 self.node = self.device.nodeName ?? ""
                 try await devices.delete(id: nil, nodeName: self.node)
             case "unplug": try await devices.remove("D")
-            case "lock": self.device.setLocked(true)
-            case "unlock": self.device.setLocked(false)
+            case "lock": self.device.setLocked(true, by: self.device)
+            case "unlock": self.device.setLocked(false, by: self.device)
             case "push": if !self.device.moveTray(open: true) { throw Refused() }
             case "pull": if !self.device.moveTray(open: false) { throw Refused() }
             default: Issue.record("nobody knows '\(command)'")

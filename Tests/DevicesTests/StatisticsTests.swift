@@ -47,6 +47,47 @@ struct StatisticsTests {
         }
     }
 
+    @Test("once asked for, requests are counted by how long they take, and failed ones with them")
+    func latencies() throws {
+        let bench = DeviceBench()
+        try bench.run {
+            let device = try await slowDisk(bench)
+            _ = try await device.bytes(at: 0, count: 512)
+            let ms: UInt64 = 1_000_000
+            try bench.devices.setLatencies(id: "D", read: [ms, 5 * ms, 10 * ms], write: [10 * ms], flush: nil)
+            for _ in 0..<3 { _ = try await device.bytes(at: 0, count: 512) }
+            try await device.write([1], at: 0)
+            try await device.flush()
+            // Five milliseconds are not below five.
+            #expect(device.statistics.read.latencies?.bins == [0, 0, 3, 0])
+            #expect(device.statistics.write.latencies?.bins == [1, 0])
+            #expect(device.statistics.flush.latencies == nil)
+            // The others go on, this one begins anew.
+            try bench.devices.setLatencies(id: "D", read: nil, write: [], flush: nil)
+            #expect(device.statistics.write.latencies?.bins == [0])
+            #expect(device.statistics.read.latencies?.bins == [0, 0, 3, 0])
+            try bench.devices.setLatencies(id: "D", read: nil, write: nil, flush: nil)
+            #expect(device.statistics.read.latencies == nil)
+            #expect(device.statistics.write.latencies == nil)
+        }
+    }
+
+    @Test("boundaries that do not rise are refused, and nothing has changed")
+    func boundaries() throws {
+        let bench = DeviceBench()
+        try bench.run {
+            let device = try await slowDisk(bench)
+            try bench.devices.setLatencies(id: "D", read: [1], write: nil, flush: nil)
+            for wrong in [[0], [5, 5], [5, 4]] as [[UInt64]] {
+                do throws(DeviceError) {
+                    try bench.devices.setLatencies(id: "D", read: [1, 2], write: wrong, flush: nil)
+                    Issue.record("\(wrong) is taken")
+                } catch { #expect(error.message == "Device 'D' set write boundaries fail") }
+                #expect(device.statistics.read.latencies?.boundaries == [1])
+            }
+        }
+    }
+
     @Test("requests under way at once each count their own time")
     func overlapping() throws {
         let bench = DeviceBench()

@@ -46,14 +46,16 @@ public final class MemoryHost: StorageOpener {
     /// Makes a qcow2 image, with what a backing file shall be called in it.
     @discardableResult
     public func addQcow2(
-        _ path: String, size: UInt64 = 1 << 20, backing: String? = nil, format: String? = "qcow2", v2: Bool = false
+        _ path: String, size: UInt64 = 1 << 20, backing: String? = nil, format: String? = "qcow2", v2: Bool = false,
+        dataFile: String? = nil
     ) async throws -> File {
         let storage = MemoryStorage(length: 0, growable: true)
         var options = CreateOptions(size: size)
         if v2 { options.version = .v2 }
         options.backingFile = backing
         options.backingFormat = backing == nil ? nil : format
-        try await Qcow2Create.create(on: storage, options)
+        options.dataFile = dataFile
+        try await Qcow2Create.create(on: storage, data: MemoryStorage(length: 0, growable: true), options)
         return add(path, storage)
     }
 

@@ -16,7 +16,7 @@ struct BackingTests {
         await bench.failure { try await bench.graph.add(Make.qcow2("top", "dir/top.qcow2", backing: backing)) }
     }
 
-    @Test("sealed opens nothing unnamed, and says what to do")
+    @Test("R21: sealed opens nothing unnamed, and says what to do")
     func sealed() throws {
         let bench = GraphBench(.sealed)
         try bench.run {
@@ -34,7 +34,7 @@ struct BackingTests {
         }
     }
 
-    @Test("the image's own folder and what lies below it")
+    @Test("R21: the image's own folder and what lies below it")
     func ownFolder() throws {
         let bench = GraphBench(.ownFolder)
         try bench.run {
@@ -51,7 +51,7 @@ struct BackingTests {
         }
     }
 
-    @Test("folders that were allowed, and no others")
+    @Test("R21: folders that were allowed, and no others")
     func allowed() throws {
         let bench = GraphBench(.allowed(["/pool", "dir"]))
         try bench.run {
@@ -67,7 +67,7 @@ struct BackingTests {
         }
     }
 
-    @Test("a protocol or JSON in an image is never opened")
+    @Test("R24: a protocol or JSON in an image is never opened")
     func protocols() throws {
         for policy in [BackingPolicy.ownFolder, .qemu] {
             let bench = GraphBench(policy)
@@ -85,7 +85,7 @@ struct BackingTests {
         }
     }
 
-    @Test("a format that is not recorded is guessed by QEMU's rules only")
+    @Test("R25: a format that is not recorded is guessed by QEMU's rules only")
     func formats() throws {
         let bench = GraphBench(.ownFolder)
         try bench.run {
@@ -106,7 +106,7 @@ struct BackingTests {
         }
     }
 
-    @Test("a loop is found by the file's identity, whatever it is called")
+    @Test("R14: a loop is found by the file's identity, whatever it is called")
     func loops() throws {
         let bench = GraphBench(.qemu)
         try bench.run {
@@ -117,7 +117,7 @@ struct BackingTests {
         }
     }
 
-    @Test("a chain has at most 256 images below")
+    @Test("R14: a chain has at most 256 images below")
     func depth() throws {
         let bench = GraphBench(.qemu)
         try bench.run {
@@ -162,7 +162,7 @@ struct BackingTests {
         }
     }
 
-    @Test("reads fall through to what lies below, and past its end read zeros")
+    @Test("R77: reads fall through to what lies below, and past its end read zeros")
     func reads() throws {
         let bench = GraphBench(.qemu)
         try bench.run {

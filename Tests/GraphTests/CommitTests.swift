@@ -127,7 +127,7 @@ struct CommitTests {
         }
     }
 
-    @Test("what was written through a file or raw node is durable when it has closed")
+    @Test("R78, O16: what was written through a file or raw node is durable when it has closed")
     func flushedAtClose() throws {
         for stack in ["f", "r"] {
             let bench = GraphBench()

@@ -46,7 +46,7 @@ struct DeleteTests {
         }
     }
 
-    @Test("a deleted image is written back and has no leak")
+    @Test("R78, O16: a deleted image is written back and has no leak")
     func writtenBack() throws {
         let bench = GraphBench()
         try bench.run {
@@ -65,7 +65,7 @@ struct DeleteTests {
 
 @Suite("permissions")
 struct PermissionTests {
-    @Test("two writers of one file are told of in QEMU's words")
+    @Test("R89: two writers of one file are told of in QEMU's words")
     func twoWriters() throws {
         let bench = GraphBench()
         try bench.run {

@@ -55,7 +55,7 @@ struct FailureTests {
         }
     }
 
-    @Test("the graph is as it was, or the change is whole", arguments: Action.allCases)
+    @Test("R85: the graph is as it was, or the change is whole", arguments: Action.allCases)
     func everyRequest(action: Action) throws {
         var succeeded = false
         for nth in 0..<60 where !succeeded {

@@ -45,7 +45,7 @@ struct ResizeTests {
         }
     }
 
-    @Test("what a disk gains reads as zeros, although a longer backing file holds data there")
+    @Test("R77: what a disk gains reads as zeros, although a longer backing file holds data there")
     func gainsZeros() throws {
         let bench = GraphBench()
         try bench.run {

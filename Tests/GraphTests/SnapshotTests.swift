@@ -83,7 +83,7 @@ struct SnapshotTests {
         }
     }
 
-    @Test("a base that cannot be flushed stays as it was", arguments: [0, 1, 2])
+    @Test("R78: a base that cannot be flushed stays as it was", arguments: [0, 1, 2])
     func flushFails(nth: Int) throws {
         let bench = GraphBench()
         try bench.run {
@@ -104,7 +104,7 @@ struct SnapshotTests {
         }
     }
 
-    @Test("snapshots run while clients write, and nothing is lost")
+    @Test("R85: snapshots run while clients write, and nothing is lost")
     func underLoad() throws {
         let bench = GraphBench()
         try bench.run {

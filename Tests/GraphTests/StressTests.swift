@@ -158,7 +158,7 @@ struct StressTests {
         try await run.compare("n\(top)")
     }
 
-    @Test("clients read what they wrote, and every image of the chain is clean", arguments: seeds)
+    @Test("R70, R85: clients read what they wrote, and every image of the chain is clean", arguments: seeds)
     func underLoad(seed: UInt64) throws {
         let run = Run(seed)
         try run.bench.run {

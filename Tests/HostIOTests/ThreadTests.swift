@@ -54,6 +54,42 @@ struct ThreadTests {
         thread.stop()
     }
 
+    @Test("a task that waits below several layers becomes ready once for each wait", arguments: engines)
+    func enqueues(engine: IOThread.EngineChoice) async throws {
+        let budget = try Budgets.number("enqueues per hundred suspensions")
+        let thread = IOThread(engine: engine)
+        thread.start()
+        let rounds: UInt64 = 500
+        let made = await thread.run {
+            let (one, other) = (Parking(), Parking())
+            var isOver = false
+            thread.spawn {
+                while !isOver {
+                    other.wake()
+                    await Layer.wait(on: one, depth: 5)
+                }
+            }
+            let before = thread.enqueues
+            for _ in 0..<rounds {
+                await Layer.wait(on: other, depth: 5)
+                one.wake()
+            }
+            isOver = true
+            return thread.enqueues - before
+        }
+        // Two tasks wait in each round.
+        #expect(made > 0)
+        #expect(made <= 2 * rounds * budget / 100 + 2)
+        thread.stop()
+    }
+
+    /// Calls through layers, as a request goes through nodes.
+    private enum Layer {
+        static func wait(on parking: Parking, depth: Int) async {
+            if depth == 0 { await parking.park() } else { await wait(on: parking, depth: depth - 1) }
+        }
+    }
+
     private final class Mark { var isSet = false }
 
     @Test("a task that yields lets those that are ready and the timers that are due go first", arguments: engines)

@@ -113,7 +113,8 @@ struct CallTests {
         }
     }
 
-    @Test("D7: after a failed flush no later one asks the kernel, and none succeeds until the file is opened again")
+    @Test(
+        "R87, D7: after a failed flush no later one asks the kernel, and none succeeds until the file is opened again")
     func sticky() async throws {
         let folder = Folder()
         let path = folder.make("a", repeated(4, Self.size))
@@ -135,7 +136,7 @@ struct CallTests {
         }
     }
 
-    @Test("D7: a flush that was under way when another failed does not succeed")
+    @Test("R87, D7: a flush that was under way when another failed does not succeed")
     func stickyUnderWay() async throws {
         let folder = Folder()
         let path = folder.make("a")
@@ -150,7 +151,7 @@ struct CallTests {
         }
     }
 
-    @Test("D7: a durable write whose durability failed makes every later flush fail")
+    @Test("R87, D7: a durable write whose durability failed makes every later flush fail")
     func stickyWrite() async throws {
         let folder = Folder()
         let path = folder.make("a")

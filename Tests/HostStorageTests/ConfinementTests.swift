@@ -16,7 +16,7 @@ struct ConfinementTests {
         try FileStorage(FileOptions(filename: path, isReadOnly: true, locking: .off, within: folders), on: thread)
     }
 
-    @Test("what lies in the folder opens by any name that leads there; what does not is refused by every name")
+    @Test("R27: what lies in the folder opens by any name that leads there; what does not is refused by every name")
     func names() async throws {
         let folder = Folder()
         let inside = folder.makeFolder("inside")
@@ -49,7 +49,7 @@ struct ConfinementTests {
         }
     }
 
-    @Test("a reopening is confined as the first opening was")
+    @Test("R27: a reopening is confined as the first opening was")
     func reopening() async throws {
         let folder = Folder()
         let inside = folder.makeFolder("inside")

@@ -42,7 +42,8 @@ struct FileTests {
         }
     }
 
-    @Test("zeroing keeps the space or gives it back, as asked, and grows the file past its end", arguments: Way.all)
+    @Test(
+        "R71: zeroing keeps the space or gives it back, as asked, and grows the file past its end", arguments: Way.all)
     func zero(way: Way) async throws {
         let folder = Folder()
         let path = folder.make("a", repeated(9, 65536))
@@ -87,7 +88,7 @@ struct FileTests {
         }
     }
 
-    @Test("a discard gives space back inside the file and never changes its length", arguments: Way.all)
+    @Test("R71: a discard gives space back inside the file and never changes its length", arguments: Way.all)
     func discard(way: Way) async throws {
         let folder = Folder()
         let path = folder.make("a", repeated(9, 65536))

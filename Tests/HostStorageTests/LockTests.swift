@@ -19,7 +19,7 @@ struct LockTests {
         try FileStorage(FileOptions(filename: path, locking: locking), on: thread)
     }
 
-    @Test("a second user is refused what the first does not share, in QEMU's words, until the first is closed")
+    @Test("R89: a second user is refused what the first does not share, in QEMU's words, until the first is closed")
     func refusals() async throws {
         let folder = Folder()
         let path = folder.make("a", repeated(1, 8192))
@@ -127,7 +127,7 @@ struct LockTests {
     }
 
     @Test(
-        "qemu-io is kept out while we write, let in to read, and let in to write once we are closed",
+        "R89: qemu-io is kept out while we write, let in to read, and let in to write once we are closed",
         .enabled(if: hasQEMU, "skipped: qemu-io is not installed"), arguments: engines)
     func keepsQEMUOut(engine: IOThread.EngineChoice) async throws {
         let folder = Folder()

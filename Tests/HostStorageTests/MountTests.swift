@@ -7,21 +7,6 @@ import HostStorage
 import HostTestKit
 import Testing
 
-/// A small file system of its own.
-private final class SmallFileSystem: Sendable {
-    let folder = Folder()
-
-    /// Nil where the host does not let us mount.
-    init?(kibibytes: Int) {
-        let made = program("mount", "-t", "tmpfs", "-o", "size=\(kibibytes)k", "tmpfs", folder.path)
-        guard made.status == 0 else { return nil }
-    }
-
-    deinit { program("umount", "-l", folder.path) }
-
-    static let isPermitted = SmallFileSystem(kibibytes: 64) != nil
-}
-
 /// A loop device over a file of its own.
 private final class LoopDevice: Sendable {
     let folder = Folder()
@@ -44,7 +29,8 @@ private final class LoopDevice: Sendable {
 
 extension Trait where Self == ConditionTrait {
     fileprivate static var needsMount: ConditionTrait {
-        .enabled(if: SmallFileSystem.isPermitted, "skipped: the host does not let us mount a file system")
+        .enabled(
+            if: FileSystem(.tmpfs, kibibytes: 64) != nil, "skipped: the host does not let us mount a file system")
     }
     fileprivate static var needsLoop: ConditionTrait {
         .enabled(if: LoopDevice.isPermitted, "skipped: the host does not let us have a loop device")
@@ -57,7 +43,7 @@ struct MountTests {
         "a full file system is `noSpace` to writes and zeros, keeps what is there, and is written on once there is room",
         .needsMount, arguments: Way.cached)
     func full(way: Way) async throws {
-        let small = try #require(SmallFileSystem(kibibytes: 1024))
+        let small = try #require(FileSystem(.tmpfs, kibibytes: 1024))
         let path = small.folder.make("a")
         try await onThread(way.engine) { thread in
             let file = try FileStorage(way.options(path), on: thread)
@@ -80,7 +66,7 @@ struct MountTests {
         "where writing is not permitted, auto-read-only opens to read, and without it the open is refused",
         .needsMount, arguments: engines)
     func autoReadOnly(engine: IOThread.EngineChoice) async throws {
-        let small = try #require(SmallFileSystem(kibibytes: 1024))
+        let small = try #require(FileSystem(.tmpfs, kibibytes: 1024))
         let path = small.folder.make("a", repeated(4, 4096))
         #expect(program("mount", "-o", "remount,ro", small.folder.path).status == 0)
         try await onThread(engine) { thread in
@@ -101,7 +87,7 @@ struct MountTests {
         }
     }
 
-    @Test("a block device keeps its length through every kind of request", .needsLoop, arguments: Way.all)
+    @Test("R71: a block device keeps its length through every kind of request", .needsLoop, arguments: Way.all)
     func device(way: Way) async throws {
         let loop = try #require(LoopDevice(bytes: 4 << 20))
         try await onThread(way.engine) { thread in

@@ -10,6 +10,7 @@ final class ScriptedEngine: Engine {
     enum Kind: Equatable { case read, write, durableWrite, sync, allocate }
 
     let isRing = true
+    let allowsCallsInPlace = false
     /// What was asked of the kernel, in order.
     private(set) var calls: [Kind] = []
     /// No read or write moves more than this.

@@ -197,7 +197,7 @@ struct CHAPTests {
         #expect(throws: LoginStatus.targetError) { _ = try exchange.answer(keys, grounds) }
     }
 
-    @Test("secrets are not printed")
+    @Test("R26: secrets are not printed")
     func printed() {
         let text = "\(Self.mutual) \(String(reflecting: Self.mutual))"
         #expect(!text.contains("secret of") && !text.contains("user") && !text.contains("97"))

@@ -21,7 +21,7 @@ final class MemoryDrive: Drive {
     var isTrayOpen: Bool { false }
     var isReadOnly: Bool { false }
     var isLocked: Bool { false }
-    func setLocked(_ isLocked: Bool) {}
+    func setLocked(_ isLocked: Bool, by holder: AnyObject) {}
     func moveTray(open: Bool) -> Bool { true }
     func addObserver(_ observer: any DriveObserver) {}
     func removeObserver(_ observer: any DriveObserver) {}

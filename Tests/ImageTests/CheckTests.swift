@@ -95,6 +95,40 @@ struct CheckTests {
         #expect((bench.files["disk.raw"] != bytes) == (repair == .all))
     }
 
+    @Test("the doctor names in guest terms what is lost, before anything is touched, and the repair does what it said")
+    func doctor() throws {
+        let bench = Bench()
+        try bench.create("a.qcow2", options: "preallocation=metadata", size: "1M")
+        var bytes = bench.files["a.qcow2"]
+        func number(_ offset: Int) -> Int { bytes[offset..<offset + 8].reduce(0) { $0 << 8 | Int($1) } }
+        // The second cluster's place is in the middle of one.
+        let l2 = number(number(40)) & 0xFF_FFFF_FE00
+        bytes[l2 + 8 + 6] |= 2
+        bench.files["a.qcow2"] = bytes
+        func run(_ form: ImageTool.Form, _ repair: ImageTool.Repair) throws -> Int32 {
+            try bench.run {
+                try await $0.check(
+                    "a.qcow2", format: "qcow2", form: form, repair: repair, doctor: true, quiet: false,
+                    forceShare: false)
+            }
+        }
+        #expect(try run(.human, .none) == 2)
+        #expect(
+            bench.said.hasPrefix(
+                """
+                Report:
+                  The disk, bytes 65536 to 131071: lost. After a full repair it reads as zeros.
+                  Refcounts or their flags are wrong. A repair corrects them; no data is concerned.
+
+                """))
+        #expect(bench.files["a.qcow2"] == bytes)
+        #expect(try run(.json, .all) == 0)
+        #expect(bench.said.contains("\"fate\": \"lost\""))
+        #expect(bench.said.contains("\"start\": 65536"))
+        #expect(try run(.human, .none) == 0)
+        #expect(bench.said.contains("Report:\n  Nothing is damaged.\n\nNo errors were found on the image.\n"))
+    }
+
     @Test("raw has no check: 63; what cannot be opened: 1")
     func others() throws {
         let bench = Bench()

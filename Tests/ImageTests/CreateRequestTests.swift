@@ -56,8 +56,6 @@ struct CreateRequestTests {
             ("compat=0.9", "x.img: Parameter 'version' does not accept value '0.9'"),
             ("compression_type=foo", "x.img: Parameter 'compression-type' does not accept value 'foo'"),
             ("preallocation=foo", "x.img: Parameter 'preallocation' does not accept value 'foo'"),
-            ("extended_l2=on", "x.img: Extended L2 entries are not supported"),
-            ("data_file=d.raw", "x.img: External data files are not supported"),
             ("encrypt.format=luks", "x.img: Encryption is not supported"),
         ])
     func refusesFormat(options: String, message: String) throws {

@@ -66,7 +66,7 @@ struct FaultTests {
         }
     }
 
-    @Test("info, of one image and of a chain")
+    @Test("R42: info, of one image and of a chain")
     func info() throws {
         for chain in [false, true] {
             try sweep("info", reads: ["top.qcow2", "base.qcow2"]) { bench in
@@ -78,7 +78,7 @@ struct FaultTests {
         }
     }
 
-    @Test("map")
+    @Test("R42: map")
     func map() throws {
         try sweep("map", reads: ["top.qcow2", "base.qcow2"]) { bench in
             try bench.run {
@@ -88,7 +88,7 @@ struct FaultTests {
         }
     }
 
-    @Test("check")
+    @Test("R42: check")
     func check() throws {
         for path in ["top.qcow2", "leak.qcow2"] {
             try sweep("check", reads: ["top.qcow2", "base.qcow2", "leak.qcow2"]) { try Self.check($0, path, .none) }
@@ -102,7 +102,7 @@ struct FaultTests {
     }
 
     @Test(
-        "R82: check that repairs: what a failure leaves is repaired by the next run",
+        "R42, R82: check that repairs: what a failure leaves is repaired by the next run",
         arguments: ["leak.qcow2", "dirty.qcow2"])
     func repair(path: String) throws {
         try sweep("check -r all", reads: ["top.qcow2", "base.qcow2"]) { bench in
@@ -121,7 +121,7 @@ struct FaultTests {
         }
     }
 
-    @Test("create: a file that could not be made whole goes again, the backing file stays as it was")
+    @Test("R42: create: a file that could not be made whole goes again, the backing file stays as it was")
     func create() throws {
         for (options, backing) in [(nil, nil), ("preallocation=metadata", nil), (nil, "base.qcow2")]
             as [(String?, String?)]

@@ -30,7 +30,7 @@ struct InfoTests {
                 """)
     }
 
-    @Test("info opens one file, whatever the image names, and writes nothing")
+    @Test("R23, R24: info opens one file, whatever the image names, and writes nothing")
     func oneFile() throws {
         let bench = Bench()
         let hostile = "json:{\"driver\":\"file\",\"filename\":\"/etc/shadow\"}"
@@ -45,7 +45,7 @@ struct InfoTests {
         #expect(bench.files.openNow == 0)
     }
 
-    @Test("a chain is followed inside the image's folder, and not out of it")
+    @Test("R21: a chain is followed inside the image's folder, and not out of it")
     func chain() throws {
         let bench = Bench()
         try bench.create("d/base.qcow2", size: "1M")
@@ -60,7 +60,7 @@ struct InfoTests {
         }
     }
 
-    @Test("a chain that returns to itself ends with an error")
+    @Test("R14: a chain that returns to itself ends with an error")
     func loop() throws {
         let bench = Bench()
         try bench.create("b.qcow2", backing: "a.qcow2", backingFormat: "qcow2", size: "1M", checksBacking: false)

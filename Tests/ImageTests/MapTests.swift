@@ -68,7 +68,7 @@ struct MapTests {
         #expect(bench.files.openNow == 0)
     }
 
-    @Test("a chain that returns to itself, leaves the folder or hides its format is refused")
+    @Test("R14, R21, R25: a chain that returns to itself, leaves the folder or hides its format is refused")
     func refusals() throws {
         let bench = Bench()
         try bench.create("b.qcow2", backing: "a.qcow2", backingFormat: "qcow2", size: "1M", checksBacking: false)

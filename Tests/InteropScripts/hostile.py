@@ -94,7 +94,7 @@ def run(folder, name, seconds, trace, input, *words):
         said_to.seek(0)
         command = [sys.argv[1]] + list(words)
         if trace == "1":
-            command = ["strace", "-f", "-qq", "-e", "trace=" + CALLS, "-s", "4096", "-o", log.name] + command
+            command = ["strace", "-f", "--seccomp-bpf", "-qq", "-e", "trace=" + CALLS, "-s", "4096", "-o", log.name] + command
         child = subprocess.Popen(
             command, cwd=folder, stdin=said_to, stdout=out, stderr=err, preexec_fn=limit,
             start_new_session=True)

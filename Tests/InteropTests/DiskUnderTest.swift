@@ -73,7 +73,7 @@ struct DiskUnderTest: Sendable, CustomTestStringConvertible {
             DiskUnderTest(
                 name: "an internal snapshot, version 2", options: "compat=0.10,cluster_size=8192",
                 history: .snapshotted),
-        ] + extended
+        ] + extended + apart
 
     /// With subclusters.
     static let extended: [DiskUnderTest] =
@@ -93,6 +93,16 @@ struct DiskUnderTest: Sendable, CustomTestStringConvertible {
                 name: "subclusters under an internal snapshot", options: "extended_l2=on,cluster_size=32768",
                 history: .snapshotted),
         ]
+
+    /// With the data in a file of its own.
+    static let apart: [DiskUnderTest] = [
+        DiskUnderTest(name: "a data file", options: "data_file=disk.data,cluster_size=4096"),
+        DiskUnderTest(name: "a raw data file", options: "data_file=disk.data,data_file_raw=on"),
+        DiskUnderTest(
+            name: "a data file over a backing file", options: "data_file=disk.data", history: .backed(by: [3 << 20])),
+        DiskUnderTest(
+            name: "a data file with subclusters", options: "data_file=disk.data,extended_l2=on,cluster_size=16384"),
+    ]
 
     /// Makes `disk.qcow2` and `expected.raw`, the bytes it reads as, in the scratch directory, without our help.
     func make(in scratch: Scratch) async throws {

@@ -308,7 +308,7 @@ struct DriveTests {
         ]
     }
 
-    @Test("a secret is refused on the command line, where everybody reads it")
+    @Test("R26: a secret is refused on the command line, where everybody reads it")
     func secretInClear() async throws {
         try await Scratch.use { scratch in
             let outcome = try await scratch.run(Subject.daemon + ["--object", "secret,id=s,data=abc"])

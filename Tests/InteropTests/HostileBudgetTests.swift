@@ -48,12 +48,12 @@ struct HostileBudgetTests {
         }
     }
 
-    @Test("looking at it takes a moment and little memory", arguments: Claim.allCases)
+    @Test("R13, R15, R90: looking at it takes a moment and little memory", arguments: Claim.allCases)
     func info(claim: Claim) async throws {
         try await measure(claim, ["info", "-f", "qcow2", "disk.qcow2"], mebibytes: 64)
     }
 
-    @Test("checking it takes bounded memory", arguments: Claim.allCases)
+    @Test("R15, R90: checking it takes bounded memory", arguments: Claim.allCases)
     func check(claim: Claim) async throws {
         try await measure(claim, ["check", "-f", "qcow2", "disk.qcow2"], mebibytes: 256, seconds: 30)
     }

@@ -171,7 +171,7 @@ struct HostileImageTests {
         }
     }
 
-    @Test("an image that names itself as its backing file is refused", .onlyNacre)
+    @Test("R14: an image that names itself as its backing file is refused", .onlyNacre)
     func loop() async throws {
         try await Scratch.use { scratch in
             try await scratch.ok("qemu-img", "create", "-q", "-f", "qcow2", "disk.qcow2", "1M")
@@ -188,7 +188,7 @@ struct HostileImageTests {
     }
 
     @Test(
-        "a backing file name is a plain file name: neither json: nor a protocol is opened", .onlyNacre,
+        "R24: a backing file name is a plain file name: neither json: nor a protocol is opened", .onlyNacre,
         arguments: [
             "json:{\"driver\":\"null-co\"}", "nbd://127.0.0.1:1/x", "nbd+unix:///x?socket=/s", "file:other.qcow2",
             "/dev/zero",
@@ -206,7 +206,7 @@ struct HostileImageTests {
         }
     }
 
-    @Test("the daemon opens no file that only an image names, unless its folder is allowed", .onlyNacre)
+    @Test("R21: the daemon opens no file that only an image names, unless its folder is allowed", .onlyNacre)
     func authority() async throws {
         try await Scratch.use { scratch in
             try await scratch.ok("qemu-img", "create", "-q", "-f", "raw", "base.raw", "1M")

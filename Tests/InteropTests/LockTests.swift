@@ -7,7 +7,7 @@ struct LockTests {
         return try await scratch.daemon(.init(image: scratch.file("disk.qcow2"), writable: writable))
     }
 
-    @Test("QEMU's tools are refused the image that we write to, with their own words")
+    @Test("R89: QEMU's tools are refused the image that we write to, with their own words")
     func foreignWriter() async throws {
         try await Scratch.use { scratch in
             let daemon = try await served(scratch, writable: true)
@@ -51,7 +51,7 @@ struct LockTests {
         }
     }
 
-    @Test("we are refused the image that another writes to, ours or QEMU's", arguments: [true, false])
+    @Test("R89: we are refused the image that another writes to, ours or QEMU's", arguments: [true, false])
     func refused(byQEMU: Bool) async throws {
         try await Scratch.use { scratch in
             let holder: Child

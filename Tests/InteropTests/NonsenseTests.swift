@@ -15,7 +15,7 @@ struct NonsenseTests {
         return try await scratch.daemon(.init(image: scratch.file("disk.qcow2")))
     }
 
-    @Test("an NBD client that talks nonsense or vanishes loses its own connection only", arguments: cases)
+    @Test("R30, R36: an NBD client that talks nonsense or vanishes loses its own connection only", arguments: cases)
     func nbd(name: String) async throws {
         try await Scratch.use { scratch in
             let daemon = try await serve(scratch)

@@ -36,7 +36,7 @@ struct OverloadTests {
     private static let limitMs = release == nil ? 1000.0 : 100
 
     @Test(
-        "an honest client is served within 100 ms, memory stays in its budget, and the end takes less than 5 s",
+        "R35: an honest client is served within 100 ms, memory stays in its budget, and the end takes less than 5 s",
         arguments: ["1024:4096", "1024:1024"], Load.allCases)
     func served(descriptors: String, load: Load) async throws {
         try await Scratch.use { scratch in

@@ -50,7 +50,7 @@ struct ServeTests {
         }
     }
 
-    @Test("a raw image is served only where its format is said")
+    @Test("R20: a raw image is served only where its format is said")
     func raw() async throws {
         try await Scratch.use { scratch in
             try await scratch.ok("qemu-img", "create", "-q", "-f", "raw", "disk.raw", "4M")
@@ -84,7 +84,7 @@ struct ServeTests {
         }
     }
 
-    @Test("a backing file outside the image's folder is not opened")
+    @Test("R21: a backing file outside the image's folder is not opened")
     func outside() async throws {
         try await Scratch.use { scratch in
             try FileManager.default.createDirectory(

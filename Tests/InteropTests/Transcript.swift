@@ -30,7 +30,7 @@ struct Transcript: Sendable, CustomTestStringConvertible {
     let requests: [Request]
     var testDescription: String { name }
 
-    /// What comes back from a program that listens on `d.qmp`, line by line, until nothing more comes for a moment.
+    /// What comes back from a program that listens on `d.qmp`, line by line.
     func talk(to words: [String], in scratch: Scratch) async throws -> [String] {
         let child = try scratch.start(words)
         guard try await scratch.appears("d.qmp") else { throw Trouble("no monitor: \(child.err)") }
@@ -40,11 +40,28 @@ struct Transcript: Sendable, CustomTestStringConvertible {
             heard.append("→ \(request.text)")
             try Self.send(request, to: session, scratch)
             heard.append(try await session.line(seconds: 10))
-            while let more = try? await session.line(seconds: 0.15) { heard.append(more) }
+            heard += try await Self.rest(of: request, from: session)
         }
         child.signal(15)
         try await child.wait(seconds: 20)
         return heard.map(Self.comparable)
+    }
+
+    /// What comes behind the answer to a request. All that it sets off comes before the answer to another one; but for what
+    /// a guest has its say in, or where the program may still wait for the request's end: then, until nothing more comes
+    /// for a moment.
+    private static func rest(of request: Request, from session: QMPSession) async throws -> [String] {
+        var heard: [String] = []
+        guard !request.text.contains("device_del"), (try? JSONValue(parsing: request.text)) != nil else {
+            while let more = try? await session.line(seconds: 0.15) { heard.append(more) }
+            return heard
+        }
+        try session.send(#"{"execute": "query-version", "id": "the end"}"# + "\n")
+        while true {
+            let line = try await session.line(seconds: 10)
+            if line.contains(#""id": "the end""#) { return heard }
+            heard.append(line)
+        }
     }
 
     private static func send(_ request: Request, to session: QMPSession, _ scratch: Scratch) throws {

@@ -1,6 +1,7 @@
 import Block
 import BlockTestKit
 import Bytes
+import DirtyMap
 import NBDServer
 import NBDWire
 
@@ -26,11 +27,12 @@ final class Bench {
     @discardableResult
     func export(
         _ storage: any Storage, as name: String = "disk", isWritable: Bool = true, isWritethrough: Bool = false,
-        isMultiConn: Bool = true, description: String? = nil, offersDepth: Bool = false
+        isMultiConn: Bool = true, description: String? = nil, offersDepth: Bool = false,
+        bitmaps: [DirtyBitmap] = []
     ) -> NBDExport {
         let export = NBDExport(
             id: "id-" + name, name: name, description: description, storage: storage, isWritable: isWritable,
-            isWritethrough: isWritethrough, isMultiConn: isMultiConn, offersDepth: offersDepth)
+            isWritethrough: isWritethrough, isMultiConn: isMultiConn, bitmaps: bitmaps, offersDepth: offersDepth)
         server.add(export)
         return export
     }

@@ -1,6 +1,7 @@
 import Block
 import BlockTestKit
 import Bytes
+import DirtyMap
 import NBDServer
 import NBDWire
 import Testing
@@ -63,7 +64,7 @@ struct BlockStatusTests {
     }
 
     @Test(
-        "lengths up to the protocol's last are told without overflow",
+        "R41: lengths up to the protocol's last are told without overflow",
         arguments: [512, 1 << 31, 1 << 32 - 512, 1 << 32 - 1])
     func borders(length: Int) throws {
         for flags in [[.data, .allocated], [.zero]] as [BlockStatus.Flags] {
@@ -144,6 +145,33 @@ struct BlockStatusTests {
             let client = try await bench.client(contexts: [Self.both[0]])
             #expect(try await client.call(.blockStatus, at: 0, 262_144).failure == .io)
             #expect(try await client.call(.blockStatus, at: 0, 262_144).error == 0)
+        }
+    }
+
+    @Test("qemu:dirty-bitmap tells what a bitmap has marked, for exactly what was asked, beside the other contexts")
+    func bitmaps() throws {
+        let map = try #require(DirtyMap(length: 328_680, granularityBits: 16, memory: BitmapMemory()))
+        map.set(ByteRange(at: 70_000, count: 1))
+        map.set(ByteRange(at: 328_679, count: 1))
+        let names = ["a:b", "a:"].map { NBDExport.bitmapContext + $0 }
+        let bitmaps = ["a:b", "a:"].map {
+            DirtyBitmap(name: $0, map: map, granularityBits: 16, isEnabled: false, isPersistent: false)
+        }
+        let bench = Bench()
+        bench.export(ExtentStorage(Self.extents), isWritable: false, offersDepth: true, bitmaps: bitmaps)
+        try bench.run {
+            let client = try await bench.client(contexts: [names[1], Self.both[0]])
+            #expect(Set(client.contexts.keys) == [names[1], Self.both[0]])
+            func ask(_ offset: UInt64, _ length: Int, _ flags: NBDCommandFlags = []) async throws -> [Answer.Extent]? {
+                let answer = try await client.call(.blockStatus, at: offset, length, flags)
+                #expect(answer.error == 0)
+                return client.contexts[names[1]].flatMap { answer.status[$0] }
+            }
+            #expect(
+                try await ask(0, 328_680)
+                    == [.init(65536, 0), .init(65536, 1), .init(196_608, 0), .init(1000, 1)])
+            #expect(try await ask(65530, 10) == [.init(6, 0), .init(4, 1)])
+            #expect(try await ask(65530, 10, .reqOne) == [.init(6, 0)])
         }
     }
 }

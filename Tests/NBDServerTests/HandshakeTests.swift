@@ -162,7 +162,7 @@ struct HandshakeTests {
     }
 
     @Test(
-        "an option of any length up to 64 KiB is taken, however it arrives",
+        "R32: an option of any length up to 64 KiB is taken, however it arrives",
         arguments: [0, 4079, 4080, 4081, 16_368, 16_369, 65_535, 65_536])
     func longOptions(length: Int) throws {
         let bench = Self.bench()
@@ -198,7 +198,7 @@ struct HandshakeTests {
         #expect(bench.server.connections == 0)
     }
 
-    @Test("no storage is touched before a client asks for bytes")
+    @Test("R39: no storage is touched before a client asks for bytes")
     func noEarlyWork() throws {
         let bench = Bench()
         let disk = SimDisk(bench.context, contents: SparseBytes(length: 1 << 20))

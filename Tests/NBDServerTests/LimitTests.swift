@@ -16,7 +16,7 @@ struct LimitTests {
         return bench
     }
 
-    @Test("a client that does not choose an export in time is left, at whichever byte it stopped")
+    @Test("R35: a client that does not choose an export in time is left, at whichever byte it stopped")
     func deadline() throws {
         let bytes: [UInt8] = [0, 0, 0, 3] + option(8) + option(7, infoData("disk"))
         for count in 0..<bytes.count {
@@ -116,7 +116,7 @@ struct LimitTests {
         }
     }
 
-    @Test("a thousand clients that say nothing do not keep an honest one waiting")
+    @Test("R35: a thousand clients that say nothing do not keep an honest one waiting")
     func flood() throws {
         let bench = Self.bench(connections: 100)
         try bench.run {

@@ -123,7 +123,7 @@ struct RemovalTests {
         }
     }
 
-    @Test("a server that stops ends every client, waits for requests under way, and takes nobody any more")
+    @Test("R35: a server that stops ends every client, waits for requests under way, and takes nobody any more")
     func stop() throws {
         let bench = Bench()
         let gate = GateStorage(MemoryStorage(length: 1 << 20), holding: [.flush])
@@ -156,7 +156,8 @@ struct RemovalTests {
         }
     }
 
-    @Test("a server stops at any moment of its clients' handshakes and requests", arguments: 0..<60 as Range<UInt64>)
+    @Test(
+        "R35: a server stops at any moment of its clients' handshakes and requests", arguments: 0..<60 as Range<UInt64>)
     func stopAnyTime(seed: UInt64) throws {
         let bench = Bench(seed: seed)
         bench.export(stripedDisk(bench.context, stripes: 4, seed: seed))

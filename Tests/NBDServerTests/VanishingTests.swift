@@ -38,7 +38,7 @@ struct VanishingTests {
     /// How a client goes.
     enum Way: CaseIterable { case closes, closesWhenServed, readsSome }
 
-    @Test("a client may vanish at any byte of its conversation", arguments: Way.allCases)
+    @Test("R30: a client may vanish at any byte of its conversation", arguments: Way.allCases)
     func everyByte(way: Way) throws {
         let recording = Self.recording()
         let bench = Bench(seed: 5)
@@ -66,7 +66,7 @@ struct VanishingTests {
     }
 
     @Test(
-        "a client that vanishes amid a write leaves the disk as it was, and no request behind",
+        "R30: a client that vanishes amid a write leaves the disk as it was, and no request behind",
         arguments: [1, 99, 65535])
     func amidWrite(sent: Int) throws {
         let bench = Bench()
@@ -86,7 +86,7 @@ struct VanishingTests {
         #expect(disk.contents == before)
     }
 
-    @Test("requests under way when their client vanishes run to their end before the session does")
+    @Test("R30: requests under way when their client vanishes run to their end before the session does")
     func underWay() throws {
         let bench = Bench()
         let memory = MemoryStorage(length: 1 << 20)
@@ -167,7 +167,7 @@ struct VanishingTests {
         #expect(bench.context.nowNs < 5_000_000_000, "no deadline is left behind")
     }
 
-    @Test("nonsense ends its own connection at most", arguments: 0..<150 as Range<UInt64>)
+    @Test("R36: nonsense ends its own connection at most", arguments: 0..<150 as Range<UInt64>)
     func nonsense(seed: UInt64) throws {
         let bench = Bench(seed: seed)
         let disk = stripedDisk(bench.context, stripes: 2, seed: seed)

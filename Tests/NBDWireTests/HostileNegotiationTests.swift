@@ -63,7 +63,7 @@ struct HostileNegotiationTests {
     }
 
     @Test(
-        "a length or a count inside an option that its data does not hold is refused",
+        "R36: a length or a count inside an option that its data does not hold is refused",
         arguments: 0..<32 as Range<UInt32>)
     func hostileLengths(bit: UInt32) {
         for value in [UInt32(1) << bit, ~(UInt32(1) << bit), (UInt32(1) << bit) - 1] where value > 4 {
@@ -85,7 +85,7 @@ struct HostileNegotiationTests {
         }
     }
 
-    @Test("an option longer than 64 KiB ends the connection before its data is waited for")
+    @Test("R33: an option longer than 64 KiB ends the connection before its data is waited for")
     func longOptions() {
         for kind in [1, 2, 3, 5, 6, 7, 8, 9, 10, 99] as [UInt32] {
             for length in [65537, 1 << 20, 1 << 31, .max] as [UInt32] {
@@ -111,7 +111,7 @@ struct HostileNegotiationTests {
         }
     }
 
-    @Test("names up to 4096 bytes are looked up, longer ones are refused", arguments: [4095, 4096, 4097, 30_000])
+    @Test("R32: names up to 4096 bytes are looked up, longer ones are refused", arguments: [4095, 4096, 4097, 30_000])
     func nameLengths(count: Int) {
         let name = String(repeating: "n", count: count)
         let exports = [NBDExportInfo(name: name, description: name, size: 1, flags: .hasFlags, contexts: [name])]
@@ -126,7 +126,7 @@ struct HostileNegotiationTests {
         #expect(handshake.negotiation.state == (fits ? .transmission(export: name) : .ended))
     }
 
-    @Test("the message that names an unknown export is whole text and short, however long the name")
+    @Test("R34: the message that names an unknown export is whole text and short, however long the name")
     func echoedNames() {
         let combining = "e" + String(repeating: "\u{301}", count: 2047)
         let names = [

@@ -38,7 +38,7 @@ struct ReplyTests {
         #expect(silent == head + Self.cookieBytes + [0, 0, 0, 6, 0, 0, 0, 5, 0, 0])
     }
 
-    @Test("an error's message is cut to 4096 bytes, and stays whole text", arguments: [4095, 4096, 4097, 70_000])
+    @Test("R34: an error's message is cut to 4096 bytes, and stays whole text", arguments: [4095, 4096, 4097, 70_000])
     func longMessage(count: Int) {
         for text in [String(repeating: "x", count: count), "x" + String(repeating: "é", count: count)] {
             let bytes = NBDReply.errorChunk(.io, cookie: 1, message: text)

@@ -10,6 +10,12 @@ final class RefusingCommands: QMPCommands {
     func blockdevDel(_ arguments: BlockdevDelArguments) async throws(QMPError) { throw Self.reached }
     func blockdevSnapshot(_ arguments: BlockdevSnapshot) async throws(QMPError) { throw Self.reached }
     func blockdevSnapshotSync(_ arguments: BlockdevSnapshotSync) async throws(QMPError) { throw Self.reached }
+    func blockdevSnapshotInternalSync(_ arguments: BlockdevSnapshotInternal) async throws(QMPError) {
+        throw Self.reached
+    }
+    func blockdevSnapshotDeleteInternalSync(
+        _ arguments: BlockdevSnapshotDeleteInternalSyncArguments
+    ) async throws(QMPError) -> SnapshotInfo { throw Self.reached }
     func blockResize(_ arguments: BlockResizeArguments) async throws(QMPError) { throw Self.reached }
     func nbdServerStart(_ arguments: NbdServerStartArguments, from client: any QMPClient) async throws(QMPError) {
         throw Self.reached
@@ -80,6 +86,14 @@ final class RefusingCommands: QMPCommands {
     func blockJobComplete(_ arguments: BlockJobCompleteArguments) async throws(QMPError) { throw Self.reached }
     func blockJobFinalize(_ arguments: BlockJobFinalizeArguments) async throws(QMPError) { throw Self.reached }
     func blockJobDismiss(_ arguments: BlockJobDismissArguments) async throws(QMPError) { throw Self.reached }
+
+    func blockCheck(_ arguments: BlockCheckArguments) async throws(QMPError) { throw Self.reached }
+    func blockDirtyBitmapAdd(_ arguments: BlockDirtyBitmapAdd) async throws(QMPError) { throw Self.reached }
+    func blockDirtyBitmapRemove(_ arguments: BlockDirtyBitmap) async throws(QMPError) { throw Self.reached }
+    func blockDirtyBitmapClear(_ arguments: BlockDirtyBitmap) async throws(QMPError) { throw Self.reached }
+    func blockDirtyBitmapEnable(_ arguments: BlockDirtyBitmap) async throws(QMPError) { throw Self.reached }
+    func blockDirtyBitmapDisable(_ arguments: BlockDirtyBitmap) async throws(QMPError) { throw Self.reached }
+    func blockDirtyBitmapMerge(_ arguments: BlockDirtyBitmapMerge) async throws(QMPError) { throw Self.reached }
 }
 
 /// A client that passes no descriptors.

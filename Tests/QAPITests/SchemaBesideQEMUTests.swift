@@ -38,8 +38,8 @@ struct SchemaBesideQEMUTests {
     private static let expected: Set<String> = [
         // The betterment of this daemon.
         "blockdev-snapshot-sync.force: ours alone",
-        // Encryption and external data files are not built.
-        "blockdev-add/qcow2.encrypt: not ours", "blockdev-add/qcow2.data-file: not ours",
+        // Encryption is not built.
+        "blockdev-add/qcow2.encrypt: not ours",
         "query-block.inserted.image.format-specific/qcow2.data.encrypt: not ours",
         // Targets of iSCSI, which show several devices and no node.
         "block-export-add.type.iscsi: ours alone", "block-export-add/iscsi: ours alone",

@@ -33,10 +33,15 @@ import Testing
         return shapes
     }()
 
-    private func create(_ options: CreateOptions, on file: (any Storage)? = nil) throws -> SparseBytes {
-        let memory = MemoryStorage(length: 0, growable: true)
-        try SimulatedContext().complete { try await Qcow2Create.create(on: file ?? memory, options) }
-        return memory.contents
+    /// A new image on an empty disk, made in the order that the rules ask for.
+    private func create(_ options: CreateOptions) throws -> SparseBytes {
+        let context = SimulatedContext()
+        let disk = SimDisk(context)
+        let audit = OrderAudit(disk)
+        disk.audit = audit
+        try context.complete { try await Qcow2Create.create(on: disk, options) }
+        #expect(audit.metadataChanges > 0)
+        return disk.durable
     }
 
     @Test("a new image is clean, and what it preallocates is mapped", arguments: shapes)
@@ -115,19 +120,24 @@ import Testing
     func device() throws {
         var random = SeededRandom(seed: 4)
         let old = SparseBytes(random.bytes(1 << 20))
-        let device = MemoryStorage(old, limits: StorageLimits(zeroesFast: true))
+        let context = SimulatedContext()
+        let device = SimDisk(context, contents: old, .init(limits: StorageLimits(zeroesFast: true)))
+        device.audit = OrderAudit(device)
         var options = CreateOptions(size: 1 << 20)
         options.clusterSize = 4096
-        _ = try create(options, on: device)
-        #expect(MiniCheck(device.contents).isClean)
+        try context.complete { [options] in try await Qcow2Create.create(on: device, options) }
+        #expect(MiniCheck(device.durable).isClean)
         options.clusterSize = 2 << 20
-        #expect(throws: OpenError.self) { try create(options, on: device) }
+        #expect(throws: OpenError.self) {
+            try context.complete { [options] in try await Qcow2Create.create(on: device, options) }
+        }
     }
 
     @Test("at no moment of a failed creation is there half an image", arguments: 0..<40 as Range<UInt64>)
     func crashes(seed: UInt64) throws {
         let context = SimulatedContext(seed: seed)
         let disk = SimDisk(context, .init(seed: seed))
+        disk.audit = OrderAudit(disk)
         disk.faults.add(Fault([.write, .flush, .resize, .zero], nth: Int(seed % 12), effect: .torn))
         var options = CreateOptions(size: 1 << 20)
         options.clusterSize = 4096

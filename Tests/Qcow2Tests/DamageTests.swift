@@ -82,7 +82,7 @@ import Testing
         try expectCorrupt(sample, "L2 table offset \(hex(sample.l2 + 512)) unaligned (L1 index: 0)")
     }
 
-    @Test("an L2 table past the end of the file is reported, and not read as empty")
+    @Test("R11: an L2 table past the end of the file is reported, and not read as empty")
     func tablePastEnd() throws {
         var sample = try Sample()
         sample.put(Self.copied | 0x1000_0000, at: sample.l1)
@@ -126,7 +126,7 @@ import Testing
     }
 
     @Test(
-        "a guest write that would land on metadata is prevented (R76)",
+        "R76: a guest write that would land on metadata is prevented",
         arguments: [
             "qcow2_header", "active L1 table", "active L2 table", "refcount table", "refcount block",
         ])

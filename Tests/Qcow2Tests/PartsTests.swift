@@ -107,7 +107,7 @@ import Testing
         }
     }
 
-    @Test("reserved bits, unaligned offsets and offsets that no refcount can count are invalid")
+    @Test("R11: reserved bits, unaligned offsets and offsets that no refcount can count are invalid")
     func invalidEntries() {
         let geometry = Geometry(clusterBits: 16, refcountOrder: 4)
         let rules = EntryRules(version: 3, geometry: geometry)

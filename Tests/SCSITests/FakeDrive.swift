@@ -32,7 +32,7 @@ final class FakeDrive: Drive {
     var length: UInt64 { isReady ? medium?.length ?? 0 : 0 }
     var limits: StorageLimits { medium?.limits ?? StorageLimits() }
 
-    func setLocked(_ isLocked: Bool) { if kind != .fixed { self.isLocked = isLocked } }
+    func setLocked(_ isLocked: Bool, by holder: AnyObject) { if kind != .fixed { self.isLocked = isLocked } }
 
     func moveTray(open: Bool) -> Bool {
         guard kind == .tray else { return !open }

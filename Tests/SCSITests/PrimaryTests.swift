@@ -244,7 +244,7 @@ struct PrimaryTests {
         }
     }
 
-    @Test("commands that are not in the table are refused, those that copy between units among them")
+    @Test("R64: commands that are not in the table are refused, those that copy between units among them")
     func refused() throws {
         try Bench().run { bench in
             let known = Set(try bench.unit.operations.rows.map(\.code))

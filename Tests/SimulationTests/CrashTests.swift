@@ -142,7 +142,7 @@ import Testing
         }
         return CrashPoint(
             disk: disk.snapshot, base: nil, below: [], oracle: SectorOracle([UInt8](repeating: 0, count: 512)),
-            snapshot: nil)
+            snapshots: [])
     }
 
     private static func images(_ point: CrashPoint, budget: Int) -> [SparseBytes] {
@@ -197,7 +197,7 @@ import Testing
             try await disk.flush()
             try await disk.write(at: 512, from: [UInt8](repeating: 2, count: 512).rawBytes, flags: [])
         }
-        let point = CrashPoint(disk: disk.snapshot, base: nil, below: [], oracle: SectorOracle([]), snapshot: nil)
+        let point = CrashPoint(disk: disk.snapshot, base: nil, below: [], oracle: SectorOracle([]), snapshots: [])
         let images = Self.images(point, budget: 16)
         #expect(images.count == 2 && images.allSatisfy { $0.array[0] == 1 })
     }

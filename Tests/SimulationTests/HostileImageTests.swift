@@ -53,17 +53,23 @@ struct HostileImageTests {
     @Test("R11: a table entry past all that can be addressed is damage, on every way to it")
     func r11() throws {
         try use(.r11)
+        var damaged: [String: Int] = [:]
         for image in HostileImage.images(of: .r11) {
-            let isL1 = image.name.contains("/L1 entry")
-            guard isL1 || image.name.contains("/L2 entry") else { continue }
-            // Cluster 3 is the L1 table, cluster 4 the L2 table.
-            let bytes = image.image.bytes(.init(at: isL1 ? 3 << 12 : 4 << 12, count: 8))
-            let entry = bytes.reduce(0) { $0 << 8 | UInt64($1) }
-            let reserved: UInt64 = isL1 ? 0x7F00_0000_0000_0FFF : 0x3F00_0000_0000_0FFE
-            guard entry & reserved != 0, isL1 || entry & HostileRun.compressed == 0 else { continue }
-            let found = try HostileRun(image).read(at: 0)
-            #expect(throws: BlockError.corrupt, "\(image)") { try found.get() }
+            // Cluster 1 is the refcount table, 3 the L1 table, 4 the L2 table; guest cluster 5 is not allocated.
+            let tables: [(name: String, place: UInt64)] = [("refcount table", 1), ("L1", 3), ("L2", 4)]
+            guard let table = tables.first(where: { image.name.hasPrefix("R11/\($0.name) entry") }) else { continue }
+            let bytes = image.image.bytes(.init(at: table.place << 12, count: 8))
+            guard isStray(bytes.reduce(0) { $0 << 8 | UInt64($1) }, table.name, image.image.length) else { continue }
+            damaged[table.name, default: 0] += 1
+            let run = HostileRun(image)
+            if table.name == "refcount table" {
+                #expect(throws: BlockError.corrupt, "\(image)") { try run.write(at: 5 << 12).get() }
+                continue
+            }
+            #expect(throws: BlockError.corrupt, "\(image)") { try run.read(at: 0).get() }
+            #expect(throws: BlockError.corrupt, "\(image)") { try run.write(at: 0).get() }
         }
+        #expect(damaged.count == 3 && damaged.values.allSatisfy { $0 > 8 }, "\(damaged)")
     }
     @Test("R11: a bitmap of subclusters that contradicts itself or its descriptor is damage")
     func r11Subclusters() throws {
@@ -77,6 +83,17 @@ struct HostileImageTests {
             #expect(throws: BlockError.corrupt, "\(image)") { try found.get() }
         }
     }
+
+    /// Whether an entry of a table of this image (clusters of 4 KiB, refcounts of 16 bits) cannot be true: a reserved
+    /// bit, a place inside a cluster, a table past the end of the file, data past what 8 MiB of refcount table can count.
+    private func isStray(_ entry: UInt64, _ table: String, _ length: UInt64) -> Bool {
+        if table == "refcount table" { return entry != 0 && (entry & 0xFFF != 0 || entry >= length) }
+        let isL1 = table == "L1"
+        if !isL1, entry & HostileRun.compressed != 0 { return false }
+        let reserved: UInt64 = isL1 ? 0x7F00_0000_0000_0FFF : 0x3F00_0000_0000_0FFE
+        return entry & reserved != 0 || entry & 0x00FF_FFFF_FFFF_FE00 >= (isL1 ? length : 1 << 43)
+    }
+
     @Test("R12: a dirty image's repair costs what the file has, not what it claims") func r12() throws { try use(.r12) }
     @Test("R13: a header full of extensions is refused after a few") func r13() throws { try use(.r13) }
     @Test("R14: an image that stands on itself can be looked at") func r14() throws { try use(.r14) }

@@ -128,6 +128,13 @@ struct HostileRun {
         return Result { try context.complete { try await io.bytes(at: place, count: 512) } }
     }
 
+    /// What a write of a sector of the guest's disk comes to, in an image that opens.
+    func write(at place: UInt64) throws -> Result<Void, any Error> {
+        let file = WatchedStorage(image.image)
+        let io = walker(try open(file, isReadOnly: false), file)
+        return Result { try context.complete { try await io.write(Self.guest, at: place) } }
+    }
+
     /// Every read of an open fails once: it ends in an error or the read was not needed, and nothing is written.
     func failReads() {
         for isReadOnly in [true, false] {

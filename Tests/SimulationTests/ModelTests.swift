@@ -22,7 +22,7 @@ import Testing
         }
     }
 
-    @Test("a program reads what it wrote, and leaves an image without errors or leaks", arguments: seeds)
+    @Test("R70: a program reads what it wrote, and leaves an image without errors or leaks", arguments: seeds)
     func program(seed: UInt64) throws {
         let program = Program(seed: seed, length: 80)
         let run = ModelRun(program)
@@ -42,6 +42,21 @@ import Testing
         var steps = Program(seed: 3000 + seed, shape: shape, length: 70).steps
         if seed % 3 == 0 { steps.insert(.internalSnapshot, at: 20) }
         let run = ModelRun(Program(seed: 3000 + seed, shape: shape, steps: steps))
+        run.trace = ProcessInfo.processInfo.environment["NACRE_TRACE"] != nil
+        do { try run.run() } catch { Issue.record("\(error)") }
+    }
+
+    @Test(
+        "the same where data lies in a file of its own, plain and raw, with subclusters and without",
+        arguments: 0..<16 as Range<UInt64>)
+    func dataFiles(seed: UInt64) throws {
+        var random = SeededRandom(seed: seed)
+        var shape = Shape(seed: seed % 8 + 13 * (seed % 7), &random)
+        shape.version = 3
+        shape.dataFile = seed % 2 == 0 ? .raw : .plain
+        if seed % 4 > 1 { shape.divide() }
+        if seed % 2 == 0 { shape.backing = .none }
+        let run = ModelRun(Program(seed: 4000 + seed, shape: shape, length: 70))
         run.trace = ProcessInfo.processInfo.environment["NACRE_TRACE"] != nil
         do { try run.run() } catch { Issue.record("\(error)") }
     }

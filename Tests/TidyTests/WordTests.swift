@@ -51,6 +51,29 @@ struct WordTests {
         expectNone(/^\s*(?:public |final |package )*actor\s/, butIn: above)
     }
 
+    @Test("R75: no request on a disk depends on a file's offset, which others could move")
+    func offsets() throws {
+        // Each names its place: what has none is for pipes, sockets and wake-ups, and for small texts read in one go.
+        expectNone(
+            /(?:\bGlibc\.|\bunsafe\s+)(?:read|write)\(/,
+            butIn: [
+                "Sources/HostIO/Socket.swift", "Sources/HostIO/IOThread.swift", "Sources/HostStorage/HostText.swift",
+            ])
+        expectNone(/\b(?:readv|writev|fread|fwrite|fseeko?|ftello?|sendfile|splice|copy_file_range)\(/)
+        // These ask where data and the end are; the offset that they leave behind, nobody uses.
+        let asking = ["Sources/HostStorage/FileStorage.swift", "Sources/HostStorage/OpenedFile.swift"]
+        expectNone(/\blseek/, butIn: asking)
+        for (path, code) in SourceText.sources where asking.contains(path) {
+            #expect(
+                code.matches(/\blseek/)
+                    == code.matches(/\blseek\(.*(?:nacre_seek_data\(\)|nacre_seek_hole\(\)|SEEK_END)\)/),
+                "\(path)")
+        }
+        // A signal comes over a descriptor that has no offset.
+        let code = SourceText(try Checkout.text("Sources/CLinux/CLinux.c"), keeping: .code)
+        #expect(code.matches(/\b(?:read|write|readv|writev|lseek)\((?!fd, &info, sizeof)/).isEmpty)
+    }
+
     @Test("nothing ends the process for want of code or care")
     func endings() { expectNone(/\bfatalError\(|\btry!|\bas!/) }
 

@@ -37,11 +37,11 @@ def serving(command, log, is_up, **environment):
 
 
 @contextlib.contextmanager
-def nacre(program, image, folder, options=()):
-    """Ours, on a qcow2 image; further options of its nodes are `key=value`."""
+def nacre(program, image, folder, options=(), under=()):
+    """Ours, on a qcow2 image; further options of its nodes are `key=value`. `under` starts the command line."""
     port = free_port()
     nodes = ["driver=qcow2,node-name=disk,file.driver=file", f"file.filename={image}", *options]
-    command = [program, "daemon", "--blockdev", ",".join(nodes), "--device", "scsi-hd,id=hd,drive=disk",
+    command = [*under, program, "daemon", "--blockdev", ",".join(nodes), "--device", "scsi-hd,id=hd,drive=disk",
                "--export", f"type=iscsi,id=t,target={NAME},lun.0=hd,portal.host=127.0.0.1,portal.port={port}"]
 
     def is_up():
@@ -53,7 +53,7 @@ def nacre(program, image, folder, options=()):
 
 
 @contextlib.contextmanager
-def tgt(image, folder):
+def tgt(image, folder, under=()):
     """tgt's, on a raw file, with a control socket of its own. Its LUN 0 is a controller, LUN 1 the disk."""
     port = free_port()
     control = {"TGT_IPC_SOCKET": f"{folder}/tgt"}
@@ -62,7 +62,7 @@ def tgt(image, folder):
         command = ["tgtadm", "--lld", "iscsi", "--mode", mode, "--op", operation, "--tid", "1", *words]
         return subprocess.run(command, env={**os.environ, **control}, capture_output=True).returncode == 0
 
-    command = ["tgtd", "-f", "--iscsi", f"portal=127.0.0.1:{port}"]
+    command = [*under, "tgtd", "-f", "--iscsi", f"portal=127.0.0.1:{port}"]
     with serving(command, f"{folder}/tgtd.log", lambda: order("target", "new", "-T", NAME), **control) as pid:
         if not (order("logicalunit", "new", "--lun", "1", "-b", image) and order("target", "bind", "-I", "ALL")):
             raise SystemExit(f"tgtadm could not make a disk of {image}")

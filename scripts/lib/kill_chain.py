@@ -1,6 +1,6 @@
 """A chain of images, the daemon that serves it, and one kill after the other."""
 import json, pathlib, signal, subprocess, time, zlib
-from kill_clients import Lost, Monitor, NBD
+from wire import Lost, Monitor, NBD
 from kill_disk import Failure, released, run
 from kill_load import FIO_OFFSET, FIO_SIZE, Load, SECTORS, SIZE
 from kill_model import Model, SECTOR, stamp

@@ -1,6 +1,6 @@
 """What the daemon has to do when it is killed: requests of all kinds, a live snapshot, fio."""
 import contextlib, os, select, subprocess, threading, time
-from kill_clients import Lost, FLUSH, FUA, NO_HOLE, TRIM, WRITE, ZEROES
+from wire import Lost, FLUSH, FUA, NO_HOLE, TRIM, WRITE, ZEROES
 from kill_disk import Failure
 from kill_model import SECTOR, stamp
 

@@ -52,6 +52,9 @@ ssize_t nacre_pread_cached(int fd, void *p, size_t n, int64_t at);
 // A wake-up: closed on exec, never blocks.
 int nacre_eventfd(void);
 
+// How often the calling thread has given its core up by itself.
+long nacre_thread_waits(void);
+
 ssize_t nacre_preadv(int fd, void *p, size_t n, int64_t at);
 
 ssize_t nacre_pwritev(int fd, const void *p, size_t n, int64_t at);

@@ -71,7 +71,7 @@ final class RawFormat: ImageFormat {
     func settle(_ guest: ByteRange) async {}
 
     func unmap(_ guest: ByteRange, to target: UnmapTarget) -> UnmapOutcome {
-        .passDown(offset: offset + guest.start, count: guest.count)
+        .passDown(offset: offset + guest.start, count: guest.count, target)
     }
 
     func decode(_ guest: ByteRange, into buffer: inout MutableRawSpan) async throws(BlockError) { throw .io }

@@ -1,4 +1,4 @@
-"""The two clients of the daemon that the kills need: NBD with many requests in flight, and QMP."""
+"""Clients of a daemon's two sockets, for scripts that load and time it: NBD with many requests in flight, and QMP."""
 import json, socket, struct, time
 
 READ, WRITE, FLUSH, TRIM, ZEROES = 0, 1, 3, 4, 6
@@ -62,9 +62,13 @@ class NBD(Stream):
 
     def request(self, kind, offset=0, length=0, data=b"", flags=0):
         """Sends a request and answers its cookie, also where the peer is gone: it may have got it."""
-        self.cookie += 1
-        self.send(struct.pack(">IHHQQI", 0x25609513, flags, kind, self.cookie, offset, length) + data)
+        self.send(self.message(kind, offset, length, data, flags))
         return self.cookie
+
+    def message(self, kind, offset=0, length=0, data=b"", flags=0):
+        """The bytes of a request with the next cookie, for whoever sends several at once."""
+        self.cookie += 1
+        return struct.pack(">IHHQQI", 0x25609513, flags, kind, self.cookie, offset, length) + data
 
     def replies(self):
         """The replies that have come, as (cookie, error); waits for the next bytes. None of them belongs to a read."""

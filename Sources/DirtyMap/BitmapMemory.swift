@@ -1,0 +1,21 @@
+/// The memory that dirty bitmaps share: the bits of all bitmaps of a graph, loaded or new, stay within it.
+///
+/// What would not fit is refused before it is taken. A bitmap gives back its part when it goes.
+public final class BitmapMemory {
+    /// Bytes for all bitmaps of a graph: 2^30 granules in one bitmap, or 64 TiB of disk at 64 KiB a granule.
+    public static let defaultLimit: UInt64 = 256 << 20
+
+    public let limit: UInt64
+    public private(set) var used: UInt64 = 0
+
+    public init(limit: UInt64 = BitmapMemory.defaultLimit) { self.limit = limit }
+
+    /// Takes so many bytes, or answers false and takes nothing.
+    func take(_ bytes: UInt64) -> Bool {
+        guard bytes <= limit - used else { return false }
+        used += bytes
+        return true
+    }
+
+    func give(_ bytes: UInt64) { used -= bytes }
+}

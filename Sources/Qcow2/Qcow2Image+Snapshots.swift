@@ -1,0 +1,114 @@
+public import Block
+public import Bytes
+
+// Internal snapshots. Each change of them is one switch (NextImage): before it the image is as it was, after it all is as it
+// shall be, with exact refcounts and flags (O9).
+
+/// What a snapshot that is to be made is called, and when of whose clocks it is taken.
+public struct NewSnapshot: Equatable, Sendable {
+    /// As much of it as QEMU keeps is stored: 255 bytes.
+    public var name: String
+    public var dateSeconds: UInt32
+    public var dateNanoseconds: UInt32
+    /// The guest's clock in nanoseconds since its start.
+    public var vmClockNs: UInt64
+    public var instructionCount: UInt64?
+
+    public init(
+        name: String, dateSeconds: UInt32, dateNanoseconds: UInt32, vmClockNs: UInt64 = 0,
+        instructionCount: UInt64? = nil
+    ) {
+        self.name = name
+        self.dateSeconds = dateSeconds
+        self.dateNanoseconds = dateNanoseconds
+        self.vmClockNs = vmClockNs
+        self.instructionCount = instructionCount
+    }
+}
+
+extension Qcow2Image {
+    /// Makes an internal snapshot of the disk as it is. No request is under way.
+    ///
+    /// The snapshot keeps the active tables as they are; the active state gets copies of those that may be written. Throws
+    /// `invalid` where a refcount has no room for one more, `system(EFBIG)` where there are too many snapshots.
+    @discardableResult
+    public func createSnapshot(
+        _ new: NewSnapshot, pace: Pace = .none, onFreed: ([ByteRange]) async -> Void = { _ in }
+    ) async throws(BlockError) -> Snapshot {
+        try checkKeepsSnapshots()
+        guard snapshots.count < Limits.snapshots, inactiveL1Clusters(with: UInt64(l1.count)) != nil else {
+            throw .system(27)
+        }
+        let snapshot = Snapshot(new, id: nextSnapshotID, of: header)
+        try await switchOver(pace: pace, onFreed: onFreed) { (next: NextImage) async throws(BlockError) in
+            var snapshot = snapshot
+            // What was not committed when this was asked for may have made the table longer.
+            (snapshot.l1TableOffset, snapshot.l1Size) = (next.header.l1TableOffset, next.header.l1Size)
+            snapshot.diskSize = next.header.size
+            snapshot.stored = snapshot.encoded
+            try await next.writeL1(try await next.share(next.l1), entries: next.l1.count)
+            try await next.writeSnapshots(next.snapshots + [snapshot])
+        }
+        return snapshots.last ?? snapshot
+    }
+
+    /// Makes the disk what it was when a snapshot was made, its size and the saved state of a machine included. What the
+    /// disk was now is lost; the snapshot stays. No request is under way.
+    public func applySnapshot(
+        id: String, pace: Pace = .none, onFreed: ([ByteRange]) async -> Void = { _ in }
+    ) async throws(BlockError) {
+        try checkKeepsSnapshots()
+        let snapshot = try snapshot(id: id)
+        let size = snapshot.diskSize ?? header.size
+        let entries = geometry.l1Entries(for: size)
+        guard size <= UInt64(Int64.max), entries * 8 <= Limits.l1Bytes else { throw .system(27) }
+        let l1 = try await l1Table(of: snapshot)
+        try await switchOver(pace: pace, onFreed: onFreed) { (next: NextImage) async throws(BlockError) in
+            try await next.drop(next.l1, at: next.header.l1TableOffset)
+            try await next.writeL1(try await next.share(l1), entries: max(l1.count, Int(entries)))
+            next.header.size = size
+        }
+    }
+
+    /// Removes a snapshot, and gives its space back. No request is under way.
+    public func deleteSnapshot(
+        id: String, pace: Pace = .none, onFreed: ([ByteRange]) async -> Void = { _ in }
+    ) async throws(BlockError) {
+        try checkKeepsSnapshots()
+        let snapshot = try snapshot(id: id)
+        let l1 = try await l1Table(of: snapshot)
+        try await switchOver(pace: pace, onFreed: onFreed) { (next: NextImage) async throws(BlockError) in
+            try await next.drop(l1, at: snapshot.l1TableOffset)
+            var rest = next.snapshots
+            rest.removeAll { $0 == snapshot }
+            try await next.writeSnapshots(rest)
+            let flagged = try await next.flagged(next.l1)
+            guard flagged != next.l1 else { return }
+            try await next.dropL1()
+            try await next.writeL1(flagged, entries: flagged.count)
+        }
+    }
+
+    /// Where data lies apart nothing counts its clusters, so that none could be shared.
+    private func checkKeepsSnapshots() throws(BlockError) {
+        if rules.hasDataFile { throw .unsupported }
+    }
+
+    private func snapshot(id: String) throws(BlockError) -> Snapshot {
+        guard let snapshot = snapshots.first(where: { $0.id == id }) else { throw .system(2) }
+        return snapshot
+    }
+
+    func l1Table(of snapshot: Snapshot) async throws(BlockError) -> [UInt64] {
+        do throws(OpenError) {
+            return try await Self.readTable(
+                "snapshot L1 table", file, at: snapshot.l1TableOffset, count: Int(snapshot.l1Size))
+        } catch { throw error.cause ?? .corrupt }
+    }
+
+    /// One more than the largest number that is an id.
+    private var nextSnapshotID: String {
+        let largest = snapshots.map { UInt64($0.id.prefix { "0"..."9" ~= $0 }) ?? 0 }.max() ?? 0
+        return String(largest &+ 1)
+    }
+}

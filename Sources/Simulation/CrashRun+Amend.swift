@@ -1,0 +1,37 @@
+import Block
+import BlockTestKit
+import Bytes
+import Qcow2
+
+extension CrashRun {
+    /// Amends the image to what a number stands for, step by step; each is opened anew. What the guest sees does not change, at
+    /// no point.
+    func amend(_ choice: UInt64) async throws {
+        var random = SeededRandom(seed: choice)
+        var options = AmendOptions()
+        options.version = random.pick([nil, .v2, .v3, .v3])
+        options.refcountBits = random.pick([nil, 1, 2, 8, 16, 16, 16, 64])
+        options.lazyRefcounts = random.pick([nil, nil, true, false])
+        let steps: [AmendStep]
+        do throws(OpenError) { steps = try options.steps(for: chain.image.header, chain.image.snapshots) } catch {
+            return
+        }
+        for step in steps {
+            try await drain()
+            do { _ = try await settled() } catch { return try excuse(error, "flush before an amendment") }
+            let (image, disk) = (chain.image, chain.disks[chain.top])
+            let leaks = MiniCheck(disk.contents).leaks
+            do throws(OpenError) { try await image.amend(step) } catch {
+                flushFailed = flushFailed || disk.hasFailedFlush
+                // Refcounts that have no room in the new width, a header that has none in its cluster.
+                if !image.isFenced, error.cause == .invalid || error.cause == .noSpace { return }
+                return try excuse(error.cause ?? .io, "amend: \(error.message)")
+            }
+            let check = MiniCheck(disk.contents)
+            guard check.errors.isEmpty, check.leaks <= leaks else {
+                throw Violation("after \(step): \(check.errors), leaks \(check.leaks)", .corrupt)
+            }
+            try await reopen()
+        }
+    }
+}

@@ -1,0 +1,235 @@
+import Block
+import BlockTestKit
+import Bytes
+import Testing
+
+@testable import Qcow2
+
+/// What a full repair does to tables that cannot be true, and what it says of them beforehand.
+@Suite struct MendTests {
+    typealias Base = CheckTests
+
+    private struct Healed {
+        let result: Qcow2Check.Result
+        let diagnosis: Diagnosis
+        let messages: [String]
+        let image: SparseBytes
+    }
+
+    private static func heal(_ image: SparseBytes, repair: Qcow2Check.Repair = .all) throws -> Healed {
+        let memory = MemoryStorage(image)
+        var diagnosis = Diagnosis()
+        var messages: [String] = []
+        let result = try SimulatedContext().complete {
+            try await Qcow2Check.check(memory, repair: repair, diagnosis: { diagnosis = $0 }) { messages.append($0) }
+        }
+        return Healed(result: result, diagnosis: diagnosis, messages: messages, image: memory.contents)
+    }
+
+    private static func expectClean(_ healed: Healed) {
+        #expect(MiniCheck(healed.image).isClean, "\(MiniCheck(healed.image).errors)")
+        #expect(!MiniCheck(healed.image).isCorrupt)
+        #expect(healed.result.corruptions == 0 && healed.result.leaks == 0)
+    }
+
+    private static func finding(_ start: UInt64, _ count: UInt64, _ fate: Diagnosis.Fate) -> Diagnosis.Finding {
+        Diagnosis.Finding(disk: .active, range: ByteRange(at: start, count: count), fate: fate)
+    }
+
+    /// The guest's cluster as the mended tables tell it.
+    private static func cluster(_ number: UInt64, of healed: Healed) -> [UInt8] {
+        MiniCheck(healed.image).contents().bytes(ByteRange(at: number * 4096, count: 4096))
+    }
+
+    @Test(
+        "data whose place is impossible reads as zeros, over a backing file too, and the report names its guest range")
+    func lost() throws {
+        var image = try Base.image {
+            $0.backingFile = "below"
+            $0.backingFormat = "raw"
+        }
+        Base.patch(&image, at: Base.l2 + 3 * 8, Base.copied | 8 * 4096 + 512)
+        Base.patch(&image, at: Base.l2 + 4 * 8, Base.copied | 1 << 40)
+        let healed = try Self.heal(image)
+        Self.expectClean(healed)
+        #expect(healed.diagnosis.findings == [Self.finding(3 * 4096, 2 * 4096, .lost)])
+        #expect(MiniCheck(healed.image).zeros.isSuperset(of: [3, 4]))
+    }
+
+    @Test("in version 2 lost data over a backing file becomes a cluster of zeros, for all of it")
+    func lostInVersion2() throws {
+        var image = try Base.image {
+            $0.version = .v2
+            $0.backingFile = "below"
+            $0.backingFormat = "raw"
+        }
+        for entry in [3, 4, 9] as [UInt64] { Base.patch(&image, at: Base.l2 + entry * 8, Base.copied | 1 << 40) }
+        let healed = try Self.heal(image)
+        Self.expectClean(healed)
+        let mapped = MiniCheck(healed.image).mapped
+        #expect(mapped[3] == mapped[4] && mapped[4] == mapped[9])
+        #expect(Self.cluster(3, of: healed) == [UInt8](repeating: 0, count: 4096))
+    }
+
+    @Test("data and tables in the place of metadata are kept, each in a place of its own")
+    func moved() throws {
+        var image = try Base.image()
+        image.write([UInt8](repeating: 0x5A, count: 4096).rawBytes, at: 5 * 4096)
+        // Guest cluster 2 lies in the L1 table, clusters 7 and 8 in the L2 table.
+        for (entry, place) in [(2, Base.l1), (7, Base.l2), (8, Base.l2)] as [(UInt64, UInt64)] {
+            Base.patch(&image, at: Base.l2 + entry * 8, place | Base.copied)
+        }
+        let before = image
+        let healed = try Self.heal(image)
+        Self.expectClean(healed)
+        #expect(healed.messages.contains("ERROR cluster 3 of the active L1 table is used for something else too"))
+        #expect(healed.messages.contains("ERROR cluster 4 of the L2 table is used for something else too"))
+        #expect(
+            healed.diagnosis.findings == [
+                Self.finding(2 * 4096, 4096, .moved), Self.finding(7 * 4096, 2 * 4096, .moved),
+            ])
+        #expect(Self.cluster(2, of: healed) == before.bytes(ByteRange(at: Base.l1, count: 4096)))
+        #expect(Self.cluster(7, of: healed) == before.bytes(ByteRange(at: Base.l2, count: 4096)))
+        #expect(Self.cluster(8, of: healed) == Self.cluster(7, of: healed))
+        #expect(Self.cluster(0, of: healed) == [UInt8](repeating: 0x5A, count: 4096))
+    }
+
+    @Test("an L1 entry that names no table is given up, and the snapshot that still has one is named")
+    func unmapped() throws {
+        let sound = try Base.image()
+        var image = try #require(SnapshotForge.adding(to: sound))
+        Base.patch(&image, at: Base.l1, Base.copied | Base.l2 + 512)
+        let healed = try Self.heal(image)
+        Self.expectClean(healed)
+        var expected = Self.finding(0, 1 << 20, .unmapped)
+        expected.heldBy = [.snapshot(id: "1", name: "s")]
+        #expect(healed.diagnosis.findings == [expected])
+        #expect(SnapshotForge.kept(in: healed.image) == SnapshotForge.kept(in: image))
+        #expect(MiniCheck(healed.image).mapped.isEmpty)
+    }
+
+    @Test("reserved bits are cleared, and what could not be read for them can be again")
+    func regained() throws {
+        var image = try Base.image()
+        Base.patch(&image, at: Base.l2 + 8, Base.copied | 1 << 58 | 6 * 4096)
+        let healed = try Self.heal(image)
+        Self.expectClean(healed)
+        #expect(healed.diagnosis.findings == [Self.finding(4096, 4096, .regained)])
+        #expect(MiniCheck(healed.image).mapped[1] == 6 * 4096)
+    }
+
+    @Test("a snapshot without an L1 table is removed from the table, the others stay")
+    func snapshotTable() throws {
+        var image = try #require(SnapshotForge.adding(to: try Base.image()))
+        // A second entry behind the first: its L1 table would begin in the middle of a cluster.
+        let table = image.bytes(ByteRange(at: 64, count: 8)).reduce(0) { $0 << 8 | UInt64($1) }
+        let entry = image.bytes(ByteRange(at: table, count: 64))
+        image.write(entry.rawBytes, at: table + 64)
+        Base.patch(&image, at: table + 64, 512)
+        image.write([UInt8(ascii: "2")].rawBytes, at: table + 64 + 56)
+        Base.patch(&image, at: 60, 2, bytes: 4)
+        let healed = try Self.heal(image)
+        Self.expectClean(healed)
+        #expect(healed.diagnosis.removedSnapshots == [.snapshot(id: "2", name: "s")])
+        #expect(healed.image.bytes(ByteRange(at: 60, count: 4)) == [0, 0, 0, 1])
+        #expect(SnapshotForge.kept(in: healed.image) == SnapshotForge.kept(in: image))
+    }
+
+    @Test("refcounts that are too narrow for what is referenced become wider")
+    func width() throws {
+        var image = try Base.image { $0.refcountBits = 1 }
+        for entry in 0..<5 as Range<UInt64> { Base.patch(&image, at: Base.l2 + entry * 8, 5 * 4096) }
+        let healed = try Self.heal(image)
+        Self.expectClean(healed)
+        #expect(healed.diagnosis.refcounts == .rebuilt(bits: 4))
+        #expect(healed.image.bytes(ByteRange(at: 96, count: 4)) == [0, 0, 0, 2])
+        #expect(MiniCheck(healed.image).refcounts[5] == 5)
+    }
+
+    @Test("an image whose active L1 table is not in the file is left as it is: somebody may still find the table")
+    func hopeless() throws {
+        var image = try Base.image()
+        Base.patch(&image, at: 40, 1 << 40)
+        let healed = try Self.heal(image)
+        #expect(healed.diagnosis.isHopeless)
+        #expect(healed.result.corruptions > 0)
+        #expect(healed.image == image)
+    }
+
+    @Test("repairing leaks leaves damaged tables alone, and refuses where the refcounts' own structure is damaged")
+    func leaksOnly() throws {
+        var image = try Base.image()
+        Base.patch(&image, at: Base.l2, Base.copied | 5 * 4096 + 512)
+        let tables = image.bytes(ByteRange(at: Base.l1, count: 8192))
+        let healed = try Self.heal(image, repair: .leaks)
+        #expect(healed.result.corruptions > 0)
+        #expect(healed.image.bytes(ByteRange(at: Base.l1, count: 8192)) == tables)
+        Base.patch(&image, at: 4096, Base.block | 1)
+        #expect(throws: OpenError.self) { try Self.heal(image, repair: .leaks) }
+    }
+
+    @Test("what a repair would have to copy is bounded: a small file with many snapshots in one place is left as it is")
+    func growth() throws {
+        var image = try Base.image { $0.preallocation = .off }
+        // 3000 snapshots, each with the same L1 table of 1 MiB behind the file's other metadata.
+        let (l1, table) = (UInt64(1 << 20), UInt64(4 << 20))
+        image.resize(to: 5 << 20)
+        for index in 0..<3000 as Range<UInt64> {
+            Base.patch(&image, at: table + index * 40, l1)
+            Base.patch(&image, at: table + index * 40 + 8, 1 << 17, bytes: 4)
+        }
+        Base.patch(&image, at: 60, 3000, bytes: 4)
+        Base.patch(&image, at: 64, table)
+        let healed = try Self.heal(image)
+        #expect(healed.image.length < 80 << 20)
+        #expect(healed.result.corruptions > 0)
+    }
+}
+
+/// The counts of references.
+@Suite struct ReferenceCountsTests {
+    @Test(
+        "counts of all sizes, in runs and one by one, equal those of a plain dictionary",
+        arguments: 0..<20 as Range<UInt64>)
+    func model(seed: UInt64) {
+        var random = SeededRandom(seed: seed)
+        var counts = ReferenceCounts(clusters: 3 * 4096 + 100, blockEntries: 64)
+        var model: [UInt64: UInt64] = [:]
+        var marks: [UInt64: Set<ReferenceCounts.Mark>] = [:]
+        for _ in 0..<400 {
+            let first = random.below(3 * 4096 + 90 as UInt64)
+            let mark = random.pick([.none, .copied, .plain] as [ReferenceCounts.Mark])
+            if random.chance(60) {
+                let count = min(1 + random.below(random.chance(20) ? 9000 : 40 as UInt64), 3 * 4096 + 100 - first)
+                counts.addRun(first, count: count, mark: mark)
+                for cluster in first..<first + count {
+                    model[cluster, default: 0] += 1
+                    marks[cluster, default: []].insert(mark)
+                }
+            } else {
+                let times = random.pick([1, 2, 3, 300, 70_000] as [UInt32])
+                counts.add(first, times: times, mark: mark)
+                model[first, default: 0] += UInt64(times)
+                marks[first, default: []].insert(mark)
+            }
+        }
+        for cluster in 0..<3 * 4096 + 100 as Range<UInt64> {
+            #expect(counts.count(cluster) == model[cluster] ?? 0)
+            for mark in [.copied, .plain] as [ReferenceCounts.Mark] {
+                #expect(counts.isMarked(cluster, mark) == (marks[cluster]?.contains(mark) ?? false))
+            }
+        }
+    }
+
+    @Test("a window gives up its upper half where memory would not do, and the rest is counted later")
+    func window() {
+        var counts = ReferenceCounts(clusters: 1 << 30, blockEntries: 64, memoryLimit: 64 << 10)
+        for page in 0..<1000 as Range<UInt64> { counts.add(page * 4096 + 7) }
+        let end = counts.window.upperBound
+        #expect(end < 1000 * 4096 && end % 4096 == 0)
+        #expect(counts.count(7) == 1 && counts.count(end + 7) == 0)
+        counts.begin(at: end, clusters: 1 << 30)
+        counts.add(end + 7)
+        #expect(counts.count(end + 7) == 1 && counts.count(7) == 0)
+    }
+}

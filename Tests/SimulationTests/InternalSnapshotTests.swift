@@ -1,0 +1,70 @@
+import Block
+import BlockTestKit
+import Bytes
+import Simulation
+import Testing
+
+/// Programs in which the image makes, applies and deletes internal snapshots itself. The long runs are `simulate … --family
+/// snapshots`.
+@Suite("crashes around internal snapshots")
+struct InternalSnapshotTests {
+    @Test("O9: a crash leaves the snapshots and the disk before a change or after it, all of it", arguments: 0..<5)
+    func crashes(seed: UInt64) throws {
+        let scenario = Scenario(snapshots: seed, on: CrashTests.stored)
+        var examination = CrashExamination(scenario.program, on: scenario.start)
+        (examination.statesPerPoint, examination.pointShare, examination.everyEvent) = (8, 8, true)
+        #expect(try examination.run().states > 0)
+    }
+
+    @Test("whatever I/O fails, what was there is there, and somebody was told", arguments: [1, 4] as [UInt64])
+    func faults(seed: UInt64) throws {
+        var examination = FaultExamination(snapshots: seed, on: CrashTests.stored)
+        examination.every = 23
+        #expect(try examination.run().points > 5)
+    }
+
+    @Test("a switch is one write: at no point of a program does a crash leave a leak that was not there")
+    func noLeaks() throws {
+        let start = try #require(CrashTests.stored.first { $0.name == "full" })
+        let steps: [Step] = [.snapshotCreate, .snapshotApply(0), .snapshotDelete(0)]
+        var examination = CrashExamination(Program(seed: 1, shape: start.shape, steps: steps), on: start)
+        (examination.statesPerPoint, examination.everyEvent) = (64, true)
+        let result = try examination.run()
+        #expect(result.states > 50)
+        #expect(result.withLeaks == 0)
+    }
+
+    @Test("a state that mixes two snapshots, or the disk of one with the list of the other, is noticed")
+    func mixture() throws {
+        let start = try #require(CrashTests.stored.first { $0.name == "full" })
+        let run = CrashRun(Program(seed: 1, shape: start.shape, steps: [.snapshotCreate]), on: start)
+        var during: [CrashPoint] = []
+        run.isPoint = { _ in true }
+        run.onPoint = { point in if point.other != nil { during.append(point) } }
+        try run.run()
+        let point = try #require(during.last)
+        let judge = CrashJudge(start.shape)
+        _ = try judge.judge(point.killed)
+        var other = point
+        // Where the snapshot that is being made is not expected, its being there is a violation, and the other way round.
+        other.other = nil
+        #expect(throws: Violation.self) { _ = try judge.judge(other.killed) }
+        var swapped = try #require(during.first)
+        swapped.other = nil
+        _ = try judge.judge(swapped.killed)
+        let end = try #require(run.end)
+        #expect(end.snapshots.map(\.id) == ["1"])
+    }
+
+    @Test("the seeds of the other runs mean what they meant", arguments: [0, 7, 1625] as [UInt64])
+    func seeds(seed: UInt64) {
+        for program in [Program(crash: seed), Scenario(seed: seed, on: CrashTests.stored).program] {
+            for step in program.steps {
+                switch step {
+                case .snapshotCreate, .snapshotApply, .snapshotDelete, .amend: Issue.record("\(step)")
+                default: break
+                }
+            }
+        }
+    }
+}
