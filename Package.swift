@@ -169,7 +169,10 @@ let package = Package(
             ]),
         tests(
             "SimulationTests",
-            ["simulate", "Simulation", "BlockTestKit", "Block", "Bytes", "Qcow2", "Filters", "Graph", "GraphTestKit"]),
+            [
+                "simulate", "Simulation", "BlockTestKit", "Block", "Bytes", "Codecs", "Qcow2", "Filters", "Graph",
+                "GraphTestKit",
+            ]),
         tests("InteropTests", ["JSON", "Simulation", "BlockTestKit", "Bytes"]),
         tests("FuzzTests", ["Fuzzing", "Daemon", "BlockTestKit", "Bytes"]),
         tests("TidyTests", ["QAPI"]),

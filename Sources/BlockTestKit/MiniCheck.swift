@@ -390,9 +390,11 @@ public struct MiniCheck {
         return result
     }
 
-    /// The active disk's bytes as the tables tell them, for images without compressed clusters; what is unallocated
-    /// comes from `backing`, data from `data` where that lies apart.
-    public func contents(over backing: SparseBytes? = nil, data: SparseBytes? = nil) -> SparseBytes {
+    /// The active disk's bytes as the tables tell them; what is unallocated comes from `backing`, data from `data` where
+    /// that lies apart, and of a compressed cluster `decode` makes one of this many bytes (without it they are left out).
+    public func contents(
+        over backing: SparseBytes? = nil, data: SparseBytes? = nil, decode: (([UInt8], Int) -> [UInt8])? = nil
+    ) -> SparseBytes {
         var result = SparseBytes(length: size)
         if let backing {
             let count = min(size, backing.length)
@@ -410,6 +412,11 @@ public struct MiniCheck {
         for (guest, place) in mapped where guest * unit < size {
             let count = min(unit, size - guest * unit)
             result.write((data ?? image).bytes(ByteRange(at: place, count: count)).rawBytes, at: guest * unit)
+        }
+        for (guest, range) in compressed where guest * unit < size {
+            guard let bytes = decode?(image.bytes(range), Int(clusterSize)) else { continue }
+            let count = min(UInt64(bytes.count), size - guest * unit)
+            result.write(Array(bytes.prefix(Int(count))).rawBytes, at: guest * unit)
         }
         return result
     }
