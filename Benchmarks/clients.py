@@ -32,7 +32,7 @@ def fio(pattern, depth=32, block="4k", per_second=None, sync=False, jobs=1):
                    f"--iodepth={depth}", f"--size={size}", "--randrepeat=1", "--output-format=json",
                    "--percentile_list=50:99", "--thread", f"--numjobs={jobs}", "--group_reporting"]
         command += [f"--number_ios={int(per_second * seconds)}"] if per_second \
-            else ["--time_based", f"--runtime={seconds}", "--norandommap"]
+            else ["--time_based", f"--runtime={round(seconds * 1000)}ms", "--norandommap"]
         command += ["--rwmixread=70"] * (pattern == "randrw") + ["--fsync=1"] * sync
         before = server.cpu_us()
         output = run(command)
