@@ -37,7 +37,7 @@ extension Graph {
         defer { for (root, old) in zip(drained, lengths) where root.length != old { root.onLengthChange?() } }
         // Whatever came of it: bitmaps are as long as their nodes.
         defer { for id in affected { live[id].map { $0.bitmaps.resize(to: $0.walker.length) } } }
-        do { try await resize(node, id, to: length) } catch { throw resizeError(error, node) }
+        do { try await resize(node, to: length) } catch { throw resizeError(error, node) }
     }
 
     private func checkResize(_ id: NodeID, to length: UInt64) throws(OpenError) {
@@ -68,24 +68,14 @@ extension Graph {
         try checkResize(child, to: length)
     }
 
-    /// Resizes, and sees that what a disk gains reads as zeros, whatever a longer backing file holds there.
-    private func resize(_ node: LiveNode, _ id: NodeID, to length: UInt64) async throws(BlockError) {
+    /// Resizes; what a disk gains the walker zeroes, and the end of a file that it no longer needs is cut off.
+    private func resize(_ node: LiveNode, to length: UInt64) async throws(BlockError) {
         let old = node.walker.length
         try await node.walker.resize(to: length)
-        if length < old {
-            // The disk has its size; a tail that stays costs room and nothing else.
-            do { try await node.walker.cutTail() } catch {
-                observer.onWarning("\(node.name): the end of its file stays: \(error.sentence)")
-            }
-        }
-        guard length > old, let backing = value.nodes[id]?.backing.flatMap({ live[$0] }) else { return }
-        let end = min(backing.walker.length, length)
-        guard end > old else { return }
-        do {
-            try await node.walker.zero(ByteRange(from: old, to: end), flags: [])
-        } catch {
-            try? await node.walker.resize(to: old)
-            throw error
+        guard length < old else { return }
+        // The disk has its size; a tail that stays costs room and nothing else.
+        do { try await node.walker.cutTail() } catch {
+            observer.onWarning("\(node.name): the end of its file stays: \(error.sentence)")
         }
     }
 

@@ -240,13 +240,14 @@ extension HostileImage {
             }
             $0.grow(to: 2 << 20)
         }
-        let names = HostileCanvas.changed {
-            $0.set(600, at: 60, width: 4)
-            $0.set(1 << 20, at: 64)
-            for index: UInt64 in 0..<600 {
-                $0.set(0xFFFF_FFFF, at: 1 << 20 + index * 131_112 + 12, width: 4)
+        // More than a list may take in memory, and more than a table may have.
+        let names = [200, 600].map { (count: UInt64) in
+            HostileCanvas.changed {
+                $0.set(count, at: 60, width: 4)
+                $0.set(1 << 20, at: 64)
+                for index in 0..<count { $0.set(0xFFFF_FFFF, at: 1 << 20 + index * 131_112 + 12, width: 4) }
+                $0.grow(to: count * (1 << 18))
             }
-            $0.grow(to: 128 << 20)
         }
         let manyTables = HostileCanvas.changed(.init(clusterBits: 9)) {
             // Every entry of a table of 32 MiB names a table, all of them past the file's end.
@@ -272,7 +273,10 @@ extension HostileImage {
         return [
             HostileImage(.r15, "65536 empty snapshots", snapshots, .opens),
             HostileImage(.r15, "4096 snapshots of one table", sharing, .opens),
-            HostileImage(.r15, "600 snapshots with 131070 bytes of names", names, .refused("snapshot table too large")),
+            HostileImage(
+                .r15, "200 snapshots with 131070 bytes of names", names[0], .refused("snapshot table too large")),
+            HostileImage(
+                .r15, "600 snapshots with 131070 bytes of names", names[1], .refused("snapshot table too large")),
             HostileImage(.r15, "L1 table at its limit, 4096 tables past the end", manyTables, .opens),
             HostileImage(.r15, "4096 L1 entries of one table", oneTable, .opens),
             HostileImage(.r15, "4096 bitmaps of 2^31-1 entries", bitmaps, .opens),

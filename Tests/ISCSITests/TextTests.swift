@@ -102,7 +102,9 @@ struct TextTests {
         #expect(answer == text + [0] && responses == 3)
     }
 
-    @Test("R63: a request without data, with C, with F or both, at any time, is answered or rejected")
+    @Test(
+        "R63: a request without data, with C, with F or neither, at any time, is answered or rejected; with both, rejected"
+    )
     func everyFlag() {
         let texts: [[UInt8]] = [[], [0], Self.bytes("a=b\u{0}"), Self.bytes("no pair")]
         for first in 0..<16 {
@@ -114,6 +116,7 @@ struct TextTests {
                     let result = exchange.receive(request, texts[step >> 2], limit: 2, answer: Self.echo)
                     switch result {
                     case .reply(let response, let text):
+                        #expect(step & 3 != 3)
                         #expect(!(response.isFinal && response.continues) && text.count <= 2)
                         tag = response.transferTag
                     case .reject: tag = PDUHeader.noTag

@@ -87,12 +87,7 @@ final class RefusingCommands: QMPCommands {
     func blockJobFinalize(_ arguments: BlockJobFinalizeArguments) async throws(QMPError) { throw Self.reached }
     func blockJobDismiss(_ arguments: BlockJobDismissArguments) async throws(QMPError) { throw Self.reached }
 
-    func blockdevSnapshotInternalSync(_ arguments: BlockdevSnapshotInternal) async throws(QMPError) {
-        throw Self.reached
-    }
-    func blockdevSnapshotDeleteInternalSync(
-        _ arguments: BlockdevSnapshotDeleteInternalSyncArguments
-    ) async throws(QMPError) -> SnapshotInfo { throw Self.reached }
+    func blockCheck(_ arguments: BlockCheckArguments) async throws(QMPError) { throw Self.reached }
     func blockDirtyBitmapAdd(_ arguments: BlockDirtyBitmapAdd) async throws(QMPError) { throw Self.reached }
     func blockDirtyBitmapRemove(_ arguments: BlockDirtyBitmap) async throws(QMPError) { throw Self.reached }
     func blockDirtyBitmapClear(_ arguments: BlockDirtyBitmap) async throws(QMPError) { throw Self.reached }

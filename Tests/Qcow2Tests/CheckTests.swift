@@ -235,6 +235,7 @@ import Testing
         #expect(throws: OpenError.self) {
             try context.complete { _ = try await Qcow2Image.open(file: broken, options: Options()) }
         }
+        #expect(MiniCheck(broken.contents).isDirty, "what could not be repaired is not called clean")
     }
 
     @Test("a repair that a crash cuts short can be made again", arguments: 0..<60 as Range<UInt64>)
