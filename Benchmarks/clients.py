@@ -5,8 +5,9 @@ cpu         microseconds of the server's CPU per request
 p50, p99    microseconds that a request took
 and what only one kind of load knows (seconds, stall, memory).
 """
-import json, random, re, select, subprocess, time
+import json, pathlib, random, re, select, subprocess, sys, time
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "scripts/lib"))
 from wire import FLUSH, TRIM, WRITE, ZEROES, Lost, Monitor, NBD
 
 PATIENCE = 120                      # seconds, for one run of a client
