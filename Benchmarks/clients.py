@@ -5,8 +5,9 @@ cpu         microseconds of the server's CPU per request
 p50, p99    microseconds that a request took
 and what only one kind of load knows (seconds, stall, memory).
 """
-import json, random, re, select, subprocess, time
+import json, pathlib, random, re, select, subprocess, sys, time
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "scripts/lib"))
 from wire import FLUSH, TRIM, WRITE, ZEROES, Lost, Monitor, NBD
 
 PATIENCE = 120                      # seconds, for one run of a client
@@ -32,7 +33,7 @@ def fio(pattern, depth=32, block="4k", per_second=None, sync=False, jobs=1):
                    f"--iodepth={depth}", f"--size={size}", "--randrepeat=1", "--output-format=json",
                    "--percentile_list=50:99", "--thread", f"--numjobs={jobs}", "--group_reporting"]
         command += [f"--number_ios={int(per_second * seconds)}"] if per_second \
-            else ["--time_based", f"--runtime={seconds}", "--norandommap"]
+            else ["--time_based", f"--runtime={round(seconds * 1000)}ms", "--norandommap"]
         command += ["--rwmixread=70"] * (pattern == "randrw") + ["--fsync=1"] * sync
         before = server.cpu_us()
         output = run(command)

@@ -32,7 +32,7 @@ def machine(versions, folder):
     """Where the run was, as a list of sentences."""
     cpu = re.search(r"model name\s*:\s*(.*)", pathlib.Path("/proc/cpuinfo").read_text(encoding="ascii"))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 30
-    system = subprocess.run(["stat", "-f", "-c", "%T", folder], capture_output=True, text=True).stdout.strip()
+    system = subprocess.run(["findmnt", "-n", "-o", "FSTYPE", "-T", folder], capture_output=True, text=True).stdout.strip()
     commit = subprocess.run(["git", "log", "-1", "--format=%h %cs"], capture_output=True, text=True).stdout.strip()
     programs = ", ".join(f"{program} {version}" for program, version in sorted(versions.items()))
     return [f"{datetime.date.today()}, nacre {commit or '(no checkout)'}",

@@ -50,13 +50,13 @@ WORKLOADS = (
         at_least(1), at_most(0.5))),
     Workload("flush-storm", "32 writers, a flush after each write", "full",
              fio("randwrite", depth=1, sync=True, jobs=32), PAIR, (at_least(2),)),
-    Workload("stall", "longest stall of a write while a live snapshot is made", "fresh_live", clients.stall, PAIR, (
+    Workload("stall", "longest stall around a live snapshot", "fresh_live", clients.stall, PAIR, (
         at_most(0.5, "stall"),)),
-    Workload("open-1t", "start on a fully mapped 1 TiB image, to the first read", "tebibyte", clients.Start(), PAIR, (
+    Workload("open-1t", "start on a fully mapped 1 TiB image", "tebibyte", clients.Start(), PAIR, (
         at_most(1, "start"), at_most(0.5, "memory"))),
     Workload("idle", "resident memory, 16 exports idle", "sixteen", clients.idle, PAIR, (at_most(1, "memory"),)),
     Workload("start", "start to the first byte served", "small", clients.Start(), PAIR, (at_most(1, "start"),)),
     Workload("copy", "nbdcopy of the disk", "full", clients.nbdcopy, TRIO),
-    Workload("iscsi", "4 KiB random read over iSCSI, depth 32, tgtd on a raw file", "full", clients.iscsi_perf,
+    Workload("iscsi", "4 KiB random read over iSCSI, depth 32", "full", clients.iscsi_perf,
              ("ours, iSCSI", "tgtd"), (at_least(1.5, peer="tgtd"), at_most(0.6, peer="tgtd"))),
 )
