@@ -1,5 +1,6 @@
 public import Block
 public import Bytes
+import DirtyMap
 
 // Internal snapshots. Each change of them is one switch (NextImage): before it the image is as it was, after it all is as it
 // shall be, with exact refcounts and flags (O9).

@@ -143,12 +143,6 @@ public final class SimulatedChain {
         open = [:]
     }
 
-    /// The open top image.
-    var image: Qcow2Image {
-        guard let image = open[top]?.image else { preconditionFailure("the chain is closed") }
-        return image
-    }
-
     /// Whether requests on the top image's walker were fenced off by a failure.
     public var isFenced: Bool { open[top]?.image.isFenced ?? false }
 }
