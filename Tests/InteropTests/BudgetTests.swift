@@ -2,25 +2,29 @@ import FoundationEssentials
 import Glibc
 import Testing
 
+/// What the budgets need: the build that people run, and something that compiles their counter.
+private enum Means {
+    static let release = Tool.path("\(Tool.package)/.build/release/nacre")
+    static let compiler = Tool.path("cc") ?? Tool.path("clang")
+}
+
 /// What a resolved request may cost, counted and not timed: the same on every machine. The numbers are in
 /// Tests/Fixtures/budgets.json; a change that moves one changes it there, and says why.
 @Suite(
     "Budgets", .paced, .serialized, .onlyNacre,
-    .enabled(if: BudgetTests.release != nil, "skipped: the release build is missing"),
+    .enabled(if: Means.release != nil, "skipped: the release build is missing"),
     .needs("qemu-img", "qemu-io", "python3"))
 struct BudgetTests {
     enum Kind: String, CaseIterable, Sendable { case read, write }
 
-    static let release = Tool.path("\(Tool.package)/.build/release/nacre")
-    private static let compiler = Tool.path("cc") ?? Tool.path("clang")
     private static let requests = 16_000
 
     @Test(
         "resolved reads and overwrites allocate nothing",
-        .enabled(if: BudgetTests.compiler != nil, "skipped: no C compiler"), arguments: Kind.allCases)
+        .enabled(if: Means.compiler != nil, "skipped: no C compiler"), arguments: Kind.allCases)
     func allocations(kind: Kind) async throws {
         try await Scratch.use { scratch in
-            let compiler = try #require(Self.compiler)
+            let compiler = try #require(Means.compiler)
             try await scratch.ok(
                 compiler, "-shared", "-fPIC", "-O1", "-o", "counter.so", Tool.script("malloc_counter.c"))
             let counter = scratch.file("count")
@@ -50,7 +54,7 @@ struct BudgetTests {
         try await scratch.ok("qemu-img", "create", "-q", "-f", "qcow2", "disk.qcow2", "32M")
         try await scratch.io(["write -P 5 0 32M"], "disk.qcow2", format: "qcow2")
         var words = scratch.daemonWords(.init(image: scratch.file("disk.qcow2"), fileOptions: ["aio=io_uring"]))
-        words[0] = try #require(Self.release)
+        words[0] = try #require(Means.release)
         return try await scratch.daemon(words: under + words)
     }
 
