@@ -92,7 +92,7 @@ let package = Package(
         // Layer 4: the monitor, the image tool and iSCSI, as libraries.
         room("ISCSI", ["Bytes", "Block", "Digests", "Streams", "SCSI", log]),
         room("Monitor", ["Bytes", "JSON", "Block", "QMPTypes", log]),
-        room("Image", ["Bytes", "JSON", "Block", "Qcow2", "Graph"]),
+        room("Image", ["Bytes", "JSON", "Block", "DirtyMap", "Qcow2", "Graph"]),
         // Layer 5: the only place where all parts meet.
         room(
             "Daemon",
@@ -112,7 +112,7 @@ let package = Package(
         .executableTarget(name: "qapigen", dependencies: ["QAPI", "JSON"], swiftSettings: common),
         .plugin(name: "QAPIPlugin", capability: .buildTool(), dependencies: ["qapigen"]),
         room("BlockTestKit", ["Bytes", "Block"]),
-        room("Simulation", ["Bytes", "Block", "Qcow2", "BlockTestKit"]),
+        room("Simulation", ["Bytes", "Block", "DirtyMap", "Qcow2", "BlockTestKit"]),
         .executableTarget(
             name: "simulate", dependencies: ["Simulation", "BlockTestKit", arguments], swiftSettings: settings),
         room(
@@ -169,7 +169,10 @@ let package = Package(
             ]),
         tests(
             "SimulationTests",
-            ["simulate", "Simulation", "BlockTestKit", "Block", "Bytes", "Qcow2", "Filters", "Graph", "GraphTestKit"]),
+            [
+                "simulate", "Simulation", "BlockTestKit", "Block", "Bytes", "Codecs", "Qcow2", "Filters", "Graph",
+                "GraphTestKit",
+            ]),
         tests("InteropTests", ["JSON", "Simulation", "BlockTestKit", "Bytes"]),
         tests("FuzzTests", ["Fuzzing", "Daemon", "BlockTestKit", "Bytes"]),
         tests("TidyTests", ["QAPI"]),

@@ -30,6 +30,19 @@ public struct MiniCheck {
     public private(set) var activeL1: UInt64 = 0
     public private(set) var snapshotTable: UInt64 = 0
 
+    /// A bitmap that the image keeps.
+    public struct Bitmap: Equatable, Sendable {
+        public var name: String
+        /// Somebody keeps it, or did not close the image: what is stored is out of date.
+        public var isInUse: Bool
+        /// It records changes.
+        public var isAuto: Bool
+        public var granularityBits: UInt64
+        /// The granules whose bits are set.
+        public var dirty: Set<UInt64>
+    }
+    public private(set) var bitmaps: [Bitmap] = []
+
     /// What a cluster is there for.
     public enum Use: String, Sendable { case header, refcountTable, refcountBlock, l1, l2, snapshots, bitmaps, data }
 
@@ -312,11 +325,42 @@ public struct MiniCheck {
         while offset + 24 <= start + bytes {
             let (table, count) = (number(at: offset, bytes: 8), number(at: offset + 8, bytes: 4))
             use(.bitmaps, at: table, bytes: count * 8)
-            for (_, entry) in entries(at: table, count: count) where entry & 0x00FF_FFFF_FFFF_FE00 != 0 {
-                use(.bitmaps, at: entry & 0x00FF_FFFF_FFFF_FE00, bytes: clusterSize)
+            let (flags, nameCount) = (number(at: offset + 12, bytes: 4), number(at: offset + 18, bytes: 2))
+            if flags & ~3 != 0 { complain("a bitmap has reserved flags set: \(flags)") }
+            let name = image.bytes(ByteRange(at: offset + 24, count: nameCount))
+            var bitmap = Bitmap(
+                name: String(decoding: name, as: UTF8.self), isInUse: flags & 1 != 0, isAuto: flags & 2 != 0,
+                granularityBits: number(at: offset + 17, bytes: 1), dirty: [])
+            for (index, entry) in entries(at: table, count: count) { walkBits(entry, index, &bitmap) }
+            bitmaps.append(bitmap)
+            offset = (offset + 24 + nameCount + number(at: offset + 20, bytes: 4) + 7) & ~7
+        }
+        if offset != start + bytes { complain("the bitmap directory does not end with an entry") }
+    }
+
+    /// One cluster of a bitmap's bits.
+    private mutating func walkBits(_ entry: UInt64, _ index: UInt64, _ bitmap: inout Bitmap) {
+        let place = entry & 0x00FF_FFFF_FFFF_FE00
+        let first = index * clusterSize * 8
+        guard bitmap.granularityBits < 32 else { return complain("granularity 2^\(bitmap.granularityBits)") }
+        let rest = size & ((1 << bitmap.granularityBits) - 1)
+        let end = size >> bitmap.granularityBits + (rest == 0 ? 0 : 1)
+        // No test keeps so many; a hostile image may claim them.
+        guard bitmap.dirty.count < 1 << 20 else { return }
+        if entry & ~0x00FF_FFFF_FFFF_FE01 != 0 || place != 0 && entry & 1 != 0 {
+            complain("bitmap '\(bitmap.name)' has a table entry \(entry)")
+        }
+        guard place != 0 else {
+            if first < end { bitmap.dirty.formUnion(first..<min(end, first + clusterSize * 8)) }
+            return
+        }
+        use(.bitmaps, at: place, bytes: clusterSize)
+        for piece in pieces(at: place, count: clusterSize) {
+            for (position, byte) in piece.bytes.enumerated() where byte != 0 {
+                for bit in 0..<8 as Range<UInt64> where byte >> UInt8(bit) & 1 == 1 {
+                    bitmap.dirty.insert(first + (piece.offset + UInt64(position)) * 8 + bit)
+                }
             }
-            let names = number(at: offset + 18, bytes: 2) + number(at: offset + 20, bytes: 4)
-            offset = (offset + 24 + names + 7) & ~7
         }
     }
 
@@ -346,9 +390,11 @@ public struct MiniCheck {
         return result
     }
 
-    /// The active disk's bytes as the tables tell them, for images without compressed clusters; what is unallocated
-    /// comes from `backing`, data from `data` where that lies apart.
-    public func contents(over backing: SparseBytes? = nil, data: SparseBytes? = nil) -> SparseBytes {
+    /// The active disk's bytes as the tables tell them; what is unallocated comes from `backing`, data from `data` where
+    /// that lies apart, and of a compressed cluster `decode` makes one of this many bytes (without it they are left out).
+    public func contents(
+        over backing: SparseBytes? = nil, data: SparseBytes? = nil, decode: (([UInt8], Int) -> [UInt8])? = nil
+    ) -> SparseBytes {
         var result = SparseBytes(length: size)
         if let backing {
             let count = min(size, backing.length)
@@ -366,6 +412,11 @@ public struct MiniCheck {
         for (guest, place) in mapped where guest * unit < size {
             let count = min(unit, size - guest * unit)
             result.write((data ?? image).bytes(ByteRange(at: place, count: count)).rawBytes, at: guest * unit)
+        }
+        for (guest, range) in compressed where guest * unit < size {
+            guard let bytes = decode?(image.bytes(range), Int(clusterSize)) else { continue }
+            let count = min(UInt64(bytes.count), size - guest * unit)
+            result.write(Array(bytes.prefix(Int(count))).rawBytes, at: guest * unit)
         }
         return result
     }

@@ -78,6 +78,7 @@ public final class OrderAudit {
         }
         let touchesMetadata = clusters.contains { before.owners[$0] != nil || now.owners[$0] != nil }
         let isResize = if case .resize = operation.change { true } else { false }
+        checkBitmaps(inPlace: clusters, operation, before)
         guard touchesMetadata || isResize else { return latest = before }
         metadataChanges += 1
         metadataWrites.insert(operation.id)
@@ -89,6 +90,7 @@ public final class OrderAudit {
         let after = view(without: nil)
         checkNames(operation, before, after)
         checkCounts(operation, before, after, now)
+        checkBitmaps(operation, before, after, now)
         if before.isDirty, !after.isDirty { checkClean(operation, after, now) }
         latest = after
     }
@@ -145,6 +147,7 @@ public final class OrderAudit {
                 case .l2: "O6"
                 case .l1: "O7"
                 case .snapshots: "O9"
+                case .bitmaps: "O10"
                 default: "O8"
                 }
             let place = ByteRange(at: cluster * after.clusterSize, count: after.clusterSize)
@@ -189,6 +192,25 @@ public final class OrderAudit {
                 broken(
                     "O4", "the refcount of cluster \(cluster) falls to \(lower) under \(needed) references", operation)
             }
+        }
+    }
+
+    /// O10: a bitmap is marked as in use, durably, before the data changes that it has to record. (A table's change that
+    /// maps new data is one; where it is rather a flag's, no bitmap records.)
+    private func checkBitmaps(
+        _ operation: SimDisk.Operation, _ before: MiniCheck, _ after: MiniCheck, _ now: MiniCheck
+    ) {
+        guard let bitmap = now.bitmaps.first(where: { $0.isAuto && !$0.isInUse }) else { return }
+        if before.mapped != after.mapped || before.zeros != after.zeros || before.compressed != after.compressed {
+            broken("O10", "the disk changes while bitmap '\(bitmap.name)' is not marked as in use", operation)
+        }
+    }
+
+    /// The same of data that is written where it is.
+    private func checkBitmaps(inPlace clusters: Set<UInt64>, _ operation: SimDisk.Operation, _ before: MiniCheck) {
+        guard let bitmap = durable.bitmaps.first(where: { $0.isAuto && !$0.isInUse }) else { return }
+        if before.mapped.values.contains(where: { clusters.contains($0 / before.clusterSize) }) {
+            broken("O10", "data changes while bitmap '\(bitmap.name)' is not marked as in use", operation)
         }
     }
 

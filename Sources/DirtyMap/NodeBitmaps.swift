@@ -65,8 +65,10 @@ public final class NodeBitmaps: ChangeTracker {
         for map in recording { map.set(range) }
     }
 
-    /// The node has another length. A bitmap for which there is no memory is not to be trusted any more.
+    /// The node has another length; bitmaps have whole sectors, as QEMU counts them. A bitmap for which there is no memory is
+    /// not to be trusted any more.
     public func resize(to length: UInt64) {
+        let length = length.roundedUp(to: 512) ?? length
         for bitmap in all {
             guard let map = bitmap.map, map.length != length, !map.resize(to: length) else { continue }
             bitmap.invalidate()

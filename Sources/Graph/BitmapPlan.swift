@@ -71,29 +71,15 @@ extension Change {
         if name.isEmpty { throw OpenError("Bitmap name cannot be empty") }
         let id = try value.lookUp(device: node, nodeName: node)
         guard let live = live(id) else { throw OpenError("Node '\(node)' is not open") }
-        let granularity = request.granularity.map { UInt64($0) } ?? live.defaultGranularity
-        guard granularity >= 512, granularity.nonzeroBitCount == 1 else {
-            throw OpenError("Granularity must be power of 2 and at least 512")
-        }
+        let granularity =
+            request.granularity.map { UInt64($0) }
+            ?? DirtyBitmap.defaultGranularity(clusterSize: live.image?.info.clusterSize)
         let known = bitmaps(of: id)
-        if known.contains(where: { $0.name == name }) { throw OpenError("Bitmap already exists: \(name)") }
-        let bits = granularity.trailingZeroBitCount
-        if request.isPersistent { try checkPersistent(name, bits, id, live) }
-        guard name.utf8.count <= DirtyBitmap.longestName else {
-            throw OpenError("Bitmap name too long: \(name.prefix(DirtyBitmap.longestName))")
-        }
-        guard known.count < NodeBitmaps.mostBitmaps else {
-            throw OpenError("Node '\(value.name(of: id))' has \(known.count) bitmaps already", cause: .limit)
-        }
-        let memory = graph.bitmapMemory
-        guard let map = DirtyMap(length: live.walker.length, granularityBits: bits, memory: memory) else {
-            throw OpenError(
-                "No memory for bitmap '\(name)': all bitmaps together take \(memory.limit) bytes at most; use a larger "
-                    + "granularity", cause: .limit)
-        }
-        let bitmap = DirtyBitmap(
-            name: name, map: map, granularityBits: bits, isEnabled: !request.isDisabled,
-            isPersistent: request.isPersistent)
+        try DirtyBitmap.check(name, granularity: granularity, beside: known)
+        if request.isPersistent { try checkPersistent(name, granularity.trailingZeroBitCount, id, live) }
+        let bitmap = try DirtyBitmap.make(
+            name, granularity: granularity, length: live.walker.length, isEnabled: !request.isDisabled,
+            isPersistent: request.isPersistent, beside: known, memory: graph.bitmapMemory)
         plan(id) { $0.insert(bitmap, at: 0) }
         bitmaps.then { live.bitmaps.add(bitmap) }
     }
@@ -118,12 +104,7 @@ extension Change {
             let (_, _, other) = try find(BitmapName(node: source.node ?? target.node, name: source.name))
             try bitmaps.use(bitmap, for: .change)
             try bitmaps.use(other, for: .look)
-            let (length, otherLength) = (bitmap.map?.length ?? 0, other.map?.length ?? 0)
-            guard length == otherLength else {
-                throw OpenError(
-                    "Bitmaps are of different sizes (destination size is \(length), source size is \(otherLength)) and "
-                        + "can't be merged")
-            }
+            if let refusal = bitmap.mergeRefusal(other) { throw refusal }
             bitmaps.then { if let marks = other.map { bitmap.map?.merge(marks) } }
         }
     }
@@ -135,10 +116,7 @@ extension Change {
         guard let id = value.findDeviceOrNode(name.node), let live = live(id) else {
             throw OpenError("Node '\(name.node)' not found")
         }
-        guard let bitmap = bitmaps(of: id).first(where: { $0.name == name.name }) else {
-            throw OpenError("Dirty bitmap '\(name.name)' not found")
-        }
-        return (id, live.bitmaps, bitmap)
+        return (id, live.bitmaps, try bitmaps(of: id).named(name.name))
     }
 
     private func bitmaps(of id: NodeID) -> [DirtyBitmap] { bitmaps.planned[id] ?? live(id)?.bitmaps.all ?? [] }
@@ -149,13 +127,5 @@ extension Change {
         change(&list)
         bitmaps.planned[id] = list
         value.nodes[id]?.isTracked = !list.isEmpty
-    }
-}
-
-extension LiveNode {
-    /// The node's cluster size within QEMU's bounds.
-    fileprivate var defaultGranularity: UInt64 {
-        guard let clusterSize = image?.info.clusterSize else { return 64 << 10 }
-        return min(max(clusterSize, 4 << 10), 64 << 10)
     }
 }

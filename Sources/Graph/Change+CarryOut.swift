@@ -183,6 +183,8 @@ extension Graph {
                 }
                 swap.undo.append { try? await image.close() }
                 driver = .qcow2(image)
+                // Another program may have made some meanwhile.
+                if !image.bitmaps.all.isEmpty { change.value.nodes[id]?.isTracked = true }
             case .throttle(let options): driver = .throttle(ThrottleMember(of: try throttleGroup(options.group)))
             case .preallocate(let options): driver = .preallocate(PreallocateState(options.room))
             case .file, .hostDevice, .nullCo, .nullAio, .blkdebug, .copyOnRead, .compress: break
@@ -191,7 +193,8 @@ extension Graph {
         let walkers = swap.walkers
         swap.drivers[id] = driver
         swap.walkers[id] = makeWalker(
-            driver, node, flags, current.bitmaps, child: { walkers[$0] ?? change.live($0)?.walker },
+            driver, change.value.nodes[id] ?? node, flags, current.bitmaps,
+            child: { walkers[$0] ?? change.live($0)?.walker },
             host: { change.live($0)?.host })
     }
 

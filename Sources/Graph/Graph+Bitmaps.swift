@@ -12,10 +12,7 @@ extension Graph {
         guard let id = value.findDeviceOrNode(name.node), let node = live[id] else {
             throw OpenError("Node '\(name.node)' not found")
         }
-        guard let bitmap = node.bitmaps.find(name.name) else {
-            throw OpenError("Dirty bitmap '\(name.name)' not found")
-        }
-        return bitmap
+        return try node.bitmaps.all.named(name.name)
     }
 
     /// The bitmap that an export of a node shows: of the node that is said, or else of the exported one or the first below

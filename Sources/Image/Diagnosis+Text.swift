@@ -41,7 +41,8 @@ extension Diagnosis {
                 "lost, with the table that maps it. After a full repair it reads "
                     + (hasBacking ? "as the backing file does." : "as zeros.")
             case .regained: "cannot be read. A full repair makes it readable."
-            case .moved: "lies in the place of metadata. A full repair keeps what it reads as now, in another place."
+            case .doubtful:
+                "is in doubt: its place, or that of the table that maps it, has another use too. It reads as before."
             }
         let held =
             finding.heldBy.isEmpty

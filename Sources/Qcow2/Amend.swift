@@ -22,6 +22,8 @@ public enum AmendStep: Equatable, Sendable {
     case upgrade
     case refcountBits(Int)
     case lazyRefcounts(Bool)
+    /// The name of the file with the data, and whether that stays a raw image; nil takes the name out of the image.
+    case dataFile(String?, isRaw: Bool)
     case resize(UInt64)
     case downgrade
 }
@@ -47,6 +49,10 @@ extension AmendOptions {
                         + "(use compat=1.1 or greater)")
             }
             steps.append(.refcountBits(bits))
+        }
+        if header.hasDataFile, dataFile != nil || dataFileIsRaw != nil {
+            let name = dataFile.map { $0.isEmpty ? nil : $0 } ?? header.dataFile
+            steps.append(.dataFile(name, isRaw: dataFileIsRaw ?? header.autoclear.contains(.rawExternalData)))
         }
         if let lazyRefcounts, lazyRefcounts != header.compatible.contains(.lazyRefcounts) {
             if lazyRefcounts, new == .v2 {
@@ -81,6 +87,14 @@ extension AmendOptions {
     }
 
     private func checkDowngrade(_ header: Header, _ snapshots: [Snapshot], refcountBits: Int) throws(OpenError) {
+        if header.hasDataFile {
+            throw OpenError("Cannot downgrade an image with a data file", cause: .unsupported)
+        }
+        // QEMU forgets them, and leaks what they hold.
+        if header.extensions.contains(where: { $0.type == HeaderExtension.bitmapsType }) {
+            throw OpenError(
+                "Cannot downgrade an image with bitmaps, which have to be removed first", cause: .unsupported)
+        }
         let size = self.size ?? header.size
         if snapshots.contains(where: { $0.vmStateSize > UInt64(UInt32.max) || ($0.diskSize ?? size) != size }) {
             throw OpenError("Internal snapshots prevent downgrade of image", cause: .unsupported)
@@ -113,6 +127,7 @@ extension Qcow2Image {
                     if lazy { $0.compatible.insert(.lazyRefcounts) } else { $0.compatible.remove(.lazyRefcounts) }
                 }
             case .downgrade: try await downgrade(pace)
+            case .dataFile(let name, let isRaw): try await nameDataFile(name, isRaw)
             case .resize, .refcountBits: throw .invalid
             }
         } catch { throw OpenError("Could not amend the image: \(error.sentence)", cause: error) }
@@ -121,6 +136,9 @@ extension Qcow2Image {
     private func changeRefcountBits(_ bits: Int, _ pace: Pace, _ progress: (Double) -> Void) async throws(OpenError) {
         var overflow: (cluster: UInt64, count: UInt64)?
         do throws(BlockError) {
+            // The image ends with the switch: what its close would store is stored before.
+            try await drain()
+            try await storeBitmaps()
             try await switchOver(
                 refcountOrder: UInt32(bits.trailingZeroBitCount), pace: pace, onFreed: { _ in }
             ) { (next: NextImage) async throws(BlockError) in
@@ -141,6 +159,16 @@ extension Qcow2Image {
             }
             throw OpenError("Could not amend the image: \(error.sentence)", cause: error)
         }
+    }
+
+    private func nameDataFile(_ name: String?, _ isRaw: Bool) async throws(BlockError) {
+        var new = diskHeader
+        new.extensions.removeAll { $0.type == HeaderExtension.dataFileType }
+        if let name {
+            new.extensions.insert(.other(type: HeaderExtension.dataFileType, data: Array(name.utf8)), at: 0)
+        }
+        if isRaw { new.autoclear.insert(.rawExternalData) } else { new.autoclear.remove(.rawExternalData) }
+        try await replaceHeader(with: new)
     }
 
     /// To version 3, which demands the disk's size of each snapshot.

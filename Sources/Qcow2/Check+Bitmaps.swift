@@ -1,18 +1,20 @@
 import Block
 import Bytes
+import DirtyMap
 
 extension Qcow2Check {
     func walkBitmaps() async throws(BlockError) {
         guard header.autoclear.contains(.bitmaps),
             let part = header.extensions.first(where: { $0.type == HeaderExtension.bitmapsType })
         else { return }
+        try await openBitmaps()
         let data = part.data
         guard data.count >= 24 else { return bitmapDamage("ERROR bitmaps extension is too short") }
         let (bytes, start) = (Self.number(data, at: 8), Self.number(data, at: 16))
         guard bytes <= Limits.snapshotTableBytes, start & geometry.clusterMask == 0,
             let range = ByteRange(checked: start, count: bytes)
         else { return bitmapDamage("ERROR bitmaps extension names an impossible directory") }
-        use(.bitmaps, start, bytes)
+        if !use(.bitmaps, start, bytes) { damage.bitmaps = true }
         do throws(BlockError) {
             var tables: [BitmapTable: UInt32] = [:]
             var tableBytes: UInt64 = 0
@@ -54,10 +56,26 @@ extension Qcow2Check {
     }
 
     private func walkBitmap(_ table: BitmapTable, _ times: UInt32) async throws(BlockError) {
-        use(.bitmaps, table.offset, table.entries * 8, times: times)
+        if !use(.bitmaps, table.offset, table.entries * 8, times: times) { damage.bitmaps = true }
         try await forEachEntry(at: table.offset, count: table.entries) { (_, value) in
             let place = value & L2Entry.offsetMask
-            if place != 0 { self.reference(place, self.geometry.clusterSize, times: times) }
+            if place != 0, !self.reference(place, self.geometry.clusterSize, times: times) {
+                self.damage.bitmaps = true
+            }
+        }
+    }
+
+    /// Bytes of bits that are read for it.
+    private static var bitmapBytes: UInt64 { 64 << 20 }
+
+    /// Reads the bitmaps as an opening does, for which what contradicts itself there is a reason to refuse.
+    private func openBitmaps() async throws(BlockError) {
+        guard isFirstWindow else { return }
+        do throws(OpenError) {
+            _ = try await Qcow2Image.readBitmaps(file, header, BitmapMemory(limit: Self.bitmapBytes), withData: true)
+        } catch {
+            // What could not be read is told by the walk; what is too much for the memory that bitmaps may take is no damage.
+            if error.cause == nil { bitmapDamage("ERROR \(error.message)") }
         }
     }
 

@@ -21,15 +21,16 @@ extension Qcow2Check {
     }
 
     /// So many contested clusters are kept apart; where more are, nothing is repaired.
-    private static var contestedLimit: Int { 1 << 18 }
+    static var contestedLimit: Int { 1 << 18 }
 
     private func contest(_ cluster: UInt64, _ kind: Structure) {
         let text = "ERROR cluster \(cluster) of the \(kind.rawValue) is used for something else too"
         if suspects(cluster, isLeak: false, text) { return }
-        guard damage.contested.count + damage.contestedTables.count < Self.contestedLimit else {
+        guard damage.doubtful.count < Self.contestedLimit else {
             damage.isHopeless = true
             return
         }
+        damage.doubtful.insert(cluster)
         switch kind {
         case .refcountTable: damage.refcounts = true
         case .bitmaps: damage.bitmaps = true

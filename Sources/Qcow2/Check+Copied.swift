@@ -7,7 +7,10 @@ extension Qcow2Check {
         // Refcounts are durable before a flag says that a cluster may be written in place.
         if repair != .none { try await file.flush() }
         guard damage.flags else { return }
-        let fixes = (repair == .all || repair == .refcounts) && result.checkErrors == 0
+        // A table is changed only where nothing else uses its place.
+        let fixes =
+            (repair == .all || repair == .refcounts) && result.checkErrors == 0 && damage.contested.isEmpty
+            && damage.contestedTables.isEmpty
         let reader = RefcountReader(self)
         do throws(BlockError) {
             try await checkCopiedL1(reader, fixes: fixes)

@@ -17,7 +17,7 @@ extension Qcow2Check {
         for snapshot in snapshots where snapshot.fault != nil { diagnosis.removedSnapshots.append(disk(of: snapshot)) }
         diagnosis.missingSnapshots = header.snapshotCount - UInt32(clamping: snapshots.count)
         var patient = Patient(
-            mender: mender(closedToData: damage.contested.union(damage.contestedTables)),
+            mender: mender(movesTables: true), doubtful: damage.doubtful,
             rules: entryRules)
         guard patient.mayHaveFindings(damage) else { return diagnosis }
         try await findDamagedTables(&patient)
@@ -27,6 +27,10 @@ extension Qcow2Check {
             try await examine(
                 disk(of: snapshot), snapshot.l1Offset, snapshot.l1Size, size: snapshot.diskSize ?? header.size,
                 &patient, &diagnosis)
+            if let size = snapshot.diskSize, snapshot.mendedL1Size != nil {
+                let mapped = snapshot.l1Size * geometry.l2Coverage
+                diagnosis.add(disk(of: snapshot), ByteRange(from: mapped, to: size), .unmapped)
+            }
         }
         findHolders(&diagnosis)
         return diagnosis
@@ -39,24 +43,38 @@ extension Qcow2Check {
     /// What a diagnosis knows while it looks.
     private struct Patient {
         var mender: EntryMender
+        let doubtful: Set<UInt64>
         let rules: EntryRules
-        /// The L2 tables, by cluster, of which an entry is to be mended; nil where these are too many to be told apart.
+        /// The L2 tables, by cluster, of which an entry is damaged; nil where these are too many to be told apart.
         var damagedTables: Set<UInt64>? = []
 
         static let tableLimit = 1 << 18
 
         func mayHaveFindings(_ damage: Damage) -> Bool {
-            damage.l1Entries || damage.l2Entries || damage.length > 0 || !mender.closedToData.isEmpty
+            damage.l1Entries || damage.l2Entries || damage.length > 0 || damage.snapshotTable || !doubtful.isEmpty
+        }
+
+        /// Whether there is something to say of an entry.
+        mutating func isDamaged(_ entry: L2Entry) -> Bool {
+            entry != .none && (mender.l2(entry) != entry || isDoubtful(entry))
+        }
+
+        /// Whether data lies in the place of metadata.
+        private func isDoubtful(_ entry: L2Entry) -> Bool {
+            let size = rules.geometry.clusterSize
+            guard !doubtful.isEmpty, !mender.header.hasDataFile else { return false }
+            guard case .compressed(let offset, let count) = rules.read(entry) else {
+                return !entry.isCompressed && doubtful.contains((entry.descriptor & L2Entry.offsetMask) / size)
+            }
+            return (offset / size...(offset + count - 1) / size).contains { doubtful.contains($0) }
         }
 
         /// What becomes of a subcluster; nil where it reads as before.
         func fate(of entry: L2Entry, _ mended: L2Entry, _ subcluster: Int) -> Diagnosis.Fate? {
             let (old, new) = (rules.read(entry, subcluster), rules.read(mended, subcluster))
             switch new {
-            case .data(let place):
-                if place == mender.copies.zeros { return .lost }
-                return old == new ? nil : old == .invalid ? .regained : .moved
-            case .compressed: return old == new ? nil : old == .invalid ? .regained : .moved
+            case .data(let place) where place == mender.copies.zeros: return .lost
+            case .data, .compressed: return isDoubtful(entry) ? .doubtful : old == .invalid ? .regained : nil
             case .unallocated, .zero, .invalid: break
             }
             switch old {
@@ -81,7 +99,7 @@ extension Qcow2Check {
             try await self.readTables(tables, failed: { (error) throws(BlockError) in throw error }) { (table, bytes) in
                 for index in 0..<entries {
                     let entry = L2Entry(bytes, at: index, self.geometry)
-                    guard entry != .none, patient.mender.l2(entry) != entry else { continue }
+                    guard patient.isDamaged(entry) else { continue }
                     if patient.damagedTables?.count == Patient.tableLimit { patient.damagedTables = nil }
                     patient.damagedTables?.insert(table.cluster)
                     break
@@ -104,12 +122,12 @@ extension Qcow2Check {
             let mended = patient.mender.l1(entry)
             guard mended != 0 else { return diagnosis.add(disk, part, .unmapped) }
             let table = entry & L2Entry.offsetMask
-            if mended & L2Entry.offsetMask != table {
-                diagnosis.add(disk, part, .moved)
-            } else if mended != entry || table + self.geometry.clusterSize > self.file.length {
+            let isRegained = entry & ~(L2Entry.offsetMask | L2Entry.copied) != 0
+            if isRegained || table + self.geometry.clusterSize > self.file.length {
                 diagnosis.add(disk, part, .regained)
             }
             let cluster = table / self.geometry.clusterSize
+            if patient.doubtful.contains(cluster) { diagnosis.add(disk, part, .doubtful) }
             guard patient.damagedTables?.contains(cluster) ?? true else { return }
             try await self.examineTable(cluster, disk, part, &patient, &diagnosis)
         }
@@ -123,8 +141,8 @@ extension Qcow2Check {
         guard let table = try await read(ByteRange(at: cluster * size, count: size)) else { return }
         for index in 0..<geometry.l2Entries {
             let entry = L2Entry(table.bytes, at: index, geometry)
-            let mended = entry == .none ? entry : patient.mender.l2(entry)
-            guard mended != entry else { continue }
+            guard patient.isDamaged(entry) else { continue }
+            let mended = patient.mender.l2(entry)
             for subcluster in 0..<geometry.subclusters {
                 guard let fate = patient.fate(of: entry, mended, subcluster) else { continue }
                 let within = UInt64(subcluster) * geometry.subclusterSize

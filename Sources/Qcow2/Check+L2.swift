@@ -167,7 +167,10 @@ extension Qcow2Check {
         let sectors = (entry.descriptor & ~(L2Entry.copied | L2Entry.compressedFlag)) >> shift + 1
         let size = sectors * 512 - (place & 511)
         if !reference(place, size, times: cursor.times) {
-            if place < file.length { damage.length = max(damage.length, place + size) } else { damage.l2Entries = true }
+            damage.l2Entries = true
+        } else if place >= file.length {
+            // A little behind the end is none of the file either, though its cluster may be.
+            entryDamage("ERROR: coffset=0x\(hex(place)): compressed cluster behind the end of the file", cursor)
         }
         if cursor.isActive, isFirstWindow {
             result.allocatedClusters += UInt64(cursor.times)

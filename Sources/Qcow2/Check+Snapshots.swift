@@ -14,6 +14,9 @@ struct CheckedSnapshot {
     let name: String
     /// Nil where the table does not keep it.
     let diskSize: UInt64?
+    /// What a repair makes of it: where it must be there and is not, or the L1 table does not reach as far.
+    var mendedDiskSize: UInt64?
+    var mendedL1Size: UInt64?
     var fault: Fault?
 
     enum Fault {
@@ -50,6 +53,7 @@ extension Qcow2Check {
             }
             guard var snapshot else { return tableDamage("ERROR snapshot table is truncated") }
             judge(&snapshot)
+            judgeSize(&snapshot, UInt32(clamping: snapshots.count))
             if snapshot.fault == nil, seen.insert(snapshot.l1Offset).inserted { bytes += snapshot.l1Size * 8 }
             guard bytes <= Limits.checkedL1Bytes else {
                 return try unreadable("ERROR snapshots' L1 tables are too large to be checked")
@@ -85,6 +89,25 @@ extension Qcow2Check {
             l1Offset: entry.bigEndian(at: 0), l1Size: UInt64(entry.bigEndian(UInt32.self, at: 8)),
             id: text(names, idSize), name: text(names + UInt64(idSize), nameSize),
             diskSize: extraSize >= 16 ? entry.bigEndian(UInt64.self, at: 48) : nil)
+    }
+
+    /// A snapshot says how large its disk is (version 3), and its L1 table maps all of that.
+    private func judgeSize(_ snapshot: inout CheckedSnapshot, _ index: UInt32) {
+        guard snapshot.fault == nil else { return }
+        let mapped = snapshot.l1Size.multipliedReportingOverflow(by: geometry.l2Coverage)
+        let most = mapped.overflow ? .max : mapped.partialValue
+        guard let size = snapshot.diskSize else {
+            guard header.version >= 3 else { return }
+            snapshot.mendedDiskSize = min(header.size, most)
+            return tableDamage(
+                "\(repair == .all ? "Repairing" : "ERROR") snapshot table entry \(index) is incomplete")
+        }
+        let needed = geometry.l1Entries(for: size)
+        guard needed > snapshot.l1Size else { return }
+        if needed * 8 <= Limits.l1Bytes { snapshot.mendedL1Size = needed } else { snapshot.mendedDiskSize = most }
+        tableDamage(
+            "ERROR snapshot \(snapshot.id) (\(snapshot.name)) l1_size=0x\(hex(snapshot.l1Size)): "
+                + "L1 table is too short for its disk")
     }
 
     private func judge(_ snapshot: inout CheckedSnapshot) {

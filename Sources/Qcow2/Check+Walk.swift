@@ -132,6 +132,7 @@ extension Qcow2Check {
             let text = "ERROR refcount block \(index) refcount=\(counts.count(cluster))"
             if suspects(cluster, isLeak: false, text) { return }
             damage.refcounts = true
+            if damage.doubtful.count < Self.contestedLimit { damage.doubtful.insert(cluster) }
             result.corruptions += 1
             tell(text)
         }

@@ -53,6 +53,10 @@ public final class Qcow2Check {
     var hasDataFile: Bool { header.incompatible.contains(.externalDataFile) }
     public internal(set) var result = Result()
     let memoryLimit: Int
+    /// Of a repair: the file as it was, in clusters and bytes, and the clusters that the repair itself has taken since. What an
+    /// entry names besides is not in the file, though the file grows.
+    var bound: (clusters: UInt64, length: UInt64)?
+    var ownClusters: Set<UInt64> = []
     /// In a check of an image that is written meanwhile: what changes, what looks wrong, and the L2 tables that were read.
     var watch: ClusterWatch?
     var suspicions: [Suspicion] = []
@@ -100,9 +104,11 @@ public final class Qcow2Check {
         var length: UInt64 = 0
         /// The active L1 table is not in the file: nothing can be told of the disk, and nothing is given up.
         var isHopeless = false
-        /// Clusters of metadata that something else uses too: those whose use as an L2 table is not in doubt apart.
+        /// Clusters that metadata and something else use: of the header, L1 tables and the snapshot table; of L2 tables; of
+        /// any metadata.
         var contested: Set<UInt64> = []
         var contestedTables: Set<UInt64> = []
+        var doubtful: Set<UInt64> = []
         /// Corruptions that no repair here ends.
         var unrepairable: UInt64 = 0
     }

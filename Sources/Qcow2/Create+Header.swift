@@ -27,8 +27,9 @@ extension CreateOptions {
     func headerCluster(_ layout: CreateLayout) throws(OpenError) -> [UInt8] {
         var header = header(layout)
         let name = backingFile ?? ""
+        let which = "'\(name)'" + (backingFormat.map { " with format '\($0)'" } ?? "")
         guard name.utf8.count <= Limits.backingNameBytes else {
-            throw invalid("Could not assign backing file '\(name)': Invalid argument")
+            throw invalid("Could not assign backing file \(which): Invalid argument")
         }
         guard (backingFormat ?? "").utf8.count <= Limits.backingFormatBytes else {
             throw invalid("Parameter 'backing-fmt' does not accept value '\(backingFormat ?? "")'")
@@ -37,6 +38,6 @@ extension CreateOptions {
         header.extensions.removeAll { $0.type == HeaderExtension.featureNamesType }
         if let bytes = try? header.encode() { return bytes }
         if dataFile != nil { throw OpenError("The header has no room for the data file's name", cause: .noSpace) }
-        throw OpenError("Could not assign backing file '\(name)': No space left on device", cause: .noSpace)
+        throw OpenError("Could not assign backing file \(which): No space left on device", cause: .noSpace)
     }
 }

@@ -19,9 +19,9 @@ public struct Diagnosis: Equatable, Sendable {
         case unmapped
         /// It could not be read and can be again.
         case regained
-        /// It lies in the place of metadata. What it reads as now is kept in a place of its own; whether that is what was
-        /// written is doubtful.
-        case moved
+        /// It lies in the place of metadata, or the table that maps it lies where something else does. The metadata moves away and
+        /// the range reads as before; whether that is what was written is doubtful.
+        case doubtful
     }
 
     public struct Finding: Equatable, Sendable {

@@ -93,13 +93,18 @@ extension Qcow2Image {
         try await writeHeader(head, at: room.end)
     }
 
-    /// Writes bytes of the header's cluster, durably.
+    /// Writes bytes of the header's cluster, durably: sector by sector, the first one last (O11).
     private func writeHeader(_ bytes: [UInt8], at offset: Int) async throws(BlockError) {
         await headerWrites.lock()
         defer { headerWrites.unlock() }
-        let buffer = AlignedBuffer(copying: bytes)
-        try await file.write(at: UInt64(offset), from: buffer.bytes, flags: [])
-        try await flushFile()
+        var end = bytes.count
+        while end > 0 {
+            let start = max(0, (offset + end - 1) / 512 * 512 - offset)
+            let buffer = AlignedBuffer(copying: Array(bytes[start..<end]))
+            try await file.write(at: UInt64(offset + start), from: buffer.bytes, flags: [])
+            try await flushFile()
+            end = start
+        }
         for (index, byte) in bytes.enumerated() where offset + index < headerSector.count {
             headerSector[offset + index] = byte
         }

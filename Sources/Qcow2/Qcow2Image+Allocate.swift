@@ -308,6 +308,8 @@ extension Qcow2Image {
     /// The entry no longer counts among the references of the clusters it names.
     func dropReferences(of entry: L2Entry) {
         let named = clustersNamed(by: entry)
+        // Where something was let go, nothing is added any more: what is on its way to be free is used for nothing (O5).
+        if let packing, named.contains(packing.cluster) { self.packing = nil }
         freed.add(ClusterRun(start: named.lowerBound, count: UInt64(named.count)))
     }
 }

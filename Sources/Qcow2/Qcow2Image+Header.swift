@@ -7,6 +7,8 @@ extension Qcow2Image {
     /// The feature names are left out where they are too long. Only where extensions that nobody here knows fill more than a
     /// sector, their rest is written over, first.
     func replaceHeader(with new: Header) async throws(BlockError) {
+        await headerWrites.lock()
+        defer { headerWrites.unlock() }
         let cluster = try await readCluster(at: 0)
         let old = cluster.bytes.array
         let bytes: [UInt8]

@@ -53,11 +53,12 @@ extension Qcow2Image {
     }
 
     /// Makes the disk what it was when a snapshot was made, its size and the saved state of a machine included. What the
-    /// disk was now is lost; the snapshot stays. No request is under way.
+    /// disk was now is lost; the snapshot stays. Throws `busy` where bitmaps record changes of the disk. No request is under way.
     public func applySnapshot(
         id: String, pace: Pace = .none, onFreed: ([ByteRange]) async -> Void = { _ in }
     ) async throws(BlockError) {
         try checkKeepsSnapshots()
+        guard bitmaps.all.isEmpty else { throw .busy }
         let snapshot = try snapshot(id: id)
         let size = snapshot.diskSize ?? header.size
         let entries = geometry.l1Entries(for: size)

@@ -20,7 +20,7 @@ struct ReferenceCounts {
     /// Every cluster of a word is referenced once, with the COPIED flag.
     static let onesCopied: UInt64 = 0x5555_5555_5555_5555
     static let countMask: UInt64 = 0x3333_3333_3333_3333
-    /// Bytes of all pages. The counts that one refcount block of the densest kind needs may be more; there a window ends.
+    /// The most bytes of all pages. The counts that one refcount block of the densest kind needs may be more; there a window ends.
     static let memoryLimit = 64 << 20
 
     private let memoryLimit: Int
@@ -30,7 +30,8 @@ struct ReferenceCounts {
     private(set) var window: Range<UInt64>
     private var pages: [Page] = []
     private var index = PageIndex()
-    private var memory = 0
+    /// Bytes of all pages.
+    private(set) var memory = 0
 
     /// `blockEntries`: clusters that one refcount block describes.
     init(clusters: UInt64, blockEntries: UInt64, memoryLimit: Int = ReferenceCounts.memoryLimit) {
@@ -50,16 +51,18 @@ struct ReferenceCounts {
     /// Counts `times` more references, up to the largest number that is kept.
     mutating func add(_ cluster: UInt64, times: UInt32 = 1, mark: Mark = .none) {
         guard window.contains(cluster), times > 0 else { return }
-        let slot = slot(for: cluster)
-        memory += pages[slot].add(Int(cluster % Self.pageClusters), UInt64(times), mark.rawValue)
-        if memory > memoryLimit { shrink() }
+        count(cluster, UInt64(times), mark)
     }
 
     /// Notes what an active entry's flag says of a cluster, whose reference is counted apart.
     mutating func mark(_ cluster: UInt64, _ mark: Mark) {
         guard window.contains(cluster) else { return }
+        count(cluster, 0, mark)
+    }
+
+    private mutating func count(_ cluster: UInt64, _ times: UInt64, _ mark: Mark) {
         let slot = slot(for: cluster)
-        memory += pages[slot].add(Int(cluster % Self.pageClusters), 0, mark.rawValue)
+        memory += pages[slot].add(Int(cluster % Self.pageClusters), times, mark.rawValue)
         if memory > memoryLimit { shrink() }
     }
 

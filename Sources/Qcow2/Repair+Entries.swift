@@ -4,7 +4,8 @@ import Bytes
 /// How table entries that cannot be true are mended. What an entry becomes follows from the entry, from what is known to be
 /// contested, and from the copies that were made: a report that says so beforehand asks the same functions.
 ///
-/// - What is readable stays as it reads. Where data or an L2 table lies on other metadata, it gets a copy of its own.
+/// - What is readable stays as it reads. An L2 table whose place something else uses moves away; so does compressed data in
+///   the header's place.
 /// - Where the place of data is impossible, the data is lost: it reads as zeros, so that what a backing file holds does not
 ///   pass for it.
 /// - An L1 entry that names no table: the backing file decides again, or zeros where there is none.
@@ -15,6 +16,8 @@ struct EntryMender {
     let length: UInt64
     /// Clusters of the file, the last one perhaps cut short.
     let clusters: UInt64
+    /// Clusters behind these that the repair has taken.
+    let own: Set<UInt64>
     /// Clusters that an L2 table may not be in, and those that data may not be in.
     let closedToTables: Set<UInt64>
     let closedToData: Set<UInt64>
@@ -104,21 +107,35 @@ struct EntryMender {
 
     private mutating func compressed(_ entry: L2Entry) -> L2Entry {
         var mended = L2Entry(descriptor: entry.descriptor & ~L2Entry.copied)
-        guard case .compressed(let offset, let count) = rules.read(mended), offset < length else {
+        guard case .compressed(let offset, let count) = rules.read(mended),
+            offset < length || isInFile(offset)
+        else {
             return geometry.hasExtendedL2
                 ? L2Entry(descriptor: 0, bitmap: ~0xFFFF_FFFF) : L2Entry(descriptor: lost())
         }
-        let last = min((offset + count - 1) / geometry.clusterSize, clusters)
-        for cluster in offset / geometry.clusterSize...last where closedToData.contains(cluster) {
-            let place = copies.place(of: ByteRange(at: offset, count: count), clusterSize: geometry.clusterSize)
-            let sectors = (count + 511) / 512
-            mended.descriptor = L2Entry.compressedFlag | (sectors - 1) << geometry.compressedShift | place
+        // Sectors behind the file's last cluster hold nothing.
+        let isOwn = offset >= clusters * geometry.clusterSize
+        let end = isOwn ? offset + count : min(offset + count, clusters * geometry.clusterSize)
+        let range = ByteRange(from: offset, to: end)
+        if end < offset + count { mended.descriptor = descriptor(of: range, at: offset) }
+        for cluster in offset / geometry.clusterSize...(end - 1) / geometry.clusterSize
+        where closedToData.contains(cluster) {
+            let place = copies.place(of: range, clusterSize: geometry.clusterSize)
+            mended.descriptor = descriptor(of: range, at: place)
             break
         }
         return mended
     }
 
-    private func isInFile(_ offset: UInt64) -> Bool { offset / geometry.clusterSize < clusters }
+    /// The descriptor of compressed data once it begins at `place`.
+    private func descriptor(of range: ByteRange, at place: UInt64) -> UInt64 {
+        let sectors = (place % 512 + range.count + 511) / 512
+        return L2Entry.compressedFlag | (sectors - 1) << geometry.compressedShift | place
+    }
+
+    private func isInFile(_ offset: UInt64) -> Bool {
+        offset / geometry.clusterSize < clusters || own.contains(offset / geometry.clusterSize)
+    }
 
     /// The entry of data that is lost.
     private mutating func lost() -> UInt64 {

@@ -7,29 +7,29 @@ extension Qcow2Check {
     /// nothing was to be done.
     func mendSnapshots() async throws(BlockError) -> Bool {
         var kept = snapshots.filter { $0.fault == nil }
-        let tableIsContested = isContested(header.snapshotsOffset, snapshotTableBytes)
-        guard let shared = sharedL1s(kept) else {
-            report("ERROR too many snapshots share the place of their L1 table with something else")
-            return false
+        // Where several lie in one place each gets its own, and none stays.
+        let shared = kept.indices.filter {
+            kept[$0].mendedL1Size != nil || isContested(kept[$0].l1Offset, kept[$0].l1Size * 8)
         }
-        let activeIsInHeader = header.l1Size > 0 && header.l1TableOffset < geometry.clusterSize
-        guard damage.snapshotTable || header.snapshotCount > 0 && tableIsContested || !shared.isEmpty else {
-            return false
-        }
-        guard !activeIsInHeader else { return false }
+        let tableIsContested = header.snapshotCount > 0 && isContested(header.snapshotsOffset, snapshotTableBytes)
+        guard damage.snapshotTable || tableIsContested || !shared.isEmpty else { return false }
         var copies = EntryMender.Copies()
         copies.next = freeStart * geometry.clusterSize
         var originals: [Int: UInt64] = [:]
         for index in shared {
-            // Each has its own copy, also where several lie in one place.
-            let size = geometry.clusters(for: kept[index].l1Size * 8) * geometry.clusterSize
+            let size =
+                geometry.clusters(for: (kept[index].mendedL1Size ?? kept[index].l1Size) * 8) * geometry.clusterSize
             originals[index] = copies.next
             copies.next += size
         }
         guard roomIsEnough(copies) else { return false }
         for index in shared {
             guard let place = originals[index] else { continue }
-            try await copyL1(kept[index], to: place)
+            if kept[index].mendedL1Size != nil {
+                let end = geometry.clusters(for: (kept[index].mendedL1Size ?? 0) * 8) * geometry.clusterSize
+                try await writeZeros(ByteRange(at: place, count: end))
+            }
+            try await copyL1(ByteRange(at: kept[index].l1Offset, count: kept[index].l1Size * 8), to: place)
             kept[index].l1Offset = place
         }
         for snapshot in snapshots where snapshot.fault != nil {
@@ -39,41 +39,42 @@ extension Qcow2Check {
         return true
     }
 
-    /// The snapshots whose L1 table is not theirs alone: of those that are in one place the first one keeps it.
-    private func sharedL1s(_ kept: [CheckedSnapshot]) -> [Int]? {
-        var taken: [ByteRange] = [
-            ByteRange(at: 0, count: geometry.clusterSize), whole(header.l1TableOffset, UInt64(header.l1Size) * 8),
-        ]
-        if header.snapshotCount > 0 { taken.append(whole(header.snapshotsOffset, snapshotTableBytes)) }
-        var shared: [Int] = []
-        for (index, snapshot) in kept.enumerated() where isContested(snapshot.l1Offset, snapshot.l1Size * 8) {
-            guard taken.count < Self.sharedLimit else { return nil }
-            let place = whole(snapshot.l1Offset, snapshot.l1Size * 8)
-            if taken.contains(where: { !$0.intersection(place).isEmpty }) { shared.append(index) }
-            taken.append(place)
-        }
-        return shared
-    }
-
-    /// So many are held against each other.
-    private static var sharedLimit: Int { 4096 }
-
-    private func whole(_ offset: UInt64, _ size: UInt64) -> ByteRange {
-        ByteRange(at: offset, count: geometry.clusters(for: size) * geometry.clusterSize)
-    }
-
-    private func isContested(_ offset: UInt64, _ size: UInt64) -> Bool {
+    func isContested(_ offset: UInt64, _ size: UInt64) -> Bool {
         guard size > 0, !damage.contested.isEmpty else { return false }
         let clusters = offset / geometry.clusterSize...(offset + size - 1) / geometry.clusterSize
         return clusters.contains { damage.contested.contains($0) }
     }
 
-    private func copyL1(_ snapshot: CheckedSnapshot, to place: UInt64) async throws(BlockError) {
+    private func writeZeros(_ range: ByteRange) async throws(BlockError) {
+        var rest = range
+        while !rest.isEmpty {
+            let part = rest.prefix(Self.piece)
+            try await write(AlignedBuffer(byteCount: Int(part.count)).bytes, at: part.start)
+            rest = rest.dropping(part.count)
+        }
+    }
+
+    private func copyL1(_ table: ByteRange, to place: UInt64) async throws(BlockError) {
         var copies = EntryMender.Copies()
         copies.next = place
-        _ = copies.place(
-            of: ByteRange(at: snapshot.l1Offset, count: snapshot.l1Size * 8), clusterSize: geometry.clusterSize)
+        _ = copies.place(of: table, clusterSize: geometry.clusterSize)
         try await writeCopies(copies)
+    }
+
+    /// Gives the active L1 table a place of its own where something else uses it too (O7).
+    func moveActiveL1() async throws(BlockError) -> Bool {
+        let table = ByteRange(at: header.l1TableOffset, count: UInt64(header.l1Size) * 8)
+        guard isContested(table.start, table.count) else { return false }
+        var copies = EntryMender.Copies()
+        copies.next = freeStart * geometry.clusterSize
+        let place = copies.place(of: table, clusterSize: geometry.clusterSize)
+        guard roomIsEnough(copies) else { return false }
+        report("Repairing the place of the active L1 table")
+        try await writeCopies(copies)
+        try await file.flush()
+        header.l1TableOffset = place
+        try await writeHeaderFields()
+        return true
     }
 
     private func writeSnapshotTable(_ kept: [CheckedSnapshot], at place: UInt64) async throws(BlockError) {
@@ -109,13 +110,24 @@ extension Qcow2Check {
         if snapshot.extraSize > Limits.snapshotExtraBytes {
             entry.removeSubrange(40 + Self.knownExtraBytes..<40 + Int(snapshot.extraSize))
         }
+        let known = extraBytes(of: snapshot, &entry)
         entry.withMutableBytes { (span: inout MutableRawSpan) in
             span.storeBigEndian(snapshot.l1Offset, at: 0)
-            if snapshot.extraSize > Limits.snapshotExtraBytes {
-                span.storeBigEndian(UInt32(Self.knownExtraBytes), at: 36)
-            }
+            span.storeBigEndian(UInt32(snapshot.mendedL1Size ?? snapshot.l1Size), at: 8)
+            span.storeBigEndian(known, at: 36)
+            if let size = snapshot.mendedDiskSize { span.storeBigEndian(size, at: 48) }
         }
         return entry
+    }
+
+    /// Makes an entry's extra data as long as it must and may be. Answers its length.
+    private func extraBytes(of snapshot: CheckedSnapshot, _ entry: inout [UInt8]) -> UInt32 {
+        if snapshot.extraSize > Limits.snapshotExtraBytes { return UInt32(Self.knownExtraBytes) }
+        guard snapshot.mendedDiskSize != nil, snapshot.extraSize < 16 else { return snapshot.extraSize }
+        // The size of the VM state is in the fixed part where there is no extra data.
+        let vmState = snapshot.extraSize >= 8 ? Array(entry[40..<48]) : [0, 0, 0, 0] + entry[32..<36]
+        entry.replaceSubrange(40..<40 + Int(snapshot.extraSize), with: vmState + [UInt8](repeating: 0, count: 8))
+        return 16
     }
 
     /// The size of the VM state, the disk's size, the instruction count.

@@ -4,13 +4,14 @@ import Bytes
 extension Qcow2Check {
     /// So many rounds end every repair: the file's length and the snapshot table, L1 entries, L2 entries, and a look at what
     /// came of them.
-    private static var roundLimit: Int { 6 }
+    private static var roundLimit: Int { 10 }
 
-    /// Mends tables that cannot be true, level by level, and counts anew after each. From the first change until the
+    /// Mends tables that cannot be true, level by level, and counts anew after each. Metadata whose place something else uses
+    /// moves away first: whatever reads that place as data goes on reading what it read. From the first change until the
     /// refcounts agree again the image is marked corrupt (version 3), so that nobody writes to it in between.
     func mendTables() async throws(BlockError) {
         for _ in 0..<Self.roundLimit {
-            guard !damage.isHopeless else { return report("ERROR what is damaged is too much to be repaired") }
+            guard !damage.isHopeless else { return report("ERROR what is damaged cannot be repaired") }
             guard needsMending else { return }
             isFirstRound = false
             try await markCorrupt()
@@ -49,34 +50,50 @@ extension Qcow2Check {
             try await writeHeaderFields()
             return true
         }
+        // First what is in nobody's way; then the metadata whose place something else uses moves; then what came with it.
+        var inPlace = mender(movesTables: false)
+        if try await mendL1s(&inPlace, all: false) { return true }
+        if try await mendL2s(&inPlace, all: false) { return true }
+        if try await moveActiveL1() { return true }
+        if damage.isHopeless { return false }
         if try await mendSnapshots() { return true }
-        var mender = mender(closedToData: damage.contested.union(damage.contestedTables))
-        if try await mendL1s(&mender) { return true }
-        return try await mendL2s(&mender)
+        if damage.isHopeless { return false }
+        var mender = mender(movesTables: true)
+        if try await mendL1s(&mender, all: true) { return true }
+        // A table is changed only where nothing else uses its place.
+        if damage.isHopeless { return false }
+        return try await mendL2s(&mender, all: true)
     }
 
     var entryRules: EntryRules { EntryRules(version: header.version, geometry: geometry) }
 
-    /// Copies go to free space.
-    func mender(closedToData: Set<UInt64>) -> EntryMender {
+    /// Copies go to free space. The header is the only metadata that cannot move away.
+    func mender(movesTables: Bool) -> EntryMender {
+        // The file as it will be, where it ends inside of metadata, and as it was, where a repair has made it longer.
+        let planned = geometry.clusters(for: max(file.length, damage.length))
+        let file = bound ?? (planned, damage.length > 0 ? planned * geometry.clusterSize : file.length)
+        bound = file
         var mender = EntryMender(
-            header: header, rules: entryRules, length: file.length,
-            clusters: clusters, closedToTables: damage.contested, closedToData: closedToData)
+            header: header, rules: entryRules, length: file.length, clusters: file.clusters, own: ownClusters,
+            closedToTables: movesTables ? damage.contestedTables : [],
+            closedToData: damage.contested.intersection([0]))
         mender.copies.next = freeStart * geometry.clusterSize
         return mender
     }
 
     // MARK: entries
 
-    private func mendL1s(_ mender: inout EntryMender) async throws(BlockError) -> Bool {
-        guard damage.l1Entries || !damage.contested.isEmpty else { return false }
+    /// Mends the entries of L1 tables: of all, or of those whose place is theirs alone.
+    private func mendL1s(_ mender: inout EntryMender, all: Bool) async throws(BlockError) -> Bool {
+        guard damage.l1Entries || !mender.closedToTables.isEmpty else { return false }
+        let tables = l1Tables.filter { all || !isContested($0.offset, $0.bytes) }
         // First what is to be copied, then the entries that name the copies.
-        for l1 in l1Tables {
+        for l1 in tables {
             try await forEachEntry(at: l1.offset, count: l1.entries) { (_, entry) in _ = mender.l1(entry) }
         }
         guard try await makeCopies(mender.copies) else { return false }
         var changed = false
-        for l1 in l1Tables {
+        for l1 in tables {
             try await forEachEntry(at: l1.offset, count: l1.entries) { (index, entry) async throws(BlockError) in
                 let mended = mender.l1(entry)
                 guard mended != entry, entry != L2Entry.copied else { return }
@@ -88,10 +105,13 @@ extension Qcow2Check {
         return changed
     }
 
-    private func mendL2s(_ mender: inout EntryMender) async throws(BlockError) -> Bool {
+    /// Mends the entries of L2 tables: of all, or of those whose place is theirs alone.
+    private func mendL2s(_ mender: inout EntryMender, all: Bool) async throws(BlockError) -> Bool {
         guard damage.l2Entries || !mender.closedToData.isEmpty else { return false }
         let entries = geometry.l2Entries
+        let contested = all ? [] : damage.contestedTables.union(damage.contested)
         try await forEachTable { (tables) async throws(BlockError) in
+            let tables = tables.filter { !contested.contains($0.cluster) }
             try await self.readTables(tables, failed: self.rethrow) { (_, bytes) in
                 for index in 0..<entries { _ = mender.l2(L2Entry(bytes, at: index, self.geometry)) }
             }
@@ -99,7 +119,9 @@ extension Qcow2Check {
         guard try await makeCopies(mender.copies) else { return false }
         var changed = false
         try await forEachTable { (tables) async throws(BlockError) in
-            for table in tables where try await self.mendL2(at: table.cluster, &mender) { changed = true }
+            for table in tables where !contested.contains(table.cluster) {
+                if try await self.mendL2(at: table.cluster, &mender) { changed = true }
+            }
         }
         return changed
     }
@@ -135,9 +157,11 @@ extension Qcow2Check {
 
     /// Writes the copies, durable before anything names them (O2, O6). False where they would be too much.
     private func makeCopies(_ copies: EntryMender.Copies) async throws(BlockError) -> Bool {
+        let start = freeStart
         guard roomIsEnough(copies) else { return false }
         try await writeCopies(copies)
         try await file.flush()
+        ownClusters.formUnion(start..<copies.next / geometry.clusterSize)
         return true
     }
 
@@ -146,7 +170,8 @@ extension Qcow2Check {
         guard copies.next > start else { return true }
         let room = file.limits.growable ? file.length + Self.growth : file.length - min(start, file.length)
         guard copies.next - start > room else { return true }
-        report("ERROR what shares its place with metadata is too much to be copied: \(copies.next - start) bytes")
+        report("ERROR metadata whose place something else uses is too much to be copied: \(copies.next - start) bytes")
+        damage.isHopeless = true
         return false
     }
 

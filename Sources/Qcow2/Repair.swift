@@ -57,9 +57,13 @@ extension Qcow2Check {
     func lookAgain() async throws(BlockError) {
         isFirstRound = false
         let before = result
+        let (l1Entries, l2Entries) = (damage.l1Entries, damage.l2Entries)
         result = Result()
         result.totalClusters = before.totalClusters
         try await analyse()
+        // What was behind the file's end may look as if it were in the file that has grown.
+        damage.l1Entries = damage.l1Entries || l1Entries
+        damage.l2Entries = damage.l2Entries || l2Entries
         let (fewer, less) = (before.corruptions, before.leaks)
         result.corruptionsFixed =
             before.corruptionsFixed + (fewer > result.corruptions ? fewer - result.corruptions : 0)

@@ -61,8 +61,7 @@ public struct CrashExamination {
         let fingerprint = state.image.fingerprint &+ UInt64(state.point.below.count)
         if let found = known[fingerprint] {
             // What is found depends on the bytes; what may be found on the moment.
-            if let wrong = state.point.judge(found) { throw wrong }
-            return
+            return try CrashJudge(program.shape).compare(found, state.point)
         }
         let found = try CrashJudge(program.shape).judge(state)
         known[fingerprint] = found

@@ -3,7 +3,7 @@ public import BlockTestKit
 import Bytes
 
 /// Looks at a crash state as an operator would: checks it, opens it with fresh code, reads all of it, writes all of it,
-/// and checks it again. Promises D1 to D5 and D8.
+/// and checks it again. Promises D1 to D6 and D8.
 public struct CrashJudge {
     public let shape: Shape
 
@@ -15,14 +15,22 @@ public struct CrashJudge {
         /// Clusters that nothing uses.
         public let leaks: Int
         public let snapshots: [KeptSnapshot]
+        /// The bitmaps that the image keeps.
+        public let bitmaps: [MiniCheck.Bitmap]
     }
 
     /// The whole judgement; throws what is wrong.
     @discardableResult
     public func judge(_ state: CrashState) throws(Violation) -> Found {
         let found = try recover(state)
-        if let wrong = state.point.judge(found) { throw wrong }
+        try compare(found, state.point)
         return found
+    }
+
+    /// What was found against what may be found at that moment.
+    func compare(_ found: Found, _ point: CrashPoint) throws(Violation) {
+        if let wrong = point.judge(found) { throw wrong }
+        if let wrong = point.bitmaps.judge(found.bitmaps) { throw wrong }
     }
 
     /// Everything but the comparison with what was written: what is found depends on the bytes alone.
@@ -51,7 +59,14 @@ public struct CrashJudge {
         for (disk, old) in zip(chain.disks, state.point.below) where disk.contents != old {
             throw Violation("D5: a backing file changed", .corrupt)
         }
-        return Found(contents: contents, leaks: check.leaks, snapshots: snapshots)
+        // All was written anew: what a bitmap recorded that could be trusted, it has recorded as well.
+        for bitmap in check.bitmaps where !bitmap.isInUse && bitmap.isAuto {
+            let granules = (after.size + (1 << bitmap.granularityBits) - 1) >> bitmap.granularityBits
+            guard let kept = after.bitmaps.first(where: { $0.name == bitmap.name }), !kept.isInUse,
+                UInt64(kept.dirty.count) == granules
+            else { throw Violation("D6: bitmap '\(bitmap.name)' is not kept after the crash", .corrupt) }
+        }
+        return Found(contents: contents, leaks: check.leaks, snapshots: snapshots, bitmaps: check.bitmaps)
     }
 
     private func readAndRewrite(_ state: CrashState, _ chain: SimulatedChain) async throws -> [UInt8] {

@@ -29,6 +29,7 @@ public final class CrashRun {
     /// What the step under way may have made of the disk and the snapshots, all of it at once.
     var other: CrashPoint.Outcome?
     private var running: [UInt64: (sectors: ByteRange, changes: Bool)] = [:]
+    var bitmaps = BitmapOracle()
     private var nextRequest: UInt64 = 0
     private let ended = WaitQueue()
     private var violation: Violation?
@@ -42,6 +43,8 @@ public final class CrashRun {
         chain = SimulatedChain(context, program.shape, seed: program.seed, options)
         oracle = SectorOracle(start.contents)
         snapshots = start.snapshots
+        if let image = start.image { bitmaps = BitmapOracle(MiniCheck(image)) }
+        chain.tracksBitmaps = program.steps.contains { if case .bitmap = $0 { true } else { false } }
     }
 
     /// Runs to the end and, where nothing may fail, compares.
@@ -128,6 +131,7 @@ public final class CrashRun {
         try await chain.close(chain.top)
         let left = disk.pending.filter { if case .discard = $0.change { false } else { true } }
         if let left = left.first { throw Violation("not durable when the image is closed: \(left) (O16)") }
+        if let wrong = bitmaps.judge(closed: MiniCheck(disk.contents).bitmaps) { throw wrong }
         oracle.closed()
     }
 
@@ -147,7 +151,7 @@ public final class CrashRun {
         guard let disk = chain.disks.last else { return nil }
         return CrashPoint(
             disk: disk.snapshot, base: chain.base?.contents, below: chain.disks.dropLast().map(\.contents),
-            oracle: oracle, snapshots: snapshots, other: other)
+            oracle: oracle, snapshots: snapshots, other: other, bitmaps: bitmaps)
     }
 
     // MARK: steps
@@ -191,6 +195,7 @@ public final class CrashRun {
         case .snapshotDelete(let choice): try await deleteSnapshot(choice)
         case .amend(let choice): try await amend(choice)
         case .reopen: try await reopen()
+        case .bitmap(let step): try await change(step)
         case .compare:
             try await drain()
             try await compare()
@@ -204,6 +209,7 @@ public final class CrashRun {
         await admit(range, changes: true)
         begin(range, changes: true) { [self] (io, request) async throws(BlockError) in
             oracle.issue(request, change, range)
+            bitmaps.changed(range)
             do throws(BlockError) { try await body(io) } catch {
                 oracle.fail(request, range)
                 throw error
@@ -252,10 +258,12 @@ public final class CrashRun {
         do throws(BlockError) { try await chain.io.resize(to: size) } catch {
             oracle.endResize(request, hasFailed: true)
             oracle.observe(length: chain.io.length)
+            bitmaps.resized(to: chain.io.length)
             try excuse(error, "resize to \(size)")
             return
         }
         oracle.endResize(request, hasFailed: false)
+        bitmaps.resized(to: size)
         guard chain.io.length == size else { throw Violation("the length is \(chain.io.length)") }
     }
 
@@ -266,6 +274,7 @@ public final class CrashRun {
         try await chain.open(chain.top, readOnly: true)
         try await chain.push(size: size)
         snapshots = []
+        bitmaps = BitmapOracle()
         let request = takeRequest()
         oracle.issueResize(request, to: size)
         oracle.endResize(request, hasFailed: false)
@@ -312,6 +321,11 @@ public final class CrashRun {
             return try excuse(error, "compare")
         }
         if let wrong = oracle.observe(bytes, at: 0) { throw wrong.told { "compare: \($0)" } }
+    }
+
+    private func change(_ step: BitmapStep) async throws {
+        try await drain()
+        do throws(BlockError) { try await perform(step) } catch { try excuse(error, "\(step)") }
     }
 
     // MARK: requests

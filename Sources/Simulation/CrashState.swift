@@ -12,6 +12,8 @@ public struct CrashPoint: Sendable {
     public let snapshots: [KeptSnapshot]
     /// What the disk and the snapshots may be as well, all of it at once: what a step that is under way makes of them.
     public var other: Outcome?
+    /// What the top image's bitmaps must have marked.
+    public let bitmaps: BitmapOracle
 
     /// A state of the disk and of the internal snapshots that go with it.
     public struct Outcome: Sendable {
@@ -40,7 +42,7 @@ public struct CrashPoint: Sendable {
 
     public init(
         disk: SimDisk.Snapshot, base: SparseBytes?, below: [SparseBytes], oracle: SectorOracle,
-        snapshots: [KeptSnapshot], other: Outcome? = nil
+        snapshots: [KeptSnapshot], other: Outcome? = nil, bitmaps: BitmapOracle = BitmapOracle()
     ) {
         self.disk = disk
         self.base = base
@@ -48,6 +50,7 @@ public struct CrashPoint: Sendable {
         self.oracle = oracle
         self.snapshots = snapshots
         self.other = other
+        self.bitmaps = bitmaps
     }
 }
 

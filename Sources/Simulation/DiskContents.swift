@@ -15,13 +15,24 @@ public struct DiskContents: Equatable {
         // A snapshot table that cannot be true keeps the image from opening; what it tells of is another question.
         active = Self.read(Self.withoutSnapshots(image), base)
         snapshot = nil
-        guard image.bytes(ByteRange(at: 60, count: 4)) != [0, 0, 0, 0] else { return }
+        guard image.bytes(ByteRange(at: 60, count: 4)) != [0, 0, 0, 0], Self.tellsSize(image) else { return }
         snapshot = Self.read(Self.withoutSnapshots(SnapshotForge.reverting(image)), base)
+    }
+
+    /// Whether the first snapshot says how large its disk is; else it is not looked at.
+    private static func tellsSize(_ image: SparseBytes) -> Bool {
+        let table = image.bytes(ByteRange(at: 64, count: 8)).reduce(0) { $0 << 8 | UInt64($1) }
+        guard let extra = ByteRange(checked: table, count: 40) else { return false }
+        return image.bytes(extra)[36...].reduce(0) { $0 << 8 | UInt64($1) } >= 16
     }
 
     private static func withoutSnapshots(_ image: SparseBytes) -> SparseBytes {
         var image = image
         image.write([UInt8](repeating: 0, count: 12).rawBytes, at: 60)
+        // So do its bitmaps, where there are such features.
+        if image.bytes(ByteRange(at: 7, count: 1)) == [3] {
+            image.write([UInt8](repeating: 0, count: 8).rawBytes, at: 88)
+        }
         return image
     }
 

@@ -170,7 +170,7 @@ extension HostileImage {
                 let image = HostileCanvas.changed(.init(hasBitmaps: true)) {
                     $0.set(value, at: $0.at(.bitmapDirectory) + offset, width: width)
                 }
-                images.append(HostileImage(.r06, "bitmap \(name)=\(Edge.name(value))", image, .opens))
+                images.append(HostileImage(.r06, "bitmap \(name)=\(Edge.name(value))", image, .either))
             }
         }
         return images

@@ -96,7 +96,7 @@ extension HostileImage {
                 let image = HostileCanvas.changed(.init(hasBitmaps: true)) {
                     $0.set(value, at: 120 + offset, width: width)
                 }
-                images.append(HostileImage(.r09, "\(name)=\(Edge.name(value))", image, .opens))
+                images.append(HostileImage(.r09, "\(name)=\(Edge.name(value))", image, .either))
             }
         }
         let entryFields: [(String, UInt64, Int)] = [
@@ -108,7 +108,7 @@ extension HostileImage {
                 let image = HostileCanvas.changed(.init(hasBitmaps: true)) {
                     $0.set(value, at: $0.at(.bitmapDirectory) + offset, width: width)
                 }
-                images.append(HostileImage(.r09, "bitmap \(name)=\(Edge.name(value))", image, .opens))
+                images.append(HostileImage(.r09, "bitmap \(name)=\(Edge.name(value))", image, .either))
             }
         }
         return images
@@ -132,7 +132,8 @@ extension HostileImage {
                 let image = HostileCanvas.changed(.init(hasBitmaps: place == .bitmapTable)) {
                     $0.set(value, at: $0.at(place))
                 }
-                return HostileImage(.r11, "\(name) entry=\(Edge.name(value))", image, .opens)
+                return HostileImage(
+                    .r11, "\(name) entry=\(Edge.name(value))", image, place == .bitmapTable ? .either : .opens)
             }
         }
     }

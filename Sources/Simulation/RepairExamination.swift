@@ -139,6 +139,8 @@ public struct RepairExamination {
     private func compare(
         _ what: String, _ found: [[UInt8]?], _ before: [[UInt8]?], _ end: [[UInt8]?], _ isDone: Bool
     ) throws(Violation) {
+        // What did not open, and was not read before either, has no size.
+        if !isDone, found.isEmpty, before.isEmpty { return }
         guard found.count == end.count else { throw Violation("\(what) has another size", .corrupt) }
         for (index, now) in found.enumerated() where now != end[index] {
             // In between, what cannot be read may still be so.

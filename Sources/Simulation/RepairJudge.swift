@@ -46,6 +46,8 @@ struct RepairJudge {
     private func judge(
         _ what: String, _ before: [[UInt8]?], _ after: [[UInt8]?], _ disk: Diagnosis.Disk?
     ) throws(Violation) {
+        // What did not open can have any size, and nothing of it could be read.
+        let before = before.isEmpty ? Array(repeating: nil, count: after.count) : before
         guard before.count == after.count else { throw Violation("\(what) has another size", .corrupt) }
         let cluster = UInt64(MiniCheck(outcome.image).clusterSize)
         for index in before.indices {

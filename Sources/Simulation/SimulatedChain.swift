@@ -1,6 +1,7 @@
 public import Block
 public import BlockTestKit
 import Bytes
+import DirtyMap
 public import Qcow2
 
 /// A chain of qcow2 images over simulated disks, put together by hand: below all perhaps a raw one, the top one open for
@@ -16,6 +17,8 @@ public final class SimulatedChain {
     public private(set) var dataDisks: [Int: SimDisk] = [:]
     /// What shall fail on all of the chain's disks.
     public let faults = FaultPlan()
+    /// Whether images may get bitmaps while they are open.
+    public var tracksBitmaps = false
     /// The walkers of those that are open.
     private var open: [Int: (image: Qcow2Image, io: BlockIO)] = [:]
     private let diskOptions: SimDisk.Options
@@ -110,7 +113,8 @@ public final class SimulatedChain {
         let io = BlockIO(
             context: context, driver: .format(image), file: file, data: data,
             backing: index == 0 ? baseWalker() : io(index - 1),
-            options: .init(detectZeroes: shape.detectZeroes, isReadOnly: readOnly))
+            options: .init(detectZeroes: shape.detectZeroes, isReadOnly: readOnly),
+            tracker: image.bitmaps.all.isEmpty && !tracksBitmaps ? nil : image.bitmaps)
         open[index] = (image, io)
     }
 
@@ -137,6 +141,12 @@ public final class SimulatedChain {
     public func dropAll() {
         for (_, io) in open.values { io.retire() }
         open = [:]
+    }
+
+    /// The open top image.
+    var image: Qcow2Image {
+        guard let image = open[top]?.image else { preconditionFailure("the chain is closed") }
+        return image
     }
 
     /// Whether requests on the top image's walker were fenced off by a failure.

@@ -2,8 +2,8 @@ import Block
 import BlockTestKit
 
 extension StartImage {
-    /// The images of Tests/Fixtures/start, as its script made them with QEMU's tools. Opening `bitmap` for writing clears its
-    /// autoclear bit; opening `dirty`, whose refcounts are behind, repairs it.
+    /// The images of Tests/Fixtures/start, as its script made them with QEMU's tools. Opening `bitmap` for writing marks its
+    /// bitmap as in use; opening `dirty`, whose refcounts are behind, repairs it.
     public static let storedNames = [
         "empty", "full", "backed", "compressed", "shared", "lazy", "bitmap", "dirty",
         "subclusters",

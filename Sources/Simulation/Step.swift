@@ -23,6 +23,8 @@ public enum Step: Sendable, CustomStringConvertible {
     case snapshotDelete(UInt64)
     /// The image gets another version or refcount width, or says otherwise of lazy refcounts: all that a number stands for.
     case amend(UInt64)
+    /// Something happens to a persistent bitmap.
+    case bitmap(BitmapStep)
     /// Nothing is asked for this long.
     case pause(ms: UInt64)
     case compare
@@ -44,10 +46,19 @@ public enum Step: Sendable, CustomStringConvertible {
         case .snapshotApply(let choice): "apply snapshot \(choice)"
         case .snapshotDelete(let choice): "delete snapshot \(choice)"
         case .amend(let choice): "amend \(choice)"
+        case .bitmap(let step): "bitmap \(step)"
         case .pause(let ms): "pause \(ms)"
         case .compare: "compare"
         }
     }
+}
+
+/// What happens to a persistent bitmap of the top image.
+public enum BitmapStep: Sendable {
+    case add(String, granularityBits: Int, isEnabled: Bool)
+    case remove(String)
+    case clear(String)
+    case setEnabled(String, Bool)
 }
 
 extension Step {

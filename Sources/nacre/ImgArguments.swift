@@ -3,7 +3,7 @@ import Image
 
 /// The command line of `nacre img` and of `qemu-img`, read.
 struct ImgArguments {
-    enum Command: String, CaseIterable { case amend, create, info, check, map, resize, snapshot }
+    enum Command: String, CaseIterable { case amend, bitmap, create, info, check, map, resize, snapshot }
 
     /// A command line that cannot be carried out; the text stands behind `qemu-img: `.
     struct Mistake: Error, Equatable {
@@ -44,6 +44,10 @@ struct ImgArguments {
     private(set) var snapshotAction: SnapshotAction?
     private(set) var preallocation = Preallocation.off
     private(set) var mayShrink = false
+    private(set) var bitmapCommands: [BitmapCommand] = []
+    private(set) var granularity: UInt64?
+    private(set) var sourceFile: String?
+    private(set) var sourceFormat: String?
 
     /// `arguments` begin behind the command's name.
     init(_ command: Command, _ arguments: [String]) throws(Mistake) {
@@ -87,6 +91,15 @@ struct ImgArguments {
         case "unsafe": checksBacking = false
         case "backing-file": backingFile = value
         case "backing-format": backingFormat = value
+        case "add": bitmapCommands.append(.add)
+        case "remove": bitmapCommands.append(.remove)
+        case "clear": bitmapCommands.append(.clear)
+        case "enable": bitmapCommands.append(.enable)
+        case "disable": bitmapCommands.append(.disable)
+        case "merge": bitmapCommands.append(.merge(value))
+        case "granularity": granularity = try size(value, "granularity")
+        case "source-file": sourceFile = value
+        case "source-format": sourceFormat = value
         case "object", "image-opts", "cache", "trace":
             throw Mistake(message: "option '\(name)' is not supported", sendsToHelp: false)
         case "output":
@@ -151,9 +164,22 @@ struct ImgArguments {
             guard operands.count <= 2 else { throw Mistake(message: "Unexpected argument: \(operands[2])") }
         case .resize:
             guard operands.count == 1 else { throw Mistake(message: "Expecting image file name and size") }
+        case .bitmap: try checkBitmap()
         case .info, .check, .map, .snapshot:
             guard operands.count == 1 else { throw Mistake(message: "Expecting one image file name") }
         }
+    }
+
+    private func checkBitmap() throws(Mistake) {
+        func refuse(_ message: String) throws(Mistake) { throw Mistake(message: message, sendsToHelp: false) }
+        let merges = bitmapCommands.contains { if case .merge = $0 { true } else { false } }
+        if operands.count != 2 { try refuse("Expecting filename and bitmap name") }
+        if bitmapCommands.isEmpty {
+            try refuse("Need at least one of --add, --remove, --clear, --enable, --disable, or --merge")
+        }
+        if granularity != nil, !bitmapCommands.contains(.add) { try refuse("granularity only supported with --add") }
+        if sourceFormat != nil, sourceFile == nil { try refuse("-F only supported with -b") }
+        if sourceFile != nil, !merges { try refuse("Merge bitmap source file only supported with --merge") }
     }
 
     private static func known(_ command: Command) -> [OptionScanner.Option] {
@@ -200,6 +226,13 @@ struct ImgArguments {
                 .init(nil, short: "l"), .init(nil, short: "c", takesValue: true),
                 .init(nil, short: "a", takesValue: true), .init(nil, short: "d", takesValue: true),
                 .init("quiet", short: "q"), .init("force-share", short: "U"), .init("image-opts"),
+            ]
+        case .bitmap:
+            options += ["add", "remove", "clear", "enable", "disable"].map { .init($0) }
+            options += [
+                .init("merge", takesValue: true), .init("granularity", short: "g", takesValue: true),
+                .init("source-file", short: "b", takesValue: true),
+                .init("source-format", short: "F", takesValue: true), .init("image-opts"),
             ]
         }
         return options

@@ -4,7 +4,7 @@ extension ImgCommand {
     static func help(_ program: String) -> String {
         """
         usage: \(program) [-h | --help] [-V | --version] COMMAND [OPTIONS]
-        Creates, inspects, checks, maps and resizes disk images.
+        Creates, inspects, checks, maps and resizes disk images, and keeps their snapshots and dirty bitmaps.
 
           amend [-q] [-p] [-f FORMAT] -o OPTIONS FILE
           create [-q] [-f FORMAT] [-b BACKING_FILE -F BACKING_FORMAT] [-u] [-o OPTIONS] FILE [SIZE]
@@ -13,6 +13,8 @@ extension ImgCommand {
           snapshot [-q] [-f FORMAT] [-l | -c NAME | -a NAME | -d NAME] [-U] FILE
           map [-f FORMAT] [--output=human|json] [-s OFFSET] [-l LENGTH] [-U] FILE
           resize [-q] [-f FORMAT] [--preallocation=MODE] [--shrink] FILE [+|-]SIZE
+          bitmap --add|--remove|--clear|--enable|--disable|--merge SOURCE … [-b SOURCE_FILE [-F FORMAT]]
+                 [-g GRANULARITY] [-f FORMAT] FILE BITMAP
 
         FORMAT is qcow2 or raw. SIZE, OFFSET and LENGTH are bytes, or k, M, G, T, P, E of 1024 each.
           -b, -F   the file that the new image stands on, and its format
@@ -26,6 +28,8 @@ extension ImgCommand {
           -s, -l   where to begin, and how far to go
           --shrink the disk may lose its end, and what is on it
           MODE     what room the new end has at once: off, metadata, falloc or full
+          -g       bytes that a bit of a new bitmap stands for
+          -b, -F   for bitmap: the file whose bitmap SOURCE is merged, and its format
           -U       also where another program has the image open for writing
 
         check exits with 0 where nothing is wrong, 1 where it could not check, 2 for corruption, 3 for leaked clusters

@@ -52,6 +52,9 @@ struct ImgRun: Sendable {
                 path, format: arguments.format, form: arguments.form, start: arguments.start,
                 count: arguments.count, forceShare: arguments.forceShare)
             return 0
+        case .bitmap:
+            try await tool.bitmap(bitmapRequest)
+            return 0
         case .snapshot:
             try await tool.snapshot(
                 path, format: arguments.format, snapshotAction, forceShare: arguments.forceShare)
@@ -81,6 +84,13 @@ struct ImgRun: Sendable {
                     name: name, dateSeconds: UInt32(truncatingIfNeeded: nowUs / 1_000_000),
                     dateNanoseconds: UInt32(nowUs % 1_000_000) * 1000, instructionCount: 0))
         }
+    }
+
+    private var bitmapRequest: BitmapRequest {
+        BitmapRequest(
+            path: arguments.operands[0], format: arguments.format, name: arguments.operands[1],
+            commands: arguments.bitmapCommands, granularity: arguments.granularity, source: arguments.sourceFile,
+            sourceFormat: arguments.sourceFormat)
     }
 
     private static func localTime(_ seconds: UInt32) -> String {

@@ -64,6 +64,8 @@ struct CreationTests {
             try await make("qcow2", options)
             if outcomes.last?.items.first?["error"] == nil {
                 outcomes.append(try await scratch.json(["qemu-img", "info", "-U", "--output=json", "q.img"]))
+                // Its backing file is not there.
+                guard options["backing-file"] == nil else { continue }
                 try await scratch.ok("qemu-img", "check", "-q", "-U", "q.img")
             }
         }

@@ -1,6 +1,7 @@
 import Block
 import BlockTestKit
 import Bytes
+import DirtyMap
 import Qcow2
 
 /// An open image over a simulated disk, with its walker, on a simulated context.
@@ -49,7 +50,7 @@ final class Bench {
         let walker = BlockIO(
             context: context, driver: .format(image),
             file: BlockIO(context: context, driver: .storage(disk)), backing: backing,
-            options: .init(isReadOnly: options.isReadOnly))
+            options: .init(isReadOnly: options.isReadOnly), tracker: image.bitmaps)
         return (image, walker)
     }
 

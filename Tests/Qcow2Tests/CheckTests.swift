@@ -283,6 +283,14 @@ import Testing
         #expect(MiniCheck(healed.image).isClean)
     }
 
+    @Test("R90: counts take no more memory than they may, wherever the file is referenced")
+    func pages() {
+        var references = ReferenceCounts(clusters: 1 << 40, blockEntries: 2048, memoryLimit: 64 << 10)
+        for cluster in stride(from: 0 as UInt64, to: 1 << 30, by: 1 << 18) { references.add(cluster) }
+        #expect(references.memory <= 64 << 10 && references.window.upperBound < 1 << 30)
+        #expect(references.count(0) == 1)
+    }
+
     @Test("R90: a file that claims terabytes costs what its tables cost")
     func sparse() throws {
         var image = try Self.image { $0.preallocation = .off }

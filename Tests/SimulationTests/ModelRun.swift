@@ -1,6 +1,7 @@
 import Block
 import BlockTestKit
 import Bytes
+import Codecs
 import Qcow2
 import Simulation
 
@@ -192,6 +193,7 @@ final class ModelRun {
         case .snapshot(let size):
             try await drain()
             try await snapshot(size: size)
+        case .bitmap: break
         case .internalSnapshot:
             try await drain()
             try await snapshotInside()
@@ -315,7 +317,8 @@ final class ModelRun {
         var contents = chain.base?.contents
         for (index, (disk, promise)) in zip(chain.disks, promises).enumerated() {
             if let snapshot = promise.snapshot {
-                let old = MiniCheck(SnapshotForge.reverting(disk.contents)).contents(over: contents)
+                let old = MiniCheck(SnapshotForge.reverting(disk.contents)).contents(
+                    over: contents, decode: Self.inflate)
                 guard old.length == snapshot.length else { throw Violation("the snapshot's size changed") }
                 if let mismatch = snapshot.mismatch(old.array, at: 0) {
                     throw Violation("the internal snapshot changed: \(mismatch)")
@@ -324,7 +327,7 @@ final class ModelRun {
             }
             let isAlone = contents == nil
             let data = chain.dataDisks[index]?.contents
-            contents = MiniCheck(disk.contents).contents(over: contents, data: data)
+            contents = MiniCheck(disk.contents).contents(over: contents, data: data, decode: Self.inflate)
             guard shape.dataFile == .raw, isAlone, let contents, let data else { continue }
             guard data.length == contents.length, data.array == contents.array else {
                 throw Violation("a raw data file does not read as the disk")
@@ -333,5 +336,16 @@ final class ModelRun {
         if let bytes = contents?.array, let mismatch = model.mismatch(bytes, at: 0) {
             throw Violation("read by the independent checker: \(mismatch)")
         }
+    }
+
+    /// A compressed cluster's bytes; of one that is damaged none.
+    private static func inflate(_ input: [UInt8], _ clusterSize: Int) -> [UInt8] {
+        var output = [UInt8](repeating: 0, count: clusterSize)
+        do throws(CodecError) {
+            try output.withMutableBytes { (span: inout MutableRawSpan) throws(CodecError) in
+                try ClusterDecoder().inflate(input.rawBytes, into: &span)
+            }
+        } catch { return [] }
+        return output
     }
 }
