@@ -2,25 +2,29 @@ import FoundationEssentials
 import Glibc
 import Testing
 
+/// What the budgets need: the build that people run, and something that compiles their counter.
+private enum Means {
+    static let release = Tool.path("\(Tool.package)/.build/release/nacre")
+    static let compiler = Tool.path("cc") ?? Tool.path("clang")
+}
+
 /// What a resolved request may cost, counted and not timed: the same on every machine. The numbers are in
 /// Tests/Fixtures/budgets.json; a change that moves one changes it there, and says why.
 @Suite(
     "Budgets", .paced, .serialized, .onlyNacre,
-    .enabled(if: Tool.path("\(Tool.package)/.build/release/nacre") != nil, "skipped: the release build is missing"),
+    .enabled(if: Means.release != nil, "skipped: the release build is missing"),
     .needs("qemu-img", "qemu-io", "python3"))
 struct BudgetTests {
     enum Kind: String, CaseIterable, Sendable { case read, write }
 
-    static let release = Tool.path("\(Tool.package)/.build/release/nacre")
-    private static let compiler = Tool.path("cc") ?? Tool.path("clang")
     private static let requests = 16_000
 
     @Test(
         "resolved reads and overwrites allocate nothing",
-        .enabled(if: BudgetTests.compiler != nil, "skipped: no C compiler"), arguments: Kind.allCases)
+        .enabled(if: Means.compiler != nil, "skipped: no C compiler"), arguments: Kind.allCases)
     func allocations(kind: Kind) async throws {
         try await Scratch.use { scratch in
-            let compiler = try #require(Self.compiler)
+            let compiler = try #require(Means.compiler)
             try await scratch.ok(
                 compiler, "-shared", "-fPIC", "-O1", "-o", "counter.so", Tool.script("malloc_counter.c"))
             let counter = scratch.file("count")
@@ -31,7 +35,7 @@ struct BudgetTests {
             // The program allocated while it started, so the counter counts.
             #expect(try Data(contentsOf: URL(filePath: counter)).contains { $0 != 0 })
             #expect(
-                made * 1000 / Self.requests <= (try budget("allocations per thousand", kind)), "\(made) allocations")
+                made * 1000 / Self.requests <= budget, "\(made) allocations")
         }
     }
 
@@ -41,7 +45,8 @@ struct BudgetTests {
             let daemon = try await serve(scratch, [])
             let made = try await measure(daemon, kind, ["calls", "\(daemon.child.pid)"])
             #expect(made > 0)
-            #expect(made * 100 / Self.requests <= (try budget("system calls per hundred", kind)), "\(made) calls")
+            let budget = try budget("system calls per hundred", kind)
+            #expect(made * 100 / Self.requests <= budget, "\(made) calls")
         }
     }
 
@@ -50,7 +55,7 @@ struct BudgetTests {
         try await scratch.ok("qemu-img", "create", "-q", "-f", "qcow2", "disk.qcow2", "32M")
         try await scratch.io(["write -P 5 0 32M"], "disk.qcow2", format: "qcow2")
         var words = scratch.daemonWords(.init(image: scratch.file("disk.qcow2"), fileOptions: ["aio=io_uring"]))
-        words[0] = try #require(Self.release)
+        words[0] = try #require(Means.release)
         return try await scratch.daemon(words: under + words)
     }
 
@@ -58,7 +63,7 @@ struct BudgetTests {
         let scratch = daemon.scratch
         let words = ["python3", Tool.script("budget.py"), scratch.file(daemon.socket), kind.rawValue]
         let answer = try await scratch.ok(words + ["\(Self.requests)"] + what, seconds: 120)
-        return try #require(Int(answer.trimmingCharacters(in: .whitespacesAndNewlines)))
+        return try #require(answer.split(separator: "\n").first.flatMap { Int($0) })
     }
 
     private func budget(_ what: String, _ kind: Kind) throws -> Int {
