@@ -81,7 +81,7 @@ extension ImageTool {
 
     private func apply(_ name: String, in image: Qcow2Image, _ walker: BlockIO) async throws(ImageError) {
         // What has changed between the disk now and the disk then, they could not tell.
-        if !image.bitmaps.all.isEmpty {
+        if image.hasBitmaps {
             throw ImageError("Could not apply snapshot '\(name)': Device has active dirty bitmaps")
         }
         let found = image.snapshots.first { $0.id == name } ?? image.snapshots.first { $0.name == name }

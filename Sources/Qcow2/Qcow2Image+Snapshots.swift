@@ -59,7 +59,7 @@ extension Qcow2Image {
         id: String, pace: Pace = .none, onFreed: ([ByteRange]) async -> Void = { _ in }
     ) async throws(BlockError) {
         try checkKeepsSnapshots()
-        guard bitmaps.all.isEmpty else { throw .busy }
+        if hasBitmaps { throw .busy }
         let snapshot = try snapshot(id: id)
         let size = snapshot.diskSize ?? header.size
         let entries = geometry.l1Entries(for: size)
@@ -71,6 +71,9 @@ extension Qcow2Image {
             next.header.size = size
         }
     }
+
+    /// Whether bitmaps record changes of the disk.
+    public var hasBitmaps: Bool { !bitmaps.all.isEmpty }
 
     /// Removes a snapshot, and gives its space back. No request is under way.
     public func deleteSnapshot(
