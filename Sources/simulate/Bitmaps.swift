@@ -5,7 +5,8 @@ import Simulation
 /// Random programs with persistent bitmaps: of each eight seeds seven crash, and of one every I/O fails.
 struct Bitmaps: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Crashes programs with persistent bitmaps, and lets their I/Os fail, until enough states were judged.")
+        abstract: "Crashes programs with persistent bitmaps, and lets their I/Os fail, until enough states were judged."
+    )
 
     @Option(help: "Judge at least this many crash states.") var states = 100_000
     @OptionGroup var stored: StoredImages
