@@ -13,6 +13,8 @@ extension Qcow2Image {
         guard file.limits.growable, let last = try await lastUsedCluster() else { return }
         let end = (last + 1) << bits
         guard writeRefusal == nil, tickets.isEmpty, commitUrgency == .none, end < file.length else { return }
+        // A refcount that is wrong for metadata is wrong for more than that: such an image keeps what it has.
+        guard !(last + 1...file.length >> bits).contains(where: { metadata.contains($0) }) else { return }
         try await file.resize(to: end)
         highWater = min(highWater, end)
         freeHint = min(freeHint, last + 1)
