@@ -17,7 +17,8 @@ extension Qcow2Check {
         copies.next = freeStart * geometry.clusterSize
         var originals: [Int: UInt64] = [:]
         for index in shared {
-            let size = geometry.clusters(for: (kept[index].mendedL1Size ?? kept[index].l1Size) * 8) * geometry.clusterSize
+            let size =
+                geometry.clusters(for: (kept[index].mendedL1Size ?? kept[index].l1Size) * 8) * geometry.clusterSize
             originals[index] = copies.next
             copies.next += size
         }
