@@ -67,6 +67,7 @@ final class RefusingCommands: QMPCommands {
         throw Self.reached
     }
 
+    func blockCheck(_ arguments: BlockCheckArguments) async throws(QMPError) { throw Self.reached }
     func blockdevCreate(_ arguments: BlockdevCreateArguments) async throws(QMPError) { throw Self.reached }
     func qomList(_ arguments: QomListArguments) async throws(QMPError) -> [ObjectPropertyInfo] { throw Self.reached }
     func qomGet(_ arguments: QomGetArguments) async throws(QMPError) -> JSONValue { throw Self.reached }

@@ -126,7 +126,8 @@ import Testing
         Damage(
             name: "a refcount block named twice", patches: [(4096 + 8, block, 8)],
             messages: ["ERROR refcount block 1 refcount=2", "ERROR cluster 2 refcount=1 reference=2"], corruptions: 2,
-            leaks: 0),
+            // What the block says in its second place is of clusters behind the file's end.
+            leaks: 261),
         Damage(
             name: "data outside the image", patches: [(l2, copied | 1 << 30, 8)],
             messages: [

@@ -26,6 +26,15 @@ import Testing
         return Healed(result: result, diagnosis: diagnosis, messages: messages, image: memory.contents)
     }
 
+    /// The image with a backing file's name, which creation does not give to one that is allocated.
+    private static func backed(_ image: SparseBytes) -> SparseBytes {
+        var image = image
+        Base.patch(&image, at: 8, 1024)
+        Base.patch(&image, at: 16, 5, bytes: 4)
+        image.write(Array("below".utf8).rawBytes, at: 1024)
+        return image
+    }
+
     private static func expectClean(_ healed: Healed) {
         #expect(MiniCheck(healed.image).isClean, "\(MiniCheck(healed.image).errors)")
         #expect(!MiniCheck(healed.image).isCorrupt)
@@ -44,10 +53,7 @@ import Testing
     @Test(
         "data whose place is impossible reads as zeros, over a backing file too, and the report names its guest range")
     func lost() throws {
-        var image = try Base.image {
-            $0.backingFile = "below"
-            $0.backingFormat = "raw"
-        }
+        var image = Self.backed(try Base.image())
         Base.patch(&image, at: Base.l2 + 3 * 8, Base.copied | 8 * 4096 + 512)
         Base.patch(&image, at: Base.l2 + 4 * 8, Base.copied | 1 << 40)
         let healed = try Self.heal(image)
@@ -58,11 +64,7 @@ import Testing
 
     @Test("in version 2 lost data over a backing file becomes a cluster of zeros, for all of it")
     func lostInVersion2() throws {
-        var image = try Base.image {
-            $0.version = .v2
-            $0.backingFile = "below"
-            $0.backingFormat = "raw"
-        }
+        var image = Self.backed(try Base.image { $0.version = .v2 })
         for entry in [3, 4, 9] as [UInt64] { Base.patch(&image, at: Base.l2 + entry * 8, Base.copied | 1 << 40) }
         let healed = try Self.heal(image)
         Self.expectClean(healed)
@@ -105,7 +107,8 @@ import Testing
         Self.expectClean(healed)
         var expected = Self.finding(0, 1 << 20, .unmapped)
         expected.heldBy = [.snapshot(id: "1", name: "s")]
-        #expect(healed.diagnosis.findings == [expected])
+        // What the entry names now runs into the snapshot's table, which is in doubt.
+        #expect(healed.diagnosis.findings.first == expected)
         #expect(SnapshotForge.kept(in: healed.image) == SnapshotForge.kept(in: image))
         #expect(MiniCheck(healed.image).mapped.isEmpty)
     }

@@ -55,7 +55,7 @@ import Testing
             try Data(base.array).write(to: folder.appending(path: "base"))
             options += ",backing.driver=raw,backing.file.filename=base"
         }
-        let check = try run(["check", "-f", "qcow2", "image"], in: folder)
+        let check = try run(["check", "--image-opts", options], in: folder)
         #expect(check.status == 0, "\(check.text)")
         // What cannot be decompressed it does not read either.
         guard outcome.contents.active.allSatisfy({ $0 != nil }) else { return }
