@@ -88,7 +88,6 @@ final class RefusingCommands: QMPCommands {
     func blockJobFinalize(_ arguments: BlockJobFinalizeArguments) async throws(QMPError) { throw Self.reached }
     func blockJobDismiss(_ arguments: BlockJobDismissArguments) async throws(QMPError) { throw Self.reached }
 
-    func blockCheck(_ arguments: BlockCheckArguments) async throws(QMPError) { throw Self.reached }
     func blockLatencyHistogramSet(_ arguments: BlockLatencyHistogramSetArguments) async throws(QMPError) {
         throw Self.reached
     }
