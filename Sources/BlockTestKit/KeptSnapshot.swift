@@ -5,11 +5,18 @@ public struct KeptSnapshot: Equatable, Sendable {
     public var id: String
     /// Bytes of its disk.
     public var size: UInt64
-    /// What it keeps for each guest cluster, as `MiniCheck.stored` tells it.
+    /// What it keeps for each guest cluster, as `MiniCheck.stored` tells it; zeros are the same however they are said.
     public var stored: [UInt64: [UInt8]]
 
-    public init(id: String, size: UInt64, stored: [UInt64: [UInt8]]) {
-        (self.id, self.size, self.stored) = (id, size, stored)
+    /// What the active tables of an image keep, under the id of a snapshot.
+    public init(id: String, of image: SparseBytes) {
+        let check = MiniCheck(image)
+        let hasBacking = image.bytes(ByteRange(at: 8, count: 8)).contains { $0 != 0 }
+        (self.id, size, stored) = (id, check.size, [:])
+        for (guest, bytes) in check.stored {
+            let isZero = bytes.allSatisfy { $0 == 0 }
+            if !isZero { stored[guest] = bytes } else if hasBacking { stored[guest] = [] }
+        }
     }
 }
 
@@ -17,8 +24,7 @@ extension SnapshotForge {
     /// All snapshots of an image, in the order of their table.
     public static func snapshots(in image: SparseBytes) -> [KeptSnapshot] {
         entries(of: image).enumerated().map { index, id in
-            let reverted = MiniCheck(reverting(image, to: index))
-            return KeptSnapshot(id: id, size: reverted.size, stored: reverted.stored)
+            KeptSnapshot(id: id, of: reverting(image, to: index))
         }
     }
 }

@@ -1,4 +1,5 @@
 import Block
+import Graph
 import Jobs
 import QMPTypes
 import Qcow2

@@ -12,8 +12,7 @@ extension CrashRun {
         let contents: [UInt8]
         do { contents = try await settled() } catch { return try excuse(error, "flush before a snapshot") }
         let id = String((snapshots.compactMap { Int($0.id) }.max() ?? 0) + 1)
-        let made = KeptSnapshot(
-            id: id, size: UInt64(contents.count), stored: MiniCheck(chain.disks[chain.top].contents).stored)
+        let made = KeptSnapshot(id: id, of: chain.disks[chain.top].contents)
         let isDone = try await change(to: CrashPoint.Outcome(oracle: oracle, snapshots: snapshots + [made])) {
             (image, punch) throws(BlockError) in
             let new = NewSnapshot(name: "s\(id)", dateSeconds: 1, dateNanoseconds: 2)
@@ -25,7 +24,8 @@ extension CrashRun {
     func applySnapshot(_ choice: UInt64) async throws {
         learnContents()
         let known = snapshots.filter { snapshotContents[$0.id] != nil }
-        guard !known.isEmpty else { return }
+        // Bitmaps could not tell what applying changes; the image refuses.
+        guard !known.isEmpty, !chain.image.hasBitmaps else { return }
         try await drain()
         do { _ = try await settled() } catch { return try excuse(error, "flush before a snapshot is applied") }
         let chosen = known[Int(choice % UInt64(known.count))]

@@ -190,13 +190,21 @@ extension HostileImage {
         let bitmaps = HostileCanvas.changed(.init(hasBitmaps: true)) {
             let (count, place) = (UInt64(1 << 12), $0.bytes.length)
             $0.set(1, at: 72)
-            $0.set(count * 24, at: 128)
+            $0.set(count, at: 120, width: 4)
+            $0.set(count * 32, at: 128)
             $0.set(place, at: 136)
             for index in 0..<count {
-                $0.set($0.at(.bitmapTable), at: place + index * 24)
-                $0.set($0.cluster / 8, at: place + index * 24 + 8, width: 4)
+                let entry = place + index * 32
+                $0.set($0.at(.bitmapTable), at: entry)
+                $0.set($0.cluster / 8, at: entry + 8, width: 4)
+                // In use, tracking changes, with a name of its own.
+                $0.set(1, at: entry + 12, width: 4)
+                $0.set(1, at: entry + 16, width: 1)
+                $0.set(16, at: entry + 17, width: 1)
+                $0.set(4, at: entry + 18, width: 2)
+                $0.put(String(1 << 12 + index), at: entry + 24)
             }
-            $0.grow(to: place + count * 24)
+            $0.grow(to: place + count * 32)
         }
         return [
             HostileImage(.r12, "dirty, 2^16 L1 entries name one L2 table", l1, .opens),
@@ -280,7 +288,7 @@ extension HostileImage {
                 .r15, "600 snapshots with 131070 bytes of names", names[1], .refused("snapshot table too large")),
             HostileImage(.r15, "L1 table at its limit, 4096 tables past the end", manyTables, .opens),
             HostileImage(.r15, "4096 L1 entries of one table", oneTable, .opens),
-            HostileImage(.r15, "4096 bitmaps of 2^31-1 entries", bitmaps, .opens),
+            HostileImage(.r15, "4096 bitmaps of 2^31-1 entries", bitmaps, .refused("bitmap")),
         ]
     }
 

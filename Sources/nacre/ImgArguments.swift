@@ -97,7 +97,7 @@ struct ImgArguments {
         case "enable": bitmapCommands.append(.enable)
         case "disable": bitmapCommands.append(.disable)
         case "merge": bitmapCommands.append(.merge(value))
-        case "granularity": granularity = try size(value, "granularity")
+        case "granularity": granularity = try position(value, "granularity")
         case "source-file": sourceFile = value
         case "source-format": sourceFormat = value
         case "object", "image-opts", "cache", "trace":
