@@ -292,7 +292,7 @@ struct ArgumentTests {
         let commands = RefusingCommands()
         let answer = try await commands.call("query-commands", JSONObject())
         #expect(answer.array?.compactMap { $0["name"]?.string } == commands.commandNames)
-        #expect(Set(commands.commandNames).count == 62)
+        #expect(Set(commands.commandNames).count == 72)
         #expect(throws: QMPError("Parameter 'x' is unexpected")) {
             try QAPIMembers(QAPIInput(["x": 1])).finish()
         }

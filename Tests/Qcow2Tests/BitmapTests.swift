@@ -181,7 +181,7 @@ import Testing
     enum Place { case part(UInt64), directory(UInt64), table }
 
     @Test(
-        "R79: what contradicts itself is an error that names itself, before memory is taken for it",
+        "what contradicts itself is an error that names itself, before memory is taken for it",
         arguments: [
             (.part(0), 4, 0, "bitmaps_ext: found bitmaps extension with zero bitmaps"),
             (.part(0), 4, 65536, "bitmaps_ext: image has 65536 bitmaps, exceeding the QEMU supported maximum of 65535"),
