@@ -27,8 +27,13 @@ extension Qcow2Check {
             try await examine(
                 disk(of: snapshot), snapshot.l1Offset, snapshot.l1Size, size: snapshot.diskSize ?? header.size,
                 &patient, &diagnosis)
+            // A snapshot whose table is too short for its disk does not open.
+            if let size = snapshot.mendedDiskSize {
+                diagnosis.add(disk(of: snapshot), ByteRange(at: 0, count: size), .regained)
+            }
             if let size = snapshot.diskSize, snapshot.mendedL1Size != nil {
                 let mapped = snapshot.l1Size * geometry.l2Coverage
+                diagnosis.add(disk(of: snapshot), ByteRange(at: 0, count: mapped), .regained)
                 diagnosis.add(disk(of: snapshot), ByteRange(from: mapped, to: size), .unmapped)
             }
         }
