@@ -48,6 +48,7 @@ extension Qcow2Image {
         // An entry that names no table has no flag either: as a check sees it, there is nothing here.
         for index in l1.indices where l1[index] == L2Entry.copied { l1[index] = 0 }
         var reader = SnapshotTableReader(file: file, header: header)
+        reader.keepsEntries = options.loadsBitmaps
         let snapshots = try await reader.read()
         let bitmaps = try await readBitmaps(file, header, memory, withData: options.loadsBitmaps)
         return try Qcow2Image(

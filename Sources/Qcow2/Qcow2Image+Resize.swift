@@ -29,12 +29,19 @@ extension Qcow2Image {
     /// A disk that grows keeps its old size in the file until `confirmLength`: by then the walker has zeroed what it gained
     /// where the backing file reaches. Entries that a crash left past the old end go first.
     public func resize(to newLength: UInt64) async throws(BlockError) {
-        if let writeRefusal { throw writeRefusal }
+        // A growth that nobody has confirmed is taken back also where nothing may be written any more.
+        let takesBack = newLength < length && newLength >= header.size
+        if !takesBack, let writeRefusal { throw writeRefusal }
         if let refusal = resizeRefusal(newLength) { throw refusal.cause ?? .invalid }
         await structure.lock()
         defer { structure.unlock() }
-        if let writeRefusal { throw writeRefusal }
         defer { bitmaps.resize(to: length) }
+        if newLength < length, newLength >= header.size {
+            let grown = ByteRange(from: newLength, to: length)
+            length = newLength
+            await settle(grown)
+        }
+        if let writeRefusal { throw writeRefusal }
         if newLength < length {
             try await shrink(to: newLength)
         } else {

@@ -33,6 +33,8 @@ struct SnapshotTableReader {
     private var position = 0
     private var consumed: UInt64 = 0
     private var kept = 0
+    /// Whether entries are kept byte by byte: who never writes the table needs them not.
+    var keepsEntries = true
 
     private static let piece: UInt64 = 64 << 10
 
@@ -60,7 +62,7 @@ struct SnapshotTableReader {
         let extra = try await take(Int(extraSize), index)
         let id = try await take(Int(head.integer(12, 2)), index)
         let name = try await take(Int(head.integer(14, 2)), index)
-        let stored = head + extra + id + name
+        let stored = keepsEntries ? head + extra + id + name : []
         kept += MemoryLayout<Snapshot>.stride + id.count + name.count + stored.count
         guard kept <= Limits.snapshotListBytes else { throw OpenError("Snapshot table too large") }
 

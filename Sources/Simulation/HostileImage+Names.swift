@@ -107,13 +107,14 @@ extension HostileImage {
         }
     }
 
-    /// A data file that the image names. None is ever opened.
+    /// A data file that the image names: opened where a backing file of that name would be.
     static func dataFiles() -> [HostileImage] {
         let beside = [File("outside/secret.raw", base), File("in/data.raw", base)]
         return ["data.raw", "../outside/secret.raw", "/etc/shadow", "", "disk.qcow2", "/dev/zero"].map { name in
             HostileImage(
                 .r23, "data file \(name.debugDescription)", HostileCanvas(.init(dataFile: name)).bytes,
-                .refused("data"), path: "in/disk.qcow2", beside: beside)
+                name == "data.raw" ? .either : .refused("data"), path: "in/disk.qcow2", beside: beside,
+                granted: name == "data.raw" ? ["in/data.raw"] : [])
         }
     }
 

@@ -189,7 +189,8 @@ struct ExportTests {
             let nbd = try await bench.nbd("a")
             try await nbd.send(1, at: 0, 512, payload: [UInt8](repeating: 7, count: 512))
             #expect(try await nbd.reply() == 0)
-            await bench.context.sleep(ms: 3000)
+            // Until the commit that nobody asked for.
+            await bench.context.sleep(ms: 8000)
             let events = client.events("BLOCK_IO_ERROR")
             #expect(events.first?["node-name"] == "q")
             #expect(events.first?["operation"] == "write")

@@ -41,7 +41,7 @@ struct WritePatienceTests {
         var time: UInt64 = 0
         _ = write(&patience, at: time, for: 2, waited: true)
         for _ in 0..<20 {
-            time += 10_000
+            time += 10_002
             #expect(write(&patience, at: time, for: 2, waited: true))
         }
         time += 10_003

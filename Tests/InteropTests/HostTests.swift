@@ -104,7 +104,7 @@ struct HostTests {
                 line.firstMatch(of: /^\d+ +(\w+)\(\d+<[^>]*disk\.raw>/).map { String($0.1) }
             }
             let wanted = [
-                "pwritev", "pwritev", "preadv", "preadv", "fdatasync", "fallocate", "fallocate", "fdatasync",
+                "pwritev", "pwritev", "preadv2", "preadv2", "fdatasync", "fallocate", "fallocate", "fdatasync",
             ]
             #expect(names.prefix(wanted.count) == wanted[...])
             // The client flushes once more as it goes, and so do the nodes as they close.
