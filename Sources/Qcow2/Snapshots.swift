@@ -48,7 +48,7 @@ struct SnapshotTableReader {
     mutating func read() async throws(OpenError) -> (snapshots: [Snapshot], bytes: UInt64) {
         var snapshots: [Snapshot] = []
         // Of a valid header 65,536 at most; pages of it that stay unused cost nothing, and growing would cost it twice.
-        snapshots.reserveCapacity(Int(min(header.snapshotCount, UInt32(Limits.snapshots))))
+        snapshots.reserveCapacity(Int(min(header.snapshotCount, Limits.snapshots)))
         for index in 0..<header.snapshotCount { snapshots.append(try await readEntry(index)) }
         return (snapshots, consumed)
     }
