@@ -6,6 +6,9 @@ import Streams
 // Requests that memory can answer: no slot, no task, no copy on the way. What is read goes from the page cache into the
 // output, what is written from the input into the page cache. Everything else takes the long way, errors too.
 extension NBDSession {
+    /// After so many requests answered in place, of 32 KiB at most, others get their turn.
+    static var answersPerTurn: Int { 64 }
+
     /// Carries a request out and answers it, where neither has to wait. Behind the header, `input` may hold its payload.
     func answerNow(_ request: NBDRequest, _ input: inout StreamInput) -> Bool {
         switch request.command {

@@ -211,9 +211,12 @@ extension NBDSession {
         let maps = contexts.filter { export.bitmap(of: $0) == nil }
         let states = maps.isEmpty ? [] : try await states(request, export, maps, most: most)
         for (index, context) in contexts.enumerated() {
-            let extents =
-                export.bitmap(of: context).map { Self.marks($0, request, most: most) }
-                ?? maps.firstIndex(of: context).map { states[$0] } ?? []
+            let extents: [Extent]
+            if let bitmap = export.bitmap(of: context) {
+                extents = await marks(bitmap, request, most: most)
+            } else {
+                extents = maps.firstIndex(of: context).map { states[$0] } ?? []
+            }
             await output.add(
                 NBDReply.blockStatusChunk(
                     context: UInt32(context), extents: extents, isLast: index == contexts.count - 1,
@@ -222,10 +225,12 @@ extension NBDSession {
     }
 
     /// `qemu:dirty-bitmap:NAME`: bit 0 dirty. Told from memory; contexts need not be answered equally far.
-    private static func marks(_ bitmap: DirtyBitmap, _ request: NBDRequest, most: Int) -> [Extent] {
+    private func marks(_ bitmap: DirtyBitmap, _ request: NBDRequest, most: Int) async -> [Extent] {
         var extents: [Extent] = []
         var rest = ByteRange(at: request.offset, count: UInt64(request.length))
-        while !rest.isEmpty, extents.count < most {
+        var steps = 0
+        while !rest.isEmpty, extents.count < most, !isClosing || steps == 0 {
+            await step(&steps)
             // What became of a bitmap that cannot be trusted any more is not known: all may have changed.
             let run = bitmap.map?.run(rest) ?? (isDirty: true, count: rest.count)
             extents.append((UInt32(run.count), run.isDirty ? 1 : 0))

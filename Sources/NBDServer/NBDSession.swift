@@ -104,15 +104,22 @@ final class NBDSession {
 
     private func receiveRequests() async {
         do {
+            var answered = 0
             while !isClosing {
                 guard input.count >= NBDRequest.byteCount else {
                     if try await !input.receive(from: stream) { return }
+                    // Whoever has not filled the window is waited for the next time, and others have their turn.
+                    if !input.isFilled { answered = 0 }
                     continue
                 }
                 guard let request = input.show({ NBDRequest($0) }) else { return }
                 input.consume(NBDRequest.byteCount)
                 if request.command == .disconnect { return }
-                if answerNow(request, &input) { continue }
+                if answerNow(request, &input) {
+                    answered += 1
+                    if answered % Self.answersPerTurn == 0 { await context.yield() }
+                    continue
+                }
                 if try await !start(request) { return }
             }
         } catch {

@@ -9,7 +9,7 @@ public struct StreamInput: ~Copyable {
     private let account: MemoryAccount
     private var buffer = AlignedBuffer(byteCount: StreamInput.least)
     /// Whether the last receive filled the buffer: there is more to come.
-    private var isFilled = false
+    public private(set) var isFilled = false
     private var start = 0
     private var end = 0
 

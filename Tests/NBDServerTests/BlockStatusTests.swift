@@ -119,6 +119,32 @@ struct BlockStatusTests {
         }
     }
 
+    @Test("a bitmap in many pieces is told as far as one answer goes, and others get their turn meanwhile")
+    func longBitmap() throws {
+        let pieces = UInt64(NBDLimits.extents + 1000)
+        let map = try #require(DirtyMap(length: pieces * 512, granularityBits: 9, memory: BitmapMemory()))
+        for piece in stride(from: 0, to: pieces, by: 2) { map.set(ByteRange(at: piece * 512, count: 512)) }
+        let bitmap = DirtyBitmap(
+            name: "b", map: map, granularityBits: 9, isEnabled: false, isPersistent: false)
+        let bench = Bench()
+        bench.export(MemoryStorage(length: pieces * 512), isWritable: false, bitmaps: [bitmap])
+        try bench.run {
+            let name = NBDExport.bitmapContext + "b"
+            let client = try await bench.client(contexts: [name])
+            var (turns, isDone) = (0, false)
+            bench.context.spawn {
+                while !isDone {
+                    turns += 1
+                    await bench.context.sleep(ms: 0)
+                }
+            }
+            let answer = try await client.call(.blockStatus, at: 0, Int(pieces * 512))
+            isDone = true
+            #expect(client.contexts[name].flatMap { answer.status[$0] }?.count == NBDLimits.extents)
+            #expect(turns >= NBDLimits.extents / 128)
+        }
+    }
+
     @Test("a status of nothing, past the end or without a chosen context is invalid")
     func invalid() throws {
         let bench = Bench()

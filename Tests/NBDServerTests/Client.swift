@@ -138,6 +138,19 @@ final class Client {
         return request.cookie
     }
 
+    /// Sends so many requests with one call, each for the first bytes of the disk.
+    func start(_ count: Int, _ command: NBDCommand, _ length: Int) async throws {
+        var bytes: [UInt8] = []
+        for _ in 0..<count {
+            let request = NBDRequest(
+                flags: [], type: command.rawValue, cookie: nextCookie, offset: 0, length: UInt32(length))
+            nextCookie += 1
+            waiting[request.cookie] = request
+            bytes += request.encoded + [UInt8](repeating: 7, count: command == .write ? length : 0)
+        }
+        try await send(bytes)
+    }
+
     /// Sends a request and takes its answer, and those of others that come before it.
     func call(
         _ command: NBDCommand, at offset: UInt64 = 0, _ length: Int = 0, _ flags: NBDCommandFlags = []

@@ -29,6 +29,64 @@ struct InFlightTests {
         }
     }
 
+    /// Counts how many requests are answered in place before others have their turn.
+    private final class EagerStorage: Storage {
+        private let memory = MemoryStorage(length: 4096)
+        private(set) var longest = 0
+        var inARow = 0
+
+        var length: UInt64 { memory.length }
+        var limits: StorageLimits { memory.limits }
+
+        private func count() {
+            inARow += 1
+            longest = max(longest, inARow)
+        }
+        func readNow(at offset: UInt64, into buffer: inout MutableRawSpan) -> Bool {
+            count()
+            return memory.readNow(at: offset, into: &buffer)
+        }
+        func writeNow(at offset: UInt64, from bytes: RawSpan) -> Bool {
+            count()
+            return memory.writeNow(at: offset, from: bytes)
+        }
+        func read(at offset: UInt64, into buffer: inout MutableRawSpan) async throws(BlockError) {
+            try await memory.read(at: offset, into: &buffer)
+        }
+        func write(at offset: UInt64, from bytes: RawSpan, flags: WriteFlags) async throws(BlockError) {
+            try await memory.write(at: offset, from: bytes, flags: flags)
+        }
+        func zero(_ range: ByteRange, flags: ZeroFlags) async throws(BlockError) {
+            try await memory.zero(range, flags: flags)
+        }
+        func discard(_ range: ByteRange) async throws(BlockError) { try await memory.discard(range) }
+        func flush() async throws(BlockError) { try await memory.flush() }
+        func status(of range: ByteRange) async throws(BlockError) -> BlockStatus { try await memory.status(of: range) }
+        func resize(to length: UInt64) async throws(BlockError) { try await memory.resize(to: length) }
+    }
+
+    @Test("a client that sends without end gives others their turn", arguments: [NBDCommand.read, .write])
+    func turns(command: NBDCommand) throws {
+        let bench = Bench()
+        let storage = EagerStorage()
+        bench.export(storage)
+        try bench.run {
+            let client = try await bench.client(chunks: false)
+            var isDone = false
+            bench.context.spawn {
+                while !isDone {
+                    storage.inARow = 0
+                    await bench.context.sleep(ms: 0)
+                }
+            }
+            try await client.start(2000, command, 1)
+            for _ in 0..<2000 { #expect(try await client.nextAnswer().answer.error == 0) }
+            isDone = true
+            // One more turn may pass before the counter has its own.
+            #expect(storage.longest > 32 && storage.longest <= 128)
+        }
+    }
+
     @Test("many requests of all kinds at once are each answered once and rightly", arguments: 0..<15 as Range<UInt64>)
     func many(seed: UInt64) throws {
         let bench = Bench(seed: seed)
