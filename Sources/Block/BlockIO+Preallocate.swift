@@ -39,7 +39,7 @@ extension BlockIO {
                 try await flush()
             }
             do throws(BlockError) {
-                rest = rest.dropping(try await preallocateFirst(of: rest, of: format, mode, &walk))
+                rest = rest.dropping(try await preallocateFirst(of: rest, of: format, mode, pace, &walk))
             } catch .noSpace {
                 try await reclaim(format, &walk)
             }
@@ -48,7 +48,7 @@ extension BlockIO {
 
     /// Gives the first bytes of `rest` a place. Answers how many have one now; 0 means: look again.
     private func preallocateFirst(
-        of rest: ByteRange, of format: any ImageFormat, _ mode: Preallocation, _ walk: inout Walk
+        of rest: ByteRange, of format: any ImageFormat, _ mode: Preallocation, _ pace: Pace, _ walk: inout Walk
     ) async throws(BlockError) -> UInt64 {
         let extent = format.lookup(rest)
         let part = rest.prefix(extent.count)
@@ -59,7 +59,7 @@ extension BlockIO {
         case .corrupt: throw .corrupt
         case .data(let offset) where extent.isWritable:
             if format.mapsStraight, let data {
-                try await data.occupy(ByteRange(at: offset, count: part.count), mode)
+                try await data.occupy(ByteRange(at: offset, count: part.count), mode, pace: pace)
             }
             return part.count
         // Shared with a snapshot, or compressed: there is a place, and the first write finds another.
