@@ -4,7 +4,8 @@ public import Bytes
 /// `BlockIO` walks.
 ///
 /// All functions that are not `async` work from memory and are atomic. `guest` offsets are those of the virtual disk,
-/// `file` offsets those of the child that holds the data: the format's `file`, unless its data lies apart. Lookups of what is already allocated have no side effects.
+/// `file` offsets those of the child that holds the data: the format's `file`, unless its data lies apart. Lookups of
+/// what is already allocated have no side effects.
 ///
 /// A request is bracketed by `beginRequest` and `endRequest`: a place that is freed while a request runs is neither
 /// reused nor punched before that request has ended and before what freed it is durable (rules O5 and O17).

@@ -18,8 +18,8 @@ public protocol Storage: AnyObject {
     /// Reads in place, without waiting for anything. False where that cannot be had, for whatever reason: then nothing is
     /// told of the buffer's contents, and `read` is asked.
     func readNow(at offset: UInt64, into buffer: inout MutableRawSpan) -> Bool
-    /// Writes in place, as `write` without flags would. False where it would have to wait, be told of, or change more than
-    /// bytes that have their place: then some of them may be stored already, and `write` is asked for all.
+    /// Writes in place, as `write` without flags would. False where that fails, would have to wait, or would change more
+    /// than bytes that have their place: then some of them may be stored already, and `write` is asked for all.
     func writeNow(at offset: UInt64, from bytes: RawSpan) -> Bool
     /// Makes the range read as zeros.
     func zero(_ range: ByteRange, flags: ZeroFlags) async throws(BlockError)

@@ -1,5 +1,5 @@
-import Bytes
 import Block
+import Bytes
 import HostIO
 
 // What the page cache answers in place: cheaper by half than a trip through the ring and its workers, and what is not

@@ -5,7 +5,8 @@ import HostIO
 
 /// Small texts of the host: files that are read whole, and the program's standard output.
 public enum HostText {
-    /// The bytes of a regular file of at most `limit` bytes. The error has a cause where it could not be opened. Blocks for the time of the system calls.
+    /// The bytes of a regular file of at most `limit` bytes. The error has a cause where it could not be opened. Blocks for
+    /// the time of the system calls.
     public static func contents(of filename: String, atMost limit: Int) throws(OpenError) -> [UInt8] {
         // Proof: the path is lent as a C string for the call.
         let descriptor = unsafe nacre_open(filename, O_RDONLY | O_NONBLOCK, 0)
