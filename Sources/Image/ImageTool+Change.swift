@@ -29,4 +29,17 @@ extension ImageTool {
         await data?.close()
         if let failure { throw failure }
     }
+
+    /// What is written to must be known, not guessed: a guest writes what it likes at the start of a raw disk (R20, R25). As
+    /// QEMU's program it is guessed all the same.
+    func refuseGuess(_ path: String, _ format: String?) throws(ImageError) {
+        guard format == nil, rule == .ownFolder else { return }
+        throw ImageError(
+            "The format of '\(path)' is not guessed where it is written to, since a guest may have written what it "
+                + "looks like: say -f qcow2 if that is what it is")
+    }
+
+    func warnOfGuess(_ format: String?, _ chain: ImageChain) {
+        if format == nil, chain.layers[0].image == nil { report(Self.guessed(chain.layers[0].path)) }
+    }
 }

@@ -42,24 +42,35 @@ extension Header {
             guard let bytes = try? header.encode() else { continue }
             let used = header.usedBytes(bytes)
             if used <= 512 { return Array(bytes.prefix(512)) + old.dropFirst(512) }
-            // The name further back: behind all that the old header has there.
-            let end = max(512, oldHeader.usedBytes(old))
-            guard let name = header.backingFileName, used - name.count <= 512, end + name.count <= bytes.count else {
-                continue
-            }
+            guard let name = header.backingFileName, used - name.count <= 512 else { continue }
+            let place = oldHeader.freePlace(name.count, old)
+            guard place + name.count <= bytes.count else { continue }
             var moved = Array(bytes.prefix(used - name.count))
             moved += repeatElement(0, count: 512 - moved.count) + old.dropFirst(512)
-            moved.replaceSubrange(end..<end + name.count, with: name)
-            for byte in 0..<8 { moved[8 + byte] = UInt8(truncatingIfNeeded: end >> (8 * (7 - byte))) }
+            moved.replaceSubrange(place..<place + name.count, with: name)
+            for byte in 0..<8 { moved[8 + byte] = UInt8(truncatingIfNeeded: place >> (8 * (7 - byte))) }
             return moved
         }
         return try header.encode()
     }
 
+    /// Where a name may go behind the first sector without touching what the header has there: before its own name where
+    /// that leaves room, else behind it.
+    private func freePlace(_ count: Int, _ bytes: [UInt8]) -> Int {
+        let first = max(512, extensionsEnd)
+        guard let backingFileName else { return first }
+        let name = nameOffset(bytes)
+        return name + backingFileName.count <= first || first + count <= name ? first : name + backingFileName.count
+    }
+
     /// Where the last byte of what a header cluster says is: its name's, where it has one, else its extensions' end mark's.
     private func usedBytes(_ bytes: [UInt8]) -> Int {
-        let name = (0..<8).reduce(0) { $0 << 8 | Int(bytes[8 + $1]) }
-        if let backingFileName { return name + backingFileName.count }
-        return Int(encodedLength) + extensions.reduce(8) { $0 + 8 + ($1.data.count + 7) & ~7 }
+        backingFileName.map { nameOffset(bytes) + $0.count } ?? extensionsEnd
+    }
+
+    private func nameOffset(_ bytes: [UInt8]) -> Int { (0..<8).reduce(0) { $0 << 8 | Int(bytes[8 + $1]) } }
+
+    private var extensionsEnd: Int {
+        Int(encodedLength) + extensions.reduce(8) { $0 + 8 + ($1.data.count + 7) & ~7 }
     }
 }

@@ -151,4 +151,12 @@ final class Bench {
             return bytes
         }
     }
+
+    /// The name that stands in an image as its backing file's, empty where there is none.
+    func backingName(_ path: String) -> String {
+        let bytes = files[path]
+        func number(_ range: Range<Int>) -> Int { bytes[range].reduce(0) { $0 << 8 | Int($1) } }
+        let (offset, count) = (number(8..<16), number(16..<20))
+        return String(decoding: bytes[offset..<offset + count], as: UTF8.self)
+    }
 }
