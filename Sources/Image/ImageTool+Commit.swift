@@ -8,9 +8,7 @@ extension ImageTool {
     ///
     /// Through the image the disk reads the same all along. Only when the base holds everything durably is the image
     /// emptied, with one switch. `progress` is told of the share that is done, 0 to 1.
-    public func commit(_ request: CommitRequest, quiet: Bool, progress: (Double) -> Void = { _ in })
-        async throws(ImageError)
-    {
+    public func commit(_ request: CommitRequest, progress: (Double) -> Void = { _ in }) async throws(ImageError) {
         let path = request.path
         try refuseGuess(path, request.format)
         progress(0)
@@ -31,7 +29,6 @@ extension ImageTool {
         }
         await chain.close()
         if let failure { throw failure }
-        if !quiet { output("Image committed.\n") }
     }
 
     /// How deep the image lies that `-b` names; nil where none of the chain is it.

@@ -169,7 +169,8 @@ public struct MoveExamination {
         if let failure = try perform(on: files, context) {
             throw Violation("the second time it fails too: \(failure.message)")
         }
-        try judge(files.disks.mapValues(\.durable), isDone: true)
+        // What the failure leaked stays leaked.
+        try MoveJudge(stack, move, mayLeak: true).judge(files.disks.mapValues(\.durable), isDone: true)
     }
 
     // MARK: running and judging
@@ -202,7 +203,7 @@ public struct MoveExamination {
                         try await tool.commit(
                             CommitRequest(
                                 path: stack.top.name, format: "qcow2", base: depth == 1 ? nil : base,
-                                keepsContents: keeps), quiet: true)
+                                keepsContents: keeps))
                     }
                     return nil
                 } catch { return error }

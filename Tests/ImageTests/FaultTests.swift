@@ -160,7 +160,7 @@ struct FaultTests {
     @Test("R42: commit: the image is emptied where the base has it all, and not before")
     func commit() throws {
         try sweep("commit", reads: ["leak.qcow2"]) { bench in
-            try bench.run { try await $0.commit(CommitRequest(path: "top.qcow2", format: "qcow2"), quiet: false) }
+            try bench.run { try await $0.commit(CommitRequest(path: "top.qcow2", format: "qcow2")) }
             return 0
         } isWhole: {
             let (top, base) = (

@@ -40,13 +40,20 @@ class Bench:
         return {tool: shutil.which(tool) for tool in TOOLS}
 
     def standing_in(self, program):
-        """This program under the names of the tools."""
+        """This program under the names of the tools; where it has no such tool, the system's."""
         place = self.folder / "bin"
-        place.mkdir()
+        place.mkdir(exist_ok=True)
         shutil.copy(program, place / "nacre")
+        found = {}
         for tool in TOOLS:
-            (place / tool).symlink_to("nacre")
-        return {tool: str(place / tool) for tool in TOOLS}
+            link = place / tool
+            if not link.exists():
+                link.symlink_to("nacre")
+            exists = subprocess.run([link, "--version"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
+            found[tool] = str(link) if exists else shutil.which(tool)
+            if not exists:
+                print(f"{program} is no {tool}: the system's is used")
+        return found
 
     def check(self, arguments, tools):
         """Runs the suite's own runner in a folder of its own; answers what it prints, and the folder. None: it does not end."""
