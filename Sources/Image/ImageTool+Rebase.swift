@@ -86,7 +86,7 @@ extension ImageTool {
     }
 
     private func name(_ chain: ImageChain, _ request: RebaseRequest) async throws(ImageError) {
-        let said = "Could not change the backing file to '\(request.backingFile ?? "")'"
+        let said = "Could not change the backing file to '\(request.backingFile ?? "(null)")'"
         guard let image = chain.layers[0].image else { throw ImageError("\(said): Operation not supported") }
         if request.newName != nil, request.backingFormat == nil {
             throw ImageError("\(said): backing format must be specified")

@@ -25,7 +25,7 @@ class Writer:
         # Some kinds are left out of a whole sequence, so that others pile up.
         off = set(self.random.sample(sorted(self.WEIGHTS), 3)) - {"create", "write"}
         self.kinds = [kind for kind in self.WEIGHTS if kind in commands | {"write"} and kind not in off]
-        self.cluster = self.random.choice([4096, 65536, 65536, 65536, 512, 1024, 2 * MIB])
+        self.cluster = self.random.choice([4096, 65536, 65536, 65536, 512, 1024, 16384])
 
     def next(self):
         kind = "create"

@@ -3,11 +3,15 @@ import json, os, re, shutil, subprocess
 
 # What depends on where clusters lie in the file, on the clock or on who made the image.
 LOCAL = {"actual-size", "date-sec", "date-nsec", "vm-clock-sec", "vm-clock-nsec", "image-end-offset", "fragmented-clusters"}
-PATIENCE = 60                       # seconds, for one command
+PATIENCE = 20                       # seconds, for one command
 
 
 class Difference(Exception):
     pass
+
+
+class Endless(Exception):
+    """One of QEMU's tools does not end."""
 
 
 class Sides:
@@ -31,7 +35,10 @@ class Sides:
 
     def one(self, words, side):
         tool = self.io if words[0] == "io" else self.img
-        return self.call([tool[side]] + (words[1:] if words[0] == "io" else words), side)
+        try:
+            return self.call([tool[side]] + (words[1:] if words[0] == "io" else words), side)
+        except subprocess.TimeoutExpired:
+            raise Endless if side == self.theirs else Difference(f"{' '.join(words)} does not end") from None
 
     def run(self, words):
         """The command on both sides; answers how it ended, which is the same."""
@@ -65,7 +72,9 @@ class Sides:
         """A map as runs that differ in more than where they lie."""
         found = []
         for each in json.loads(text):
-            kind = {key: each.get(key) for key in ("depth", "present", "zero", "data")} | {"placed": "offset" in each}
+            # Where data lies on a hole of the host's file depends on where it lies.
+            kind = {key: each.get(key) for key in ("depth", "present", "data")} | {"placed": "offset" in each}
+            kind["zero"] = each["zero"] and not each["data"]
             if found and found[-1][1] == kind:
                 found[-1][2] += each["length"]
             else:
