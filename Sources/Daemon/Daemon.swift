@@ -46,7 +46,7 @@ extension Service {
     fileprivate func begin(_ options: [DaemonOption]) async throws(DaemonStartError) {
         for option in options where !isQuitting {
             do { try await carryOut(option) } catch {
-                throw DaemonStartError(option: option, message: error.message)
+                throw DaemonStartError(option: option, message: error.text)
             }
         }
     }

@@ -14,6 +14,8 @@ public struct GraphObserver {
     public var onBackingOpened: (_ path: String, _ imagePath: String) -> Void
     /// A file for an image's data was opened because the image names it.
     public var onDataFileOpened: (_ path: String, _ imagePath: String) -> Void
+    /// What was left to write could not be written as a node closed. Without it that is a warning.
+    public var onCloseFailure: ((_ nodeName: String, BlockError) -> Void)?
     /// A line for people: deprecations, and failures while something closes.
     public var onWarning: (String) -> Void
 

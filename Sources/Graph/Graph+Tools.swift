@@ -1,0 +1,50 @@
+public import Block
+public import Qcow2
+
+// What programs ask that open images themselves.
+extension Graph {
+    /// Something that a node's block status may name as the holder of bytes.
+    public struct Holder {
+        public let storage: any Storage
+        /// What it is called as a file.
+        public let filename: String
+        /// Bytes that it takes on the host, where that is known.
+        public let allocatedSize: UInt64?
+        /// Of a qcow2 image's own file: the size of its clusters.
+        public let clusterSize: UInt64?
+    }
+
+    /// All that may hold bytes of a node, in no order: what status names is a node's walker, or of a file itself the file.
+    public func holders(below name: String) -> [Holder] {
+        guard let top = value.find(name) else { return [] }
+        let names = FilenameTable(value)
+        var found: [NodeID: [Holder]] = [:]
+        var pending: [(id: NodeID, clusterSize: UInt64?)] = [(top, nil)]
+        while let next = pending.popLast() {
+            guard found[next.id] == nil, let node = value.nodes[next.id], let here = live[next.id] else { continue }
+            found[next.id] = ([here.walker] + (here.host.map { [$0] } ?? [])).map { storage in
+                Holder(
+                    storage: storage, filename: names.filename(of: next.id), allocatedSize: here.host?.allocatedSize,
+                    clusterSize: next.clusterSize)
+            }
+            pending += node.edges.map { ($0.child, $0.role == .image ? here.image?.info.clusterSize : nil) }
+        }
+        return found.values.flatMap { $0 }
+    }
+
+    /// The host file that holds a node's own data, filters and formats passed; nil where there is none.
+    public func hostFile(of name: String) -> (any HostFile)? {
+        var next = value.find(name)
+        while let id = next {
+            if let host = live[id]?.host { return host }
+            next = value.nodes[id]?.base
+        }
+        return nil
+    }
+
+    /// The format's state of a node that is a qcow2 image.
+    public func qcow2Image(of name: String) -> Qcow2Image? { value.find(name).flatMap { live[$0]?.image } }
+
+    /// What a node is called as a file: a plain name where opening that gives it again, else `json:{…}`.
+    public func filename(of name: String) -> String? { value.find(name).map { value.filename(of: $0) } }
+}
