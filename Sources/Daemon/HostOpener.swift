@@ -2,7 +2,7 @@ package import Block
 import Bytes
 import FoundationEssentials
 package import Graph
-package import Image
+import Image
 package import HostIO
 package import HostStorage
 import Qcow2

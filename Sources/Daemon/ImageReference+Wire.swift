@@ -1,4 +1,4 @@
-import Block
+package import Block
 import Graph
 package import Image
 import JSON

@@ -1,5 +1,6 @@
 import Block
 import Filters
+import JSON
 package import Graph
 package import QMPTypes
 

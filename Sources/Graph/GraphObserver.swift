@@ -25,8 +25,10 @@ public struct GraphObserver {
         onIOError: @escaping (IOErrorReport) -> Void = { _ in },
         onBackingOpened: @escaping (_ path: String, _ imagePath: String) -> Void = { _, _ in },
         onDataFileOpened: @escaping (_ path: String, _ imagePath: String) -> Void = { _, _ in },
+        onCloseFailure: ((_ nodeName: String, BlockError) -> Void)? = nil,
         onWarning: @escaping (String) -> Void = { _ in }
     ) {
+        self.onCloseFailure = onCloseFailure
         self.onCorruption = onCorruption
         self.onFence = onFence
         self.onIOError = onIOError

@@ -4,7 +4,7 @@ public enum CacheMode: String, Sendable, CaseIterable {
 
     /// Reads a name; `off` is an old one of `none`.
     public init?(_ name: String) {
-        guard let mode = name == "off" ? .none : CacheMode(rawValue: name) else { return nil }
+        guard let mode = name == "off" ? CacheMode.none : CacheMode(rawValue: name) else { return nil }
         self = mode
     }
 

@@ -1,12 +1,20 @@
 public import Block
 public import Graph
+import Bytes
 public import Qcow2
 
-/// An image that is open in the tool's graph, with all it stands on.
+/// An image that is open in the tool's graph, with all it stands on: to be read, or some of its layers to be written.
 public final class ImageChain {
+    /// How an image of the chain is opened; `none` ends the chain above it.
+    enum Access { case none, read, write }
+
     /// The disk.
     public let top: BlockRoot
+    /// From the image that was named down to what lies below all.
+    let layers: [Graph.Layer]
     private let tool: ImageTool
+    /// Users of the layers that are written, the disk's own first.
+    private let roots: [BlockRoot]
     /// The nodes that the tool holds, from the top.
     private let nodes: [String]
     /// What block status may name as the holder of bytes.
@@ -15,10 +23,12 @@ public final class ImageChain {
     /// No chain is longer (docs/reliability.md, limits).
     static let limit = 256
 
-    init(_ top: BlockRoot, in tool: ImageTool, nodes: [String]) {
-        self.top = top
+    init(_ roots: [BlockRoot], in tool: ImageTool, nodes: [String]) {
+        top = roots[0]
+        self.roots = roots
         self.tool = tool
         self.nodes = nodes
+        layers = tool.graph.chain(below: top.nodeName)
         holders = Dictionary(
             tool.graph.holders(below: top.nodeName).map { (ObjectIdentifier($0.storage), $0) }
         ) { first, _ in first }
@@ -45,14 +55,16 @@ public final class ImageChain {
 
     /// Ends the use of an image that was read.
     public func close() async {
-        await tool.graph.detach(top)
+        for root in roots { await tool.graph.detach(root) }
         for name in nodes { await tool.forget(name) }
     }
 
     /// Ends the use of an image that was written: all of it is durable then, or the error says that it is not.
     public func finish() async throws(ImageError) {
         var failure: BlockError?
-        do throws(BlockError) { try await top.flush() } catch { failure = error }
+        for root in roots where root.used.contains(.write) {
+            do throws(BlockError) { try await root.flush() } catch { failure = failure ?? error }
+        }
         let failures = tool.closing.failures.count
         await close()
         if failure == nil, tool.closing.failures.count > failures { failure = tool.closing.failures[failures] }

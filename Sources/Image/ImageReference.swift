@@ -1,4 +1,4 @@
-public import Block
+import Block
 public import Graph
 
 /// An image as a user names it, and how it shall be opened. What stands inside an image never becomes one of these but as

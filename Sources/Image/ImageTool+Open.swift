@@ -1,4 +1,4 @@
-public import Block
+import Block
 import Graph
 import Qcow2
 
@@ -17,14 +17,11 @@ extension ImageTool {
         let name = try await graph.open(options, within: folder.map { [$0] })
         let root: BlockRoot
         do throws(OpenError) {
-            root = try await graph.attach(
-                image.text, to: name, used: isWritable ? [.consistentRead, .write, .resize] : .consistentRead,
-                shared: image.forceShare ? .all : Self.shared)
+            root = try await attach(image, to: name, isWritable: isWritable)
         } catch {
             await forget(name)
             throw error
         }
-        root.writesThrough = image.cache.writesThrough
         let host = graph.hostFile(of: name)
         return ImageFile(
             storage: root, name: graph.filename(of: name) ?? image.text, path: host?.filename,
@@ -52,25 +49,53 @@ extension ImageTool {
         }
     }
 
-    /// Opens an image with all it stands on; without `backing`, with its data alone. With `folder` only an image names it:
-    /// it must lie in that folder or below, and so must what it stands on.
-    public func open(
-        _ image: ImageReference, isWritable: Bool = false, backing: Bool = true, below folder: String? = nil
-    ) async throws(ImageError) -> ImageChain {
+    /// Opens an image with all it stands on. With `folder` only an image names it: it must lie in that folder or below, and so
+    /// must what it stands on.
+    public func open(_ image: ImageReference, isWritable: Bool = false, below folder: String? = nil)
+        async throws(ImageError) -> ImageChain
+    {
+        try await open(image, below: folder) { depth in depth == 0 && isWritable ? .write : .read }
+    }
+
+    /// The same, `access` saying how each image is opened: the one that was named is 0, what it stands on 1.
+    func open(_ image: ImageReference, below folder: String? = nil, access: (Int) -> ImageChain.Access)
+        async throws(ImageError) -> ImageChain
+    {
         do throws(OpenError) {
-            let name = try await openNode(image, isWritable: isWritable, backing: backing, below: folder)
+            let isWritable = access(0) == .write
+            let name = try await openNode(
+                image, isWritable: isWritable, backing: access(1) != .none, below: folder)
+            var roots: [BlockRoot] = []
             do throws(OpenError) {
-                let root = try await graph.attach(
-                    image.text, to: name.top, used: isWritable ? [.consistentRead, .write, .resize] : .consistentRead,
-                    shared: image.forceShare ? .all : Self.shared)
-                root.writesThrough = image.cache.writesThrough
-                return ImageChain(root, in: self, nodes: [name.top, name.storage].compactMap { $0 })
+                let depths = graph.chain(below: name.top).count
+                let written = (1..<max(depths, 1)).filter { access($0) == .write }
+                // Who writes to a layer below must be let by who reads it from above.
+                roots.append(
+                    try await attach(image, to: name.top, isWritable: isWritable, sharesAll: !written.isEmpty))
+                for depth in written {
+                    let layer = graph.chain(below: name.top)[depth].nodeName
+                    try await graph.setReadOnly(layer, false)
+                    roots.append(try await attach(image, to: layer, isWritable: true))
+                }
+                return ImageChain(roots, in: self, nodes: [name.top, name.storage].compactMap { $0 })
             } catch {
+                for root in roots { await graph.detach(root) }
                 await forget(name.top)
                 if let storage = name.storage { await forget(storage) }
                 throw error
             }
         } catch { throw .couldNotOpen(image.text, error) }
+    }
+
+    /// Makes a user of a node.
+    private func attach(_ image: ImageReference, to name: String, isWritable: Bool, sharesAll: Bool = false)
+        async throws(OpenError) -> BlockRoot
+    {
+        let root = try await graph.attach(
+            image.text, to: name, used: isWritable ? [.consistentRead, .write, .resize] : .consistentRead,
+            shared: image.forceShare || sharesAll ? .all : Self.shared)
+        root.writesThrough = image.cache.writesThrough
+        return root
     }
 
     /// The nodes that the tool holds: the image's, and the one that holds its bytes where that was opened first.

@@ -1,5 +1,6 @@
 import Block
 import Bytes
+import Graph
 import Qcow2
 
 extension ImageTool {

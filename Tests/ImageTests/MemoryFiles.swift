@@ -138,7 +138,7 @@ final class Bench {
     /// Writes through the engine, to have something to map.
     func write(_ path: String, _ strokes: [(offset: UInt64, count: Int)]) throws {
         try run { tool in
-            let image = try await tool.open(ImageReference(path, format: "qcow2"), isWritable: true, backing: false)
+            let image = try await tool.open(ImageReference(path, format: "qcow2"), isWritable: true)
             for stroke in strokes {
                 try await image.top.write([UInt8](repeating: 0x5a, count: stroke.count), at: stroke.offset)
             }
