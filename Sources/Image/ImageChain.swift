@@ -1,119 +1,78 @@
 public import Block
+public import Graph
 import Bytes
-import Qcow2
+public import Qcow2
 
-/// An image opened with all it stands on: to be read, or some of its layers to be written.
+/// An image that is open in the tool's graph, with all it stands on: to be read, or some of its layers to be written.
 public final class ImageChain {
+    /// How an image of the chain is opened; `none` ends the chain above it.
+    enum Access { case none, read, write }
+
+    /// The disk.
+    public let top: BlockRoot
     /// From the image that was named down to what lies below all.
-    let layers: [Layer]
+    let layers: [Graph.Layer]
+    private let tool: ImageTool
+    /// Users of the layers that are written, the disk's own first.
+    private let roots: [BlockRoot]
+    /// The nodes that the tool holds, from the top.
+    private let nodes: [String]
+    /// What block status may name as the holder of bytes.
+    private let holders: [ObjectIdentifier: Graph.Holder]
 
     /// No chain is longer (docs/reliability.md, limits).
     static let limit = 256
 
-    /// How a layer is opened; `none` ends the chain above it.
-    enum Access { case none, read, write }
-
-    /// Everything that opening needs to know.
-    public struct Source {
-        public let files: any ImageFiles
-        public let context: any IOContext
-        public let rule: BackingRule
-        /// Whether others may write to the files meanwhile.
-        public let forceShare: Bool
-        /// Called with each file that is opened because an image names it: what it is, and its path.
-        public let announce: (String) -> Void
-
-        public init(
-            files: any ImageFiles, context: any IOContext, rule: BackingRule, forceShare: Bool = false,
-            announce: @escaping (String) -> Void = { _ in }
-        ) {
-            self.files = files
-            self.context = context
-            self.rule = rule
-            self.forceShare = forceShare
-            self.announce = announce
-        }
+    init(_ roots: [BlockRoot], in tool: ImageTool, nodes: [String]) {
+        top = roots[0]
+        self.roots = roots
+        self.tool = tool
+        self.nodes = nodes
+        layers = tool.graph.chain(below: top.nodeName)
+        holders = Dictionary(
+            tool.graph.holders(below: top.nodeName).map { (ObjectIdentifier($0.storage), $0) }
+        ) { first, _ in first }
     }
 
-    private init(layers: [Layer]) { self.layers = layers }
+    /// The image's node in the tool's graph.
+    public var nodeName: String { top.nodeName }
 
-    /// Opens the image at `path`, read-only. `format` nil means: by its magic, which harms nobody while nothing is
-    /// written. On failure everything is closed again.
-    /// `below` is the folder that the image must lie in, where it was not named by the user.
-    public static func open(_ path: String, format: String?, _ source: Source, below: String? = nil)
-        async throws(ImageError) -> ImageChain
-    {
-        do throws(OpenError) { return try await open((path, format, below), source) { _ in .read } } catch {
-            throw ImageError.couldNotOpen(path, error)
-        }
-    }
+    /// The format's state, where the image is qcow2.
+    public var image: Qcow2Image? { tool.graph.qcow2Image(of: nodeName) }
 
-    /// The same, `access` saying how each layer is opened: the named image is 0, what it stands on 1.
-    static func open(
-        _ first: (path: String, format: String?, folder: String?), _ source: Source, _ access: (Int) -> Access
-    ) async throws(OpenError) -> ImageChain {
-        var parts: [Parts] = []
-        do throws(OpenError) {
-            try await openLayers(first, source, access, &parts)
-        } catch {
-            await close(parts)
-            throw error
-        }
-        var layers: [Layer] = []
-        for part in parts.reversed() {
-            layers.append(Layer(parts: part, walker: walker(of: part, over: layers.last?.walker, source.context)))
-        }
-        return ImageChain(layers: layers.reversed())
-    }
-
-    /// The walker of the image that was named.
-    public var top: any Storage { layers[0].walker }
-
-    /// The path of the file that `storage` is, as it was opened.
-    public func filename(of storage: any Storage) -> String? {
-        layers.lazy.map(\.parts).compactMap {
-            $0.file.storage === storage ? $0.path : $0.data?.storage === storage ? $0.dataPath : nil
-        }.first
-    }
+    /// What `storage` is called as a file.
+    public func filename(of storage: any Storage) -> String? { holders[ObjectIdentifier(storage)]?.filename }
 
     /// Whether `storage` is the file of a qcow2 image and takes clearly less room than its clusters: more than a tenth,
     /// and more than two clusters less.
     func isSparse(_ storage: any Storage) -> Bool {
-        guard let layer = layers.first(where: { $0.parts.file.storage === storage }), let image = layer.image,
-            let allocated = layer.parts.file.allocatedBytes
+        guard let holder = holders[ObjectIdentifier(storage)], let clusterSize = holder.clusterSize,
+            let allocated = holder.allocatedSize, let length = storage.length.roundedUp(to: clusterSize)
         else { return false }
-        let clusterSize = image.header.geometry.clusterSize
-        let (real, all) = (allocated / clusterSize, image.header.geometry.clusters(for: storage.length))
+        let (real, all) = (allocated / clusterSize, length / clusterSize)
         return all >= max(real + real / 9, real + 2)
     }
 
-    /// Ends the use of all files, as they are.
+    /// Ends the use of an image that was read.
     public func close() async {
-        for layer in layers { layer.walker.retire() }
-        await Self.close(layers.map(\.parts))
+        for root in roots { await tool.graph.detach(root) }
+        for name in nodes { await tool.forget(name) }
     }
 
-    /// Ends a layer that was written: all of it is durable then, the bitmaps too.
-    func finish(_ layer: Layer) async throws(BlockError) {
-        try await layer.walker.finish()
-        try await layer.image?.close()
-    }
-
-    private static func close(_ parts: [Parts]) async {
-        for part in parts {
-            part.fileWalker?.retire()
-            part.dataWalker?.retire()
-            await part.data?.close()
-            await part.file.close()
+    /// Ends the use of an image that was written: all of it is durable then, or the error says that it is not.
+    public func finish() async throws(ImageError) {
+        var failure: BlockError?
+        for root in roots where root.used.contains(.write) {
+            do throws(BlockError) { try await root.flush() } catch { failure = failure ?? error }
         }
+        let failures = tool.closing.failures.count
+        await close()
+        if failure == nil, tool.closing.failures.count > failures { failure = tool.closing.failures[failures] }
+        if let failure { throw ImageError("Could not close '\(top.name)': \(failure.sentence)") }
     }
+}
 
-    private static func walker(of parts: Parts, over backing: BlockIO?, _ context: any IOContext) -> BlockIO {
-        BlockIO(
-            context: context, driver: parts.image.map { .format($0) } ?? .storage(parts.file.storage),
-            file: parts.image == nil ? nil : parts.fileWalker ?? parts.file.storage,
-            data: parts.dataWalker ?? parts.data?.storage, backing: backing,
-            options: BlockIO.Options(isReadOnly: !parts.isWritable),
-            tracker: parts.isWritable ? parts.image?.bitmaps : nil)
-    }
+/// What could not be written as nodes closed.
+final class ClosingFailures {
+    var failures: [BlockError] = []
 }

@@ -9,7 +9,7 @@ struct MapTests {
         throws
     {
         try bench.run {
-            try await $0.map(path, format: nil, form: form, start: start, count: count, forceShare: false)
+            try await $0.map(ImageReference(path, format: nil), form: form, start: start, count: count)
         }
     }
 
