@@ -71,6 +71,7 @@ extension Graph {
         try await change { (change: Change) throws(OpenError) in
             let id = try change.value.lookUp(device: nil, nodeName: name)
             change.value.nodes[id]?.common.isReadOnly = isReadOnly
+            if !isReadOnly { change.value.nodes[id]?.common.discard = .unmap }
         }
     }
 

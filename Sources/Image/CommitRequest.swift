@@ -1,7 +1,6 @@
 /// `commit`: the image, and where what it holds shall go.
 public struct CommitRequest: Sendable {
-    public let path: String
-    public let format: String?
+    public let image: ImageReference
     /// The image of its chain that takes what those above it hold; nil for the one right below. Names are read as they
     /// stand in an image: from the folder of the image above.
     public let base: String?
@@ -11,10 +10,9 @@ public struct CommitRequest: Sendable {
     public let bytesPerSecond: UInt64?
 
     public init(
-        path: String, format: String?, base: String? = nil, keepsContents: Bool = false, bytesPerSecond: UInt64? = nil
+        image: ImageReference, base: String? = nil, keepsContents: Bool = false, bytesPerSecond: UInt64? = nil
     ) {
-        self.path = path
-        self.format = format
+        self.image = image
         self.base = base
         self.keepsContents = keepsContents || base != nil
         self.bytesPerSecond = bytesPerSecond.flatMap { $0 == 0 ? nil : $0 }

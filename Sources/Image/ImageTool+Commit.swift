@@ -9,43 +9,39 @@ extension ImageTool {
     /// Through the image the disk reads the same all along. Only when the base holds everything durably is the image
     /// emptied, with one switch. `progress` is told of the share that is done, 0 to 1.
     public func commit(_ request: CommitRequest, progress: (Double) -> Void = { _ in }) async throws(ImageError) {
-        let path = request.path
-        try refuseGuess(path, request.format)
+        let image = request.image
+        try checkFormatIsSaid(
+            image, "The format of '\(image.text)' is not guessed where it is written to",
+            "say -f qcow2 if that is what it is")
         progress(0)
-        let depth = request.base == nil ? 1 : await depth(of: request)
-        let chain: ImageChain
-        do throws(OpenError) {
-            chain = try await ImageChain.open((path, request.format, nil), source) {
-                $0 == 0 || $0 == depth ? .write : .read
-            }
-        } catch { throw .couldNotOpen(path, error) }
-        warnOfGuess(request.format, chain)
+        let depth = request.base == nil ? 1 : try await depth(of: request)
+        let chain = try await open(image) { $0 == 0 || $0 == depth ? .write : .read }
+        warnOfGuess(image, chain)
         var failure: ImageError?
         do throws(ImageError) { try await commit(chain, to: depth, request, progress) } catch { failure = error }
-        for layer in chain.layers.reversed() where layer.parts.isWritable {
-            do throws(BlockError) { try await chain.finish(layer) } catch {
-                failure = failure ?? ImageError("Could not close '\(layer.path)': \(error.sentence)")
-            }
-        }
-        await chain.close()
+        do throws(ImageError) { try await chain.finish() } catch { failure = failure ?? error }
         if let failure { throw failure }
     }
 
     /// How deep the image lies that `-b` names; nil where none of the chain is it.
-    private func depth(of request: CommitRequest) async -> Int? {
+    private func depth(of request: CommitRequest) async throws(ImageError) -> Int? {
         guard let base = request.base, !base.isEmpty else { return nil }
-        let below = await backingFiles(of: request.path, format: request.format).map(\.path)
-        for (index, (path, above)) in zip(below, [request.path] + below).enumerated() {
-            let named = PathText.combine(above, base)
-            if named == path { return index + 1 }
-            if let identity = await identity(of: path), await self.identity(of: named) == identity { return index + 1 }
+        var image = request.image
+        image.forceShare = true
+        let chain = try await open(image) { _ in .read }
+        let layers = chain.layers.map { ($0.filename, $0.identity) }
+        await chain.close()
+        for (index, (above, below)) in zip(layers, layers.dropFirst()).enumerated() {
+            let named = PathText.combine(above.0, base)
+            if named == below.0 { return index + 1 }
+            if let identity = below.1, await self.identity(of: named) == identity { return index + 1 }
         }
         return nil
     }
 
-    private func identity(of path: String) async -> String? {
+    private func identity(of path: String) async -> HostFileIdentity? {
         do throws(OpenError) {
-            let file = try await files.open(path, FileUse(forceShare: true))
+            let file = try await openFile(ImageReference(path, format: "raw", forceShare: true))
             await file.close()
             return file.identity
         } catch { return nil }
@@ -56,21 +52,21 @@ extension ImageTool {
     ) async throws(ImageError) {
         guard let depth, depth < chain.layers.count else {
             guard let base = request.base else { throw ImageError("Image does not have a backing file") }
-            throw ImageError("Did not find '\(base)' in the backing chain of '\(request.path)'")
+            throw ImageError("Did not find '\(base)' in the backing chain of '\(request.image.text)'")
         }
         let walk = CommitWalk(chain, into: depth, bytesPerSecond: request.bytesPerSecond)
         do throws(BlockError) { try await walk.run(context, progress) } catch {
             throw ImageError("Block job failed: \(error.sentence)")
         }
         progress(1)
-        guard !request.keepsContents, let image = chain.layers[0].image else { return }
+        guard !request.keepsContents, let image = chain.image else { return }
         let top = chain.layers[0].walker
         do throws(BlockError) {
             try await top.finish()
             try await image.makeEmpty { await top.punch($0) }
             try await top.cutTail()
         } catch {
-            throw ImageError("Could not empty \(request.path): \(error.sentence)")
+            throw ImageError("Could not empty \(request.image.text): \(error.sentence)")
         }
     }
 }

@@ -10,22 +10,16 @@ extension ImageTool {
     /// than the new one, what the old one says is copied into the image. Only when that is durable does the header name the
     /// new file, so that whenever it breaks off the disk is what it was. `progress` is told of the share that is done, 0 to 1.
     public func rebase(_ request: RebaseRequest, progress: (Double) -> Void = { _ in }) async throws(ImageError) {
-        let path = request.path
-        try refuseGuess(path, request.format)
+        let image = request.image
+        try checkFormatIsSaid(
+            image, "The format of '\(image.text)' is not guessed where it is written to",
+            "say -f qcow2 if that is what it is")
         progress(0)
-        let chain: ImageChain
-        do throws(OpenError) {
-            chain = try await ImageChain.open((path, request.format, nil), source) { depth in
-                depth == 0 ? .write : request.isUnsafe ? .none : .read
-            }
-        } catch { throw .couldNotOpen(path, error) }
-        warnOfGuess(request.format, chain)
+        let chain = try await open(image) { depth in depth == 0 ? .write : request.isUnsafe ? .none : .read }
+        warnOfGuess(image, chain)
         var failure: ImageError?
         do throws(ImageError) { try await rebase(chain, request, progress) } catch { failure = error }
-        do throws(BlockError) { try await chain.finish(chain.layers[0]) } catch {
-            failure = failure ?? ImageError("Could not close '\(path)': \(error.sentence)")
-        }
-        await chain.close()
+        do throws(ImageError) { try await chain.finish() } catch { failure = failure ?? error }
         if let failure { throw failure }
     }
 
@@ -46,8 +40,10 @@ extension ImageTool {
     {
         guard let name = request.newName else { return try await copyUp(chain, over: nil, progress) }
         let new: ImageChain
-        do throws(OpenError) { new = try await openNewBacking(name, request) } catch {
-            throw ImageError("Could not open new backing file '\(name)': \(error.message)")
+        do throws(ImageError) { new = try await open(try newBacking(name, request, chain)) { _ in .read } } catch {
+            // What stands before the reason names the file as it was found, and the user named it so.
+            let reason = error.message.firstRange(of: ": ").map { String(error.message[$0.upperBound...]) }
+            throw ImageError("Could not open new backing file '\(name)': \(reason ?? error.message)")
         }
         var failure: ImageError?
         do throws(ImageError) { try await copyUp(chain, over: new, progress) } catch { failure = error }
@@ -56,23 +52,27 @@ extension ImageTool {
     }
 
     /// The user named it, so it is opened wherever it lies.
-    private func openNewBacking(_ name: String, _ request: RebaseRequest) async throws(OpenError) -> ImageChain {
-        var name = name
-        if let word = PathText.protocolName(name) {
-            guard word == "file" else { throw OpenError("Unknown protocol '\(word)'") }
-            name.removeFirst("file:".count)
+    private func newBacking(_ name: String, _ request: RebaseRequest, _ chain: ImageChain) throws(ImageError)
+        -> ImageReference
+    {
+        if var backing = request.backing {
+            backing.format = backing.format ?? request.backingFormat
+            return backing
         }
-        let source = ImageChain.Source(
-            files: files, context: context, rule: rule, forceShare: request.forceShare, announce: announce)
-        return try await ImageChain.open(
-            (PathText.combine(request.path, name), request.backingFormat, nil), source
-        ) { _ in .read }
+        var path = name
+        if let word = PathText.protocolName(name) {
+            guard word == "file" else { throw .couldNotOpen(name, OpenError("Unknown protocol '\(word)'")) }
+            path.removeFirst("file:".count)
+        }
+        return ImageReference(
+            PathText.combine(chain.layers[0].filename, path), format: request.backingFormat,
+            forceShare: request.forceShare, cache: request.backingCache)
     }
 
     private func copyUp(_ chain: ImageChain, over new: ImageChain?, _ progress: (Double) -> Void)
         async throws(ImageError)
     {
-        guard let image = chain.layers[0].image else { return }
+        guard let image = chain.image else { return }
         // Also where there is none now: what is zeroed or let go must not show what will be below.
         image.hasBacking = true
         let walk = RebaseWalk(chain, over: new)
@@ -87,7 +87,7 @@ extension ImageTool {
 
     private func name(_ chain: ImageChain, _ request: RebaseRequest) async throws(ImageError) {
         let said = "Could not change the backing file to '\(request.backingFile ?? "(null)")'"
-        guard let image = chain.layers[0].image else { throw ImageError("\(said): Operation not supported") }
+        guard let image = chain.image else { throw ImageError("\(said): Operation not supported") }
         if request.newName != nil, request.backingFormat == nil {
             throw ImageError("\(said): backing format must be specified")
         }
@@ -98,5 +98,10 @@ extension ImageTool {
             let why = error == .noSpace ? "No space left in the file header" : error.sentence
             throw ImageError("\(said): \(why)")
         }
+    }
+
+    /// Says that something is written to which nothing but its first bytes told to be raw.
+    func warnOfGuess(_ image: ImageReference, _ chain: ImageChain) {
+        if image.isFormatUnknown, chain.image == nil { report(Self.guessed(image.text)) }
     }
 }

@@ -1,25 +1,28 @@
 /// `rebase`: the image, and what it shall stand on.
 public struct RebaseRequest: Sendable {
-    public let path: String
-    public let format: String?
+    public let image: ImageReference
     /// The new backing file's name as it will stand in the image; empty for none. Nil too, where nothing is compared.
     public let backingFile: String?
     public let backingFormat: String?
+    /// Where the new backing file is to be found, where its name is no plain one; nil: from the image's folder.
+    public let backing: ImageReference?
     /// Whether only the name changes (`-u`): the disk reads as whatever that makes of it.
     public let isUnsafe: Bool
-    /// Whether others may write to the new backing file meanwhile.
+    /// How the new backing file is opened: whether others may write to it meanwhile, and its cache mode.
     public let forceShare: Bool
+    public let backingCache: CacheMode
 
     public init(
-        path: String, format: String?, backingFile: String?, backingFormat: String? = nil, isUnsafe: Bool = false,
-        forceShare: Bool = false
+        image: ImageReference, backingFile: String?, backingFormat: String? = nil, backing: ImageReference? = nil,
+        isUnsafe: Bool = false, forceShare: Bool = false, backingCache: CacheMode = .writeback
     ) {
-        self.path = path
-        self.format = format
+        self.image = image
         self.backingFile = backingFile
         self.backingFormat = backingFormat
+        self.backing = backing
         self.isUnsafe = isUnsafe
         self.forceShare = forceShare
+        self.backingCache = backingCache
     }
 
     /// The name, where there shall be a backing file.
@@ -29,7 +32,6 @@ public struct RebaseRequest: Sendable {
     static let formats: Set<String> = [
         "blkdebug", "bochs", "cloop", "copy-on-read", "dmg", "file", "ftp", "ftps", "host_cdrom", "host_device", "http",
         "https", "iscsi", "luks", "nbd", "nfs", "null-aio", "null-co", "nvme", "parallels", "preallocate", "qcow",
-        "qcow2",
-        "qed", "quorum", "raw", "rbd", "replication", "ssh", "throttle", "vdi", "vhdx", "vmdk", "vpc", "vvfat",
+        "qcow2", "qed", "quorum", "raw", "rbd", "replication", "ssh", "throttle", "vdi", "vhdx", "vmdk", "vpc", "vvfat",
     ]
 }

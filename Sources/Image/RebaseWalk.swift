@@ -22,7 +22,7 @@ struct RebaseWalk {
         self.new = new?.layers[0].walker
         shared = new.flatMap { new in
             chain.layers.firstIndex {
-                $0.identity == new.layers[0].identity && $0.format == new.layers[0].format
+                $0.identity != nil && $0.identity == new.layers[0].identity && $0.driver == new.layers[0].driver
             }
         }
     }

@@ -79,14 +79,17 @@ public enum HeaderExtension: Equatable, Sendable {
 
     /// What can be read of a table of names that is not kept as one: up to the first without a name; the last may be cut off.
     static func legibleNames(_ data: [UInt8]) -> [FeatureName] {
-        stride(from: 0, to: data.count, by: 48).lazy.map { data[$0...].prefix(48) }
-            .prefix { $0.count > 2 && $0[$0.startIndex + 2] != 0 }
-            .compactMap { entry in
-                let (kind, bit) = (entry[entry.startIndex], entry[entry.startIndex + 1])
-                guard let kind = FeatureName.Kind(rawValue: kind), bit < 64 else { return nil }
-                let text = entry.dropFirst(2).prefix { $0 != 0 }
-                return FeatureName(kind: kind, bit: bit, name: String(decoding: text, as: UTF8.self))
-            }
+        var names: [FeatureName] = []
+        var rest = data[...]
+        while rest.count > 2 {
+            let entry = Array(rest.prefix(48))
+            rest = rest.dropFirst(48)
+            let text = entry.dropFirst(2).prefix { $0 != 0 }
+            if text.isEmpty { break }
+            guard let kind = FeatureName.Kind(rawValue: entry[0]), entry[1] < 64 else { continue }
+            names.append(FeatureName(kind: kind, bit: entry[1], name: String(decoding: text, as: UTF8.self)))
+        }
+        return names
     }
 
     /// The table of names, or nil where decoding would lose something, so that it is kept as it is.

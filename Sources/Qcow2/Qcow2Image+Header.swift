@@ -13,7 +13,8 @@ extension Qcow2Image {
     func replaceHeader(with new: Header) async throws(BlockError) {
         await headerWrites.lock()
         defer { headerWrites.unlock() }
-        let old = try await readCluster(at: 0).bytes.array
+        let cluster = try await readCluster(at: 0)
+        let old = cluster.bytes.array
         var plain = new
         plain.extensions.removeAll { $0.type == HeaderExtension.featureNamesType }
         guard plain != new, let whole = try? new.encode() else {

@@ -1,7 +1,6 @@
 import Block
 public import BlockTestKit
 import Bytes
-import Image
 import Qcow2
 
 /// A random chain of closed images, each with something in it, and an image beside the chain.
@@ -66,7 +65,7 @@ public struct ImageStack: Sendable, CustomStringConvertible {
             let (files, context) = (files, context)
             let chosen = options
             let (io, contents) = try context.complete { () async throws -> (BlockIO, [UInt8]) in
-                let storage = try await files.create(name, FileAttributes()).storage
+                let storage = files.make(name)
                 if isRaw {
                     try await storage.resize(to: length)
                 } else {

@@ -189,6 +189,7 @@ public struct MoveExamination {
         let tool = ImageTool(
             files: files, context: context, rule: .any, output: { _ in }, report: { _ in }, localTime: { _ in "" })
         let (move, stack) = (move, stack)
+        let top = ImageReference(stack.top.name, format: "qcow2")
         do {
             return try context.complete { () async throws -> ImageError? in
                 do throws(ImageError) {
@@ -197,13 +198,12 @@ public struct MoveExamination {
                         let format = stack.layer(name)?.format
                         try await tool.rebase(
                             RebaseRequest(
-                                path: stack.top.name, format: "qcow2", backingFile: name ?? "", backingFormat: format))
+                                image: top, backingFile: name ?? "", backingFormat: format))
                     case .commit(let depth, let keeps):
                         let base = stack.layers[stack.layers.count - 1 - depth].name
                         try await tool.commit(
                             CommitRequest(
-                                path: stack.top.name, format: "qcow2", base: depth == 1 ? nil : base,
-                                keepsContents: keeps))
+                                image: top, base: depth == 1 ? nil : base, keepsContents: keeps))
                     }
                     return nil
                 } catch { return error }

@@ -72,8 +72,10 @@ struct MoveJudge {
         let files = SimulatedFiles(context, state, SimDisk.Options(latencyNs: 1...1))
         do {
             return try context.complete {
-                let chain = try await ImageChain.open(
-                    name, format: format, ImageChain.Source(files: files, context: context, rule: .any))
+                let tool = ImageTool(
+                    files: files, context: context, rule: .any, output: { _ in }, report: { _ in },
+                    localTime: { _ in "" })
+                let chain = try await tool.open(ImageReference(name, format: format))
                 return try await chain.top.bytes(at: 0, count: Int(chain.top.length))
             }
         } catch { throw Violation("D3: '\(name)' does not open or read: \(error)", .corrupt) }

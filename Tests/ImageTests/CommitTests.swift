@@ -12,7 +12,7 @@ struct CommitTests {
         _ bench: Bench, _ path: String = "top", base: String? = nil, keeps: Bool = false, rate: UInt64? = nil
     ) throws -> UInt64 {
         let request = CommitRequest(
-            path: path, format: "qcow2", base: base, keepsContents: keeps, bytesPerSecond: rate)
+            image: ImageReference(path, format: "qcow2"), base: base, keepsContents: keeps, bytesPerSecond: rate)
         return try bench.run {
             let began = $0.context.nowNs
             try await $0.commit(request)
@@ -83,7 +83,7 @@ struct CommitTests {
         try other.run {
             try await $0.rebase(
                 RebaseRequest(
-                    path: "mid", format: "qcow2", backingFile: "wide", backingFormat: "qcow2", isUnsafe: true))
+                    image: ImageReference("mid", format: "qcow2"), backingFile: "wide", backingFormat: "qcow2", isUnsafe: true))
         }
         let wanted = try other.read("top", count: 384 << 10)
         #expect(wanted[300_000] == 0)
@@ -99,8 +99,8 @@ struct CommitTests {
     func kinds() throws {
         let bench = try self.bench()
         for path in ["top", "mid"] {
-            let add = BitmapRequest(path: path, format: "qcow2", name: "b", commands: [.add], granularity: 4096, source: nil,
-                sourceFormat: nil)
+            let add = BitmapRequest(
+                image: ImageReference(path, format: "qcow2"), name: "b", commands: [.add], granularity: 4096, source: nil)
             try bench.run { try await $0.bitmap(add) }
         }
         try bench.run {
@@ -114,7 +114,7 @@ struct CommitTests {
         #expect(check(bench, "top").isClean && check(bench, "top").mapped.isEmpty)
         #expect(check(bench, "top").bitmaps.map(\.dirty) == [[]])
         #expect(check(bench, "mid").bitmaps.map(\.dirty) == [[1, 24, 25]])
-        try bench.run { try await $0.snapshot("top", format: "qcow2", .apply("s"), forceShare: false) }
+        try bench.run { try await $0.snapshot(ImageReference("top", format: "qcow2"), .apply("s")) }
         #expect(bench.said == "")
         #expect(check(bench, "top").errors.isEmpty)
     }

@@ -146,7 +146,7 @@ struct FaultTests {
         for backing in ["", "leak.qcow2"] {
             try sweep("rebase", reads: ["base.qcow2", "leak.qcow2"]) { bench in
                 let request = RebaseRequest(
-                    path: "top.qcow2", format: "qcow2", backingFile: backing,
+                    image: ImageReference("top.qcow2", format: "qcow2"), backingFile: backing,
                     backingFormat: backing.isEmpty ? nil : "qcow2")
                 try bench.run { try await $0.rebase(request) }
                 return 0
@@ -160,7 +160,7 @@ struct FaultTests {
     @Test("R42: commit: the image is emptied where the base has it all, and not before")
     func commit() throws {
         try sweep("commit", reads: ["leak.qcow2"]) { bench in
-            try bench.run { try await $0.commit(CommitRequest(path: "top.qcow2", format: "qcow2")) }
+            try bench.run { try await $0.commit(CommitRequest(image: ImageReference("top.qcow2", format: "qcow2"))) }
             return 0
         } isWhole: {
             let (top, base) = (

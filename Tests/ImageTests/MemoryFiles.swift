@@ -76,9 +76,17 @@ final class MemoryFile: HostFile {
     func acquirePermissions(used: Permissions, shared: Permissions) throws(OpenError) {}
     func releasePermissions(used: Permissions, shared: Permissions) {}
     func prepareReopen(_ spec: FileSpec) async throws(OpenError) -> any HostFileReopen {
-        throw OpenError("Could not reopen file")
+        Reopen(isReadOnly: spec.isReadOnly)
     }
     func close() async { files.openNow -= 1 }
+
+    /// Nothing has to be opened again.
+    private final class Reopen: HostFileReopen {
+        let isReadOnly: Bool
+        init(isReadOnly: Bool) { self.isReadOnly = isReadOnly }
+        func commit() {}
+        func cancel() {}
+    }
 
     func read(at offset: UInt64, into buffer: inout MutableRawSpan) async throws(BlockError) {
         try await below.read(at: offset, into: &buffer)

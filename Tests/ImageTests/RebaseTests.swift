@@ -11,23 +11,23 @@ struct RebaseTests {
         _ bench: Bench, _ path: String, to name: String?, _ format: String? = "qcow2", isUnsafe: Bool = false
     ) throws {
         let request = RebaseRequest(
-            path: path, format: "qcow2", backingFile: name, backingFormat: format, isUnsafe: isUnsafe)
+            image: ImageReference(path, format: "qcow2"), backingFile: name, backingFormat: format, isUnsafe: isUnsafe)
         try bench.run { try await $0.rebase(request) }
     }
 
     private func map(_ bench: Bench, _ path: String) throws -> String {
         try bench.run {
-            try await $0.map(path, format: "qcow2", form: .json, start: 0, count: nil, forceShare: false)
+            try await $0.map(ImageReference(path, format: "qcow2"), form: .json, start: 0, count: nil)
         }
         return bench.said
     }
 
     private func header(_ bench: Bench, _ path: String) throws -> Header {
-        try bench.run { [files = bench.files] _ in
-            let file = try await files.open(path, FileUse())
-            let image = try await Qcow2Image.open(file: file.storage, options: Options(isReadOnly: true))
-            await file.close()
-            return image.header
+        try bench.run { tool in
+            let chain = try await tool.open(ImageReference(path, format: "qcow2"))
+            let header = chain.image?.header
+            await chain.close()
+            return try #require(header)
         }
     }
 
@@ -136,8 +136,8 @@ struct RebaseTests {
     @Test("what is copied counts as changed to the image's bitmaps")
     func bitmaps() throws {
         let bench = try self.bench()
-        let add = BitmapRequest(path: "top", format: "qcow2", name: "b", commands: [.add], granularity: 4096, source: nil,
-                sourceFormat: nil)
+        let add = BitmapRequest(
+            image: ImageReference("top", format: "qcow2"), name: "b", commands: [.add], granularity: 4096, source: nil)
         try bench.run { try await $0.bitmap(add) }
         try rebase(bench, "top", to: "new")
         let bitmap = try #require(MiniCheck(SparseBytes(bench.files["top"])).bitmaps.first)
@@ -155,7 +155,7 @@ struct RebaseTests {
         func request(_ name: String?, _ format: String?, path: String = "top", isUnsafe: Bool = false) -> RebaseRequest
         {
             RebaseRequest(
-                path: path, format: path == "raw" ? "raw" : "qcow2", backingFile: name, backingFormat: format,
+                image: ImageReference(path, format: path == "raw" ? "raw" : "qcow2"), backingFile: name, backingFormat: format,
                 isUnsafe: isUnsafe)
         }
         expect("Invalid format name: 'foo'", request("new", "foo"))
@@ -172,7 +172,7 @@ struct RebaseTests {
         expect("Could not change the backing file to '\(long)': Invalid argument", request(long, "raw", isUnsafe: true))
         #expect(bench.files["top"] == before && bench.files.openNow == 0)
         #expect(throws: ImageError.self) {
-            try bench.run { try await $0.rebase(RebaseRequest(path: "top", format: nil, backingFile: "")) }
+            try bench.run { try await $0.rebase(RebaseRequest(image: ImageReference("top"), backingFile: "")) }
         }
         let small = try self.bench("cluster_size=512")
         let name = String(repeating: "x", count: 500)

@@ -28,11 +28,11 @@ struct ImgCommit: ImgCommand {
 
     init(_ words: CommandWords) throws(UsageMistake) {
         let rate = try words.size(Self.rate, "rate limit")
-        let path = try words.image()
+        let image = try words.image(cache: words.cacheMode(.cache))
         isQuiet = words.has(.quiet)
         showsProgress = words.has(.progress) && !isQuiet
         request = CommitRequest(
-            path: path, format: words[.format], base: words[Self.base], keepsContents: words.has(Self.keep),
+            image: image, base: words[Self.base], keepsContents: words.has(Self.keep),
             bytesPerSecond: rate)
     }
 

@@ -1,4 +1,7 @@
+import Block
 import Commands
+import Daemon
+import Graph
 import Image
 
 /// `rebase`: lets an image stand on another backing file.
@@ -34,15 +37,29 @@ struct ImgRebase: ImgCommand {
     let showsProgress: Bool
 
     init(_ words: CommandWords) throws(UsageMistake) {
-        let path = try words.image()
+        guard words.operands.count == 1 else { throw UsageMistake("Expecting one image file name") }
         let isUnsafe = words.has(Self.unsafe)
         guard isUnsafe || words.has(Self.backingFile) else {
             throw UsageMistake("Must specify backing file (-b) or use unsafe mode (-u)")
         }
         showsProgress = words.has(.progress) && !words.has(.quiet)
+        let name = words[Self.backingFile]
+        let cache = try words.cacheMode(Self.sourceCache)
+        let image = try words.image(words.operands[0], cache: words.cacheMode(.cache))
+        // A plain name starts from the image's folder; any other is read as the user's.
+        var backing: ImageReference?
+        if let name, let word = PathText.protocolName(name), word == "json" || word == "nbd" {
+            do throws(OpenError) {
+                backing = try ImageReference(
+                    reading: name, isOptions: false, format: words[Self.backingFormat],
+                    forceShare: words.has(.forceShare), cache: cache)
+            } catch {
+                throw UsageMistake("Could not open new backing file '\(name)': \(error.text)", sendsToHelp: false)
+            }
+        }
         request = RebaseRequest(
-            path: path, format: words[.format], backingFile: words[Self.backingFile],
-            backingFormat: words[Self.backingFormat], isUnsafe: isUnsafe, forceShare: words.has(.forceShare))
+            image: image, backingFile: name, backingFormat: words[Self.backingFormat], backing: backing,
+            isUnsafe: isUnsafe, forceShare: words.has(.forceShare), backingCache: cache)
     }
 
     func run(_ session: ImgSession) async throws(ImageError) -> Int32 {
