@@ -18,7 +18,7 @@ package final class HostOpener: DaemonHost, ImageFiles {
     private let tellsCreations: Bool
 
     /// Whether whoever finds an image locked is told which programs have it open.
-    private let namesHolders: Bool
+    var namesHolders: Bool
 
     package init(
         _ thread: IOThread, descriptorLimit: Int = 0, tellsCreations: Bool = false, namesHolders: Bool = false

@@ -21,6 +21,9 @@ extension ImageReference {
     private static func place(_ text: String, isOptions: Bool) throws(OpenError) -> Place {
         do throws(QMPError) {
             if isOptions {
+                guard text.contains("=") else {
+                    throw QMPError("Cannot find device='\(text)' nor node-name='\(text)'")
+                }
                 let (object, isText) = try KeyValue.parse(text)
                 return try place(object, isText: isText)
             }
@@ -71,6 +74,11 @@ extension NodeOptions {
 }
 
 extension JSONObject {
+    /// Options whose values may be written as sizes where they are texts: `64k`, `1G`.
+    private static let sizes: Set<String> = [
+        "size", "offset", "cache-size", "l2-cache-size", "l2-cache-entry-size", "refcount-cache-size",
+    ]
+
     /// The names of children that are nodes.
     private static let children: Set<String> = ["file", "backing", "data-file", "image"]
 
@@ -88,9 +96,14 @@ extension JSONObject {
                 result["driver"] = .string(HostOpener.driver(for: filename))
             }
         }
-        for member in members where Self.children.contains(member.name) {
-            guard let child = member.value.object else { continue }
-            result[member.name] = .object(try child.completed(asChild: true))
+        for member in members {
+            if Self.children.contains(member.name), let child = member.value.object {
+                result[member.name] = .object(try child.completed(asChild: true))
+            } else if Self.sizes.contains(member.name), let text = member.value.string,
+                let bytes = try? SizeText.parse(text)
+            {
+                result[member.name] = .string(String(bytes))
+            }
         }
         return result
     }

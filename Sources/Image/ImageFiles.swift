@@ -22,6 +22,8 @@ public struct ImageFile {
     public let path: String?
     /// Bytes that the file takes on the host, where that is known.
     public let allocatedBytes: UInt64?
+    /// Of an image behind filters; nil where there is none.
+    let clusterSize: UInt64?
     /// The same for two openings of one file, and for nothing else; nil where there is no file.
     public let identity: HostFileIdentity?
     /// What the bytes are to be read as; nil: they tell themselves.

@@ -74,8 +74,10 @@ extension ImageInfo {
         let kind = try await file.readKind()
         if kind == .qcow2 { return try await qcow2(file) }
         guard let size = file.storage.length.roundedUpToSector else { throw OpenError("Image is too big") }
-        return ImageInfo(
+        var info = ImageInfo(
             filename: file.filename(as: kind), format: kind.name, virtualSize: size, actualSize: file.allocatedBytes)
+        info.clusterSize = file.clusterSize
+        return info
     }
 
     private static func qcow2(_ file: ImageFile) async throws(OpenError) -> ImageInfo {

@@ -23,9 +23,11 @@ extension ImageTool {
             throw error
         }
         let host = graph.hostFile(of: name)
+        let node = graph.node(name)
         return ImageFile(
-            storage: root, name: graph.filename(of: name) ?? image.text, path: host?.filename,
-            allocatedBytes: host?.allocatedSize, identity: host?.identity, kind: parts.kind,
+            storage: root, name: node?.filename ?? image.text, path: host?.filename,
+            allocatedBytes: node?.image.actualSize, clusterSize: node?.image.clusterSize, identity: host?.identity,
+            kind: parts.kind,
             close: {
                 await graph.detach(root)
                 await forget(name)
