@@ -1,6 +1,7 @@
 /// How a disk is cached, by the names that QEMU's tools have for it (`-t`, `-T`).
 public enum CacheMode: String, Sendable, CaseIterable {
-    case none, writeback, writethrough, directsync, unsafe
+    case none, writeback, writethrough, directsync
+    case unflushed = "unsafe"
 
     /// Reads a name; `off` is an old one of `none`.
     public init?(_ name: String) {
@@ -13,5 +14,5 @@ public enum CacheMode: String, Sendable, CaseIterable {
     /// Every write is durable when it ends.
     public var writesThrough: Bool { self == .writethrough || self == .directsync }
     /// Flushes are not passed to the host.
-    public var ignoresFlushes: Bool { self == .unsafe }
+    public var ignoresFlushes: Bool { self == .unflushed }
 }

@@ -1,5 +1,7 @@
 import Block
 import Bytes
+import Graph
+import Qcow2
 
 /// Writes what the layers above one image of a chain hold into that image.
 ///

@@ -1,5 +1,6 @@
 import Block
 import Bytes
+import Graph
 
 /// Copies into the topmost image of a chain what the chain would read as otherwise over another backing file.
 struct RebaseWalk {

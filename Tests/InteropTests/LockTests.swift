@@ -75,7 +75,8 @@ struct LockTests {
             if !Subject.isPeer {
                 let program = byQEMU ? "qemu-storage-daemon" : "nacre"
                 let sentence = "It is open in \(program) (process \(holder.pid))."
-                #expect(info.err.contains("Is another process using the image [disk.qcow2]?\n\(sentence)\n"), "\(info.err)")
+                #expect(
+                    info.err.contains("Is another process using the image [disk.qcow2]?\n\(sentence)\n"), "\(info.err)")
                 #expect(writer.err.contains(sentence), "\(writer.err)")
                 try await scratch.ok("ln", "-s", Subject.nacre, "qemu-img")
                 let asQEMU = try await scratch.run([scratch.file("qemu-img"), "info", "disk.qcow2"])
