@@ -1,6 +1,7 @@
 import Block
 import BlockTestKit
 import Bytes
+import Graph
 import Image
 import Qcow2
 
