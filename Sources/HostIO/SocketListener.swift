@@ -120,7 +120,8 @@ public final class SocketListener {
             let descriptor = unsafe nacre_inet(host, port, options.familyNumber, options.isNumeric ? 1 : 0, 1, 0, &code)
             if descriptor >= 0 { return descriptor }
             if code < 0 { throw OpenError("address resolution failed for \(host):\(port): \(resolverText(code))") }
-            guard code == EADDRINUSE, let number = UInt16(port), number < options.lastPort ?? 0 else {
+            guard code == EADDRINUSE else { throw OpenError("Failed to bind socket: \(errnoText(code))") }
+            guard let number = UInt16(port), number < options.lastPort ?? 0 else {
                 throw OpenError("Failed to find an available port: \(errnoText(code))")
             }
             port = String(number + 1)
