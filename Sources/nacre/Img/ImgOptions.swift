@@ -69,7 +69,7 @@ extension CommandWords {
     /// The cache mode that an option gives, or `standard`. Messages tell that of a source by the letter.
     func cacheMode(_ option: OptionSyntax, orElse standard: CacheMode = .writeback) throws(UsageMistake) -> CacheMode {
         guard let name = self[option] else { return standard }
-        guard let mode = CacheMode(name) else {
+        guard let mode = CacheMode(word: name) else {
             let what = option.short == "T" ? "source cache" : "cache"
             throw UsageMistake("Invalid \(what) option: \(name)", sendsToHelp: false)
         }
