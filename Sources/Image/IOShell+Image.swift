@@ -49,7 +49,7 @@ extension IOShell {
         case "r": opening.isReadOnly = true
         case "s": opening.isSnapshot = true
         case "C": opening.copiesOnRead = true
-        case "n": opening.cache = .none
+        case "n": opening.cache = .direct
         case "U": opening.forceShare = true
         case "k": opening.aio = .native
         case "o": opening.options.append(options(option.value))
@@ -79,7 +79,7 @@ extension IOShell {
                 }
                 reopening.isReadOnly = option.letter == "r"
             case "c":
-                guard let mode = CacheMode(option.value) else {
+                guard let mode = CacheMode(word: option.value) else {
                     around.report("Invalid cache option: \(option.value)")
                     return false
                 }
@@ -151,7 +151,7 @@ extension IOOpening {
     public mutating func take(_ letter: String, _ value: String) throws(OpenError) {
         switch letter {
         case "t":
-            guard let mode = CacheMode(value) else { throw OpenError("Invalid cache option: \(value)") }
+            guard let mode = CacheMode(word: value) else { throw OpenError("Invalid cache option: \(value)") }
             cache = mode
         case "d":
             guard ["ignore", "off", "unmap", "on"].contains(value) else {

@@ -114,7 +114,7 @@ struct NBDArguments {
         case "nocache", "cache":
             if isCacheGiven { throw OpenError("-n and --cache can only be specified once") }
             isCacheGiven = true
-            guard let mode = CacheMode(name == "nocache" ? "none" : value) else {
+            guard let mode = CacheMode(word: name == "nocache" ? "none" : value) else {
                 throw OpenError("Invalid cache mode `\(value)'")
             }
             image.cache = mode
