@@ -70,9 +70,18 @@ public struct OpenError: Error, Equatable, Sendable {
     public let message: String
     /// What lies behind it, for callers that decide by kind (a permission error may fall back to read-only).
     public let cause: BlockError?
+    /// What a person at a command line is told beneath it: lines of their own. Clients of a protocol are not.
+    public let hint: String?
 
-    public init(_ message: String, cause: BlockError? = nil) {
+    public init(_ message: String, cause: BlockError? = nil, hint: String? = nil) {
         self.message = message
         self.cause = cause
+        self.hint = hint
     }
+
+    /// The same, as part of what was to be done: `Could not open backing file: …`.
+    public func within(_ task: String) -> OpenError { OpenError("\(task): \(message)", cause: cause, hint: hint) }
+
+    /// The message and what a person is told beneath it.
+    public var text: String { message + (hint.map { "\n" + $0 } ?? "") }
 }

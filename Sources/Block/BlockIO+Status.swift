@@ -40,7 +40,12 @@ extension BlockIO {
     private func dataStatus(_ part: ByteRange, at offset: UInt64) async throws(BlockError) -> BlockStatus {
         guard let data else { throw .noMedium }
         var result = BlockStatus(count: part.count, flags: [.data, .allocated], offset: offset, holder: data)
-        guard refinesData, offset < data.length else { return result }
+        guard refinesData else { return result }
+        guard offset < data.length else {
+            // The rest of a file's last sector.
+            result.flags = [.zero, .allocated]
+            return result
+        }
         let below = try await data.status(of: ByteRange(at: offset, count: min(part.count, data.length - offset)))
         result.count = min(part.count, below.count)
         result.flags = below.flags.union(.allocated)

@@ -22,7 +22,8 @@ public enum Daemon {
         thread.start()
         let outcome = thread.block { () async -> DaemonStartError? in
             let opener = HostOpener(
-                thread, descriptorLimit: descriptors, tellsCreations: configuration.actsAsQEMU)
+                thread, descriptorLimit: descriptors, tellsCreations: configuration.actsAsQEMU,
+                namesHolders: !configuration.actsAsQEMU)
             let service = Service(thread, opener, configuration)
             do throws(DaemonStartError) {
                 thread.onTermination { [weak service] in service?.beginQuit() }
@@ -32,6 +33,8 @@ public enum Daemon {
                 await service.close()
                 return error
             }
+            // Only a person at the command line is told, and clients are not to wait for it.
+            opener.namesHolders = false
             service.open()
             await service.waitForQuit()
             await service.close()
@@ -46,7 +49,7 @@ extension Service {
     fileprivate func begin(_ options: [DaemonOption]) async throws(DaemonStartError) {
         for option in options where !isQuitting {
             do { try await carryOut(option) } catch {
-                throw DaemonStartError(option: option, message: error.message)
+                throw DaemonStartError(option: option, message: error.text)
             }
         }
     }

@@ -1,38 +1,49 @@
 package import Block
 import Bytes
 import FoundationEssentials
-import Graph
+package import Graph
 import Image
 package import HostIO
-import HostStorage
+package import HostStorage
 import Qcow2
 
 /// Opens and makes host files for the graph, and sockets for the monitor and the NBD server.
-final class HostOpener: DaemonHost {
+package final class HostOpener: DaemonHost, ImageFiles {
     private let thread: IOThread
-    let workingFolder: String
-    let descriptorLimit: Int
-    let descriptorSets = DescriptorSets()
+    package let workingFolder: String
+    package let descriptorLimit: Int
+    package let descriptorSets = DescriptorSets()
 
     /// Whether each image that is made is told on standard output, as QEMU's programs do.
     private let tellsCreations: Bool
 
-    init(_ thread: IOThread, descriptorLimit: Int, tellsCreations: Bool = false) {
+    /// Whether whoever finds an image locked is told which programs have it open.
+    var namesHolders: Bool
+
+    package init(
+        _ thread: IOThread, descriptorLimit: Int = 0, tellsCreations: Bool = false, namesHolders: Bool = false
+    ) {
         self.thread = thread
         self.descriptorLimit = descriptorLimit
+        self.namesHolders = namesHolders
         self.tellsCreations = tellsCreations
         workingFolder = FileManager.default.currentDirectoryPath
     }
 
-    func open(_ spec: FileSpec) async throws(OpenError) -> any HostFile {
-        try FileStorage(FileOptions(spec), from: descriptorSets, on: thread)
+    package func open(_ spec: FileSpec) async throws(OpenError) -> any HostFile {
+        var options = FileOptions(spec)
+        options.namesHolders = namesHolders
+        return try FileStorage(options, from: descriptorSets, on: thread)
     }
 
-    func contains(_ path: String, in folders: [String]) -> Bool { HostPath.lies(path, in: folders) }
+    package func contains(_ path: String, in folders: [String]) -> Bool { HostPath.lies(path, in: folders) }
 
-    func isDevice(_ path: String) -> Bool { FileStorage.isDevice(path) }
+    package func isDevice(_ path: String) -> Bool { FileStorage.isDevice(path) }
 
-    func create(_ request: CreationRequest) async throws(OpenError) {
+    /// The driver of a host file that is named without one.
+    static func driver(for path: String) -> String { FileStorage.isDevice(path) ? "host_device" : "file" }
+
+    package func create(_ request: CreationRequest) async throws(OpenError) {
         guard request.format == "qcow2" else { throw OpenError("Unknown file format '\(request.format)'") }
         let isDevice = FileStorage.isDevice(request.filename)
         let taken = OpenError(
@@ -54,9 +65,29 @@ final class HostOpener: DaemonHost {
         try await Qcow2Create.create(on: walker, options)
     }
 
-    func makeFile(_ creation: FileCreation, pace: Pace) async throws(OpenError) {
+    package func makeFile(_ creation: FileCreation, pace: Pace) async throws(OpenError) {
         try await FileStorage.create(creation, on: thread, pace: pace)
     }
+
+    package func makeFile(_ path: String, _ attributes: FileAttributes) async throws(OpenError) -> Bool {
+        let isDevice = FileStorage.isDevice(path)
+        let isNew = FileStorage.existingSize(path) == nil
+        if !isDevice { try FileStorage.makeFile(path) }
+        var options = FileOptions(filename: path, isDevice: isDevice)
+        options.namesHolders = namesHolders
+        let file = try FileStorage(options, on: thread)
+        defer { file.closeFile() }
+        try file.acquirePermissions(
+            used: LockPermissions([.write, .resize]), shared: LockPermissions([.consistentRead, .writeUnchanged]))
+        if isDevice { return false }
+        do throws(BlockError) { try await file.resize(to: 0) } catch {
+            throw OpenError("Could not create '\(path)': \(errnoText(error.errno))", cause: error)
+        }
+        file.setAttributes(attributes)
+        return isNew
+    }
+
+    package func removeFile(_ path: String) { try? FileManager.default.removeItem(atPath: path) }
 
     private static func formattingLine(_ request: CreationRequest) throws(OpenError) -> String {
         do throws(ImageError) {
@@ -67,11 +98,11 @@ final class HostOpener: DaemonHost {
         } catch { throw OpenError(error.message) }
     }
 
-    func contents(of path: String, atMost limit: Int) throws(OpenError) -> [UInt8] {
+    package func contents(of path: String, atMost limit: Int) throws(OpenError) -> [UInt8] {
         try HostText.contents(of: path, atMost: limit)
     }
 
-    func say(_ text: String) { HostText.say(text) }
+    package func say(_ text: String) { HostText.say(text) }
 
     /// Whether nothing stands where formats, file systems and partition tables begin.
     private static func beginsWithZeros(_ device: FileStorage) async throws(OpenError) -> Bool {
@@ -83,17 +114,17 @@ final class HostOpener: DaemonHost {
         return start.bytes.isZero
     }
 
-    func listen(on address: HostIO.SocketAddress) throws(OpenError) -> any StreamListener {
+    package func listen(on address: HostIO.SocketAddress) throws(OpenError) -> any StreamListener {
         try SocketListener(address, on: thread)
     }
 
-    func connect(to address: HostIO.SocketAddress) throws(OpenError) -> any ByteStream {
+    package func connect(to address: HostIO.SocketAddress) throws(OpenError) -> any ByteStream {
         try Socket.connect(to: address, on: thread)
     }
 
-    var standardStreams: any ByteStream { Socket(input: 0, output: 1, on: thread) }
+    package var standardStreams: any ByteStream { Socket(input: 0, output: 1, on: thread) }
 
-    var wallClockUs: UInt64 { IOThread.wallClockUs }
+    package var wallClockUs: UInt64 { IOThread.wallClockUs }
 }
 
 extension SocketListener: StreamListener {

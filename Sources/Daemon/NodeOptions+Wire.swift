@@ -112,5 +112,5 @@ extension Qcow2Options {
 
 extension QMPError {
     /// A sentence of the graph, as the monitor gives it.
-    init(_ error: OpenError) { self.init(error.message) }
+    init(_ error: OpenError) { self.init(error.message, hint: error.hint) }
 }

@@ -22,6 +22,8 @@ public final class BlockRoot: Storage {
     private let idle = WaitQueue()
     private let resumed = WaitQueue()
     private let observer: GraphObserver
+    /// Whether every write is durable when it ends, as with the cache modes `writethrough` and `directsync`.
+    public var writesThrough = false
     /// Told when the node, or an overlay put on it, has another length. Must not call back into the graph.
     public var onLengthChange: (() -> Void)?
 
@@ -120,6 +122,7 @@ public final class BlockRoot: Storage {
         guard used.contains(.write) else { throw .readOnly }
         if !enters { try await enterLater() }
         defer { leave() }
+        let flags = writesThrough ? flags.union(.fua) : flags
         do { try await target.write(at: offset, from: bytes, flags: flags) } catch { throw report(error, .write) }
     }
 
@@ -129,13 +132,14 @@ public final class BlockRoot: Storage {
     }
 
     public func writeNow(at offset: UInt64, from bytes: RawSpan) -> Bool {
-        drains == 0 && !isClosed && used.contains(.write) && target.writeNow(at: offset, from: bytes)
+        drains == 0 && !isClosed && !writesThrough && used.contains(.write) && target.writeNow(at: offset, from: bytes)
     }
 
     public func zero(_ range: ByteRange, flags: ZeroFlags) async throws(BlockError) {
         guard used.contains(.write) else { throw .readOnly }
         if !enters { try await enterLater() }
         defer { leave() }
+        let flags = writesThrough ? flags.union(.fua) : flags
         do { try await target.zero(range, flags: flags) } catch { throw report(error, .write) }
     }
 

@@ -183,7 +183,7 @@ extension Change {
             guard let options = try ownDataFile(of: id, header, &place) else { return }
             try await openDataFile(of: id, .options(options), flags, place)
         } catch {
-            throw OpenError("Could not open data file: \(error.message)", cause: error.cause)
+            throw error.within("Could not open data file")
         }
     }
 
@@ -213,7 +213,7 @@ extension Change {
                 backing = (try await open(own, place), true)
             }
         } catch {
-            throw OpenError("Could not open backing file: \(error.message)", cause: error.cause)
+            throw error.within("Could not open backing file")
         }
         attach(backing, to: id, as: "backing", .backing)
         try lockFiles()

@@ -136,6 +136,7 @@ extension Graph {
         do throws(BlockError) {
             try await node.close()
         } catch {
+            if let told = observer.onCloseFailure { return told(name, error) }
             observer.onWarning("\(name): closing failed: \(error.sentence)")
         }
     }

@@ -74,11 +74,11 @@ public final class Graph {
     }
 
     /// Adds a node as `add` does, and gives it a name where it has none. Answers the name. For programs that open
-    /// images themselves.
-    public func open(_ options: NodeOptions) async throws(OpenError) -> String {
+    /// images themselves. With `folders` only an image names it: its file must lie in one of them.
+    public func open(_ options: NodeOptions, within folders: [String]? = nil) async throws(OpenError) -> String {
         var name = ""
         try await change { (change: Change) async throws(OpenError) in
-            let id = try await change.open(options)
+            let id = try await change.open(options, OpenPlace(isImplicit: folders != nil, within: folders))
             change.value.nodes[id]?.isMonitorOwned = true
             name = change.value.name(of: id)
         }

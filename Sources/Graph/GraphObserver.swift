@@ -14,6 +14,8 @@ public struct GraphObserver {
     public var onBackingOpened: (_ path: String, _ imagePath: String) -> Void
     /// A file for an image's data was opened because the image names it.
     public var onDataFileOpened: (_ path: String, _ imagePath: String) -> Void
+    /// What was left to write could not be written as a node closed. Without it that is a warning.
+    public var onCloseFailure: ((_ nodeName: String, BlockError) -> Void)?
     /// A line for people: deprecations, and failures while something closes.
     public var onWarning: (String) -> Void
 
@@ -23,8 +25,10 @@ public struct GraphObserver {
         onIOError: @escaping (IOErrorReport) -> Void = { _ in },
         onBackingOpened: @escaping (_ path: String, _ imagePath: String) -> Void = { _, _ in },
         onDataFileOpened: @escaping (_ path: String, _ imagePath: String) -> Void = { _, _ in },
+        onCloseFailure: ((_ nodeName: String, BlockError) -> Void)? = nil,
         onWarning: @escaping (String) -> Void = { _ in }
     ) {
+        self.onCloseFailure = onCloseFailure
         self.onCorruption = onCorruption
         self.onFence = onFence
         self.onIOError = onIOError

@@ -18,6 +18,8 @@ public struct FileOptions: Equatable, Sendable {
     /// Flushes are not passed to the host.
     public var noFlush: Bool
     public var locking: Locking
+    /// Whether a refusal for somebody else's lock names the programs that hold it, which takes a walk through /proc.
+    public var namesHolders = false
     /// What is opened lies in one of these folders or below, links followed. Nil: anywhere.
     public var within: [String]?
 

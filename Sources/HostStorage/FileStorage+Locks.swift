@@ -3,10 +3,20 @@ import HostIO
 
 extension FileStorage {
     /// Takes the image locks for the permissions; what was held is kept until `releasePermissions`. Throws
-    /// `Failed to get "write" lock` and its like, with nothing changed.
+    /// `Failed to get "write" lock` and its like, with nothing changed, and with who may stand in the way for a hint.
     public func acquirePermissions(used: LockPermissions, shared: LockPermissions) throws(OpenError) {
         guard file.options.locking != .off else { return }
-        try file.lock.acquire(used: used, shared: shared)
+        do { try file.lock.acquire(used: used, shared: shared) } catch {
+            throw OpenError(error.message, cause: .busy, hint: hint(lockedByte: error.byte))
+        }
+    }
+
+    /// QEMU's question, and the answer where it is wanted and the kernel knows it.
+    private func hint(lockedByte byte: Int64) -> String {
+        let question = "Is another process using the image [\(filename)]?"
+        guard file.options.namesHolders else { return question }
+        let holders = LockHolder.all(of: fileIdentity, byte: byte)
+        return holders.isEmpty ? question : question + "\n" + LockHolder.sentence(holders)
     }
 
     /// Gives up the locks that these permissions no longer need.

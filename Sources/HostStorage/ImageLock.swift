@@ -25,6 +25,12 @@ struct ImageLock {
     private static let usedBase: Int64 = 100
     private static let unsharedBase: Int64 = 200
 
+    /// A lock that cannot be had, since somebody else has locked this byte of the file.
+    struct Refusal: Error {
+        let message: String
+        let byte: Int64
+    }
+
     let descriptor: Int32
     private(set) var used: LockPermissions = []
     private(set) var unshared: LockPermissions = []
@@ -32,7 +38,7 @@ struct ImageLock {
     init(descriptor: Int32) { self.descriptor = descriptor }
 
     /// Takes what is wanted and not yet held, and sees that nobody objects. On a conflict nothing has changed.
-    mutating func acquire(used wanted: LockPermissions, shared: LockPermissions) throws(OpenError) {
+    mutating func acquire(used wanted: LockPermissions, shared: LockPermissions) throws(Refusal) {
         let unwanted = LockPermissions.all.subtracting(shared)
         let before = self
         do {
@@ -74,19 +80,19 @@ struct ImageLock {
         unshared.formIntersection(unwanted)
     }
 
-    private func lock(_ permissions: LockPermissions, _ base: Int64, _ kind: String) throws(OpenError) {
+    private func lock(_ permissions: LockPermissions, _ base: Int64, _ kind: String) throws(Refusal) {
         for bit in 0..<4 where permissions.contains(LockPermissions(rawValue: 1 << bit)) {
             guard nacre_ofd_lock(descriptor, Int16(F_RDLCK), base + Int64(bit), 1) == 0 else {
-                throw refusal(kind, bit)
+                throw refusal(kind, bit, base)
             }
         }
     }
 
     /// Sees that an exclusive lock on the opposite byte could be had: that nobody else holds it.
-    private func check(_ permissions: LockPermissions, _ base: Int64, _ kind: String) throws(OpenError) {
+    private func check(_ permissions: LockPermissions, _ base: Int64, _ kind: String) throws(Refusal) {
         for bit in 0..<4 where permissions.contains(LockPermissions(rawValue: 1 << bit)) {
             guard nacre_ofd_test(descriptor, Int16(F_WRLCK), base + Int64(bit), 1) == 0 else {
-                throw refusal(kind, bit)
+                throw refusal(kind, bit, base)
             }
         }
     }
@@ -97,7 +103,7 @@ struct ImageLock {
         }
     }
 
-    private func refusal(_ kind: String, _ bit: Int) -> OpenError {
-        OpenError("Failed to get \(kind)\"\(LockPermissions.names[bit])\" lock", cause: .busy)
+    private func refusal(_ kind: String, _ bit: Int, _ base: Int64) -> Refusal {
+        Refusal(message: "Failed to get \(kind)\"\(LockPermissions.names[bit])\" lock", byte: base + Int64(bit))
     }
 }

@@ -2,13 +2,11 @@ public import Qcow2
 
 /// `amend`: what is asked for, read as qemu-img does before anything is touched.
 public struct AmendRequest: Sendable {
-    public let path: String
-    public let format: String?
+    public let image: ImageReference
     public let options: OptionList
 
-    public init(path: String, format: String?, options: OptionList) {
-        self.path = path
-        self.format = format
+    public init(image: ImageReference, options: OptionList) {
+        self.image = image
         self.options = options
     }
 

@@ -18,27 +18,22 @@ public enum BitmapCommand: Equatable, Sendable {
 
 /// The arguments of `bitmap`.
 public struct BitmapRequest: Sendable {
-    public var path: String
-    public var format: String?
+    public var image: ImageReference
     public var name: String
     /// In their order; those before one that fails have happened.
     public var commands: [BitmapCommand]
     /// Bytes, for `add`.
     public var granularity: UInt64?
     /// Where the bitmaps to be merged are, if not in the image itself.
-    public var source: String?
-    public var sourceFormat: String?
+    public var source: ImageReference?
 
     public init(
-        path: String, format: String?, name: String, commands: [BitmapCommand], granularity: UInt64?, source: String?,
-        sourceFormat: String?
+        image: ImageReference, name: String, commands: [BitmapCommand], granularity: UInt64?, source: ImageReference?
     ) {
-        self.path = path
-        self.format = format
+        self.image = image
         self.name = name
         self.commands = commands
         self.granularity = granularity
         self.source = source
-        self.sourceFormat = sourceFormat
     }
 }

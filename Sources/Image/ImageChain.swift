@@ -1,173 +1,78 @@
 public import Block
+public import Graph
 import Bytes
-import Qcow2
+public import Qcow2
 
-/// An image opened with all it stands on, to be read.
+/// An image that is open in the tool's graph, with all it stands on: to be read, or some of its layers to be written.
 public final class ImageChain {
-    /// The walker of the image that was named.
-    public let top: any Storage
-    private let layers: [Layer]
+    /// How an image of the chain is opened; `none` ends the chain above it.
+    enum Access { case none, read, write }
+
+    /// The disk.
+    public let top: BlockRoot
+    /// From the image that was named down to what lies below all.
+    let layers: [Graph.Layer]
+    private let tool: ImageTool
+    /// Users of the layers that are written, the disk's own first.
+    private let roots: [BlockRoot]
+    /// The nodes that the tool holds, from the top.
+    private let nodes: [String]
+    /// What block status may name as the holder of bytes.
+    private let holders: [ObjectIdentifier: Graph.Holder]
 
     /// No chain is longer (docs/reliability.md, limits).
     static let limit = 256
 
-    private struct Layer {
-        let path: String
-        let file: ImageFile
-        /// Nil for raw.
-        let image: Qcow2Image?
-        /// What holds the image's data, where that lies apart.
-        var data: ImageFile?
-        var dataPath = ""
+    init(_ roots: [BlockRoot], in tool: ImageTool, nodes: [String]) {
+        top = roots[0]
+        self.roots = roots
+        self.tool = tool
+        self.nodes = nodes
+        layers = tool.graph.chain(below: top.nodeName)
+        holders = Dictionary(
+            tool.graph.holders(below: top.nodeName).map { (ObjectIdentifier($0.storage), $0) }
+        ) { first, _ in first }
     }
 
-    /// Everything that opening needs to know.
-    public struct Source {
-        public let files: any ImageFiles
-        public let context: any IOContext
-        public let rule: BackingRule
-        /// Whether others may write to the files meanwhile.
-        public let forceShare: Bool
-        /// Called with each file that is opened because an image names it: what it is, and its path.
-        public let announce: (String) -> Void
+    /// The image's node in the tool's graph.
+    public var nodeName: String { top.nodeName }
 
-        public init(
-            files: any ImageFiles, context: any IOContext, rule: BackingRule, forceShare: Bool = false,
-            announce: @escaping (String) -> Void = { _ in }
-        ) {
-            self.files = files
-            self.context = context
-            self.rule = rule
-            self.forceShare = forceShare
-            self.announce = announce
-        }
-    }
+    /// The format's state, where the image is qcow2.
+    public var image: Qcow2Image? { tool.graph.qcow2Image(of: nodeName) }
 
-    private init(top: any Storage, layers: [Layer]) {
-        self.top = top
-        self.layers = layers
-    }
-
-    /// Opens the image at `path`, read-only. `format` nil means: by its magic, which harms nobody while nothing is
-    /// written. On failure everything is closed again.
-    /// `below` is the folder that the image must lie in, where it was not named by the user.
-    public static func open(_ path: String, format: String?, _ source: Source, below: String? = nil)
-        async throws(ImageError) -> ImageChain
-    {
-        var layers: [Layer] = []
-        do throws(OpenError) {
-            try await openLayers((path, format, below), source, &layers)
-        } catch {
-            await close(layers)
-            throw ImageError.couldNotOpen(path, error)
-        }
-        var walker: BlockIO?
-        for layer in layers.reversed() {
-            walker = BlockIO(
-                context: source.context,
-                driver: layer.image.map { .format($0) } ?? .storage(layer.file.storage),
-                file: layer.image == nil ? nil : layer.file.storage, data: layer.data?.storage, backing: walker,
-                options: BlockIO.Options(isReadOnly: true))
-        }
-        guard let walker else { throw ImageError("Could not open '\(path)'") }
-        return ImageChain(top: walker, layers: layers)
-    }
-
-    /// The path of the file that `storage` is, as it was opened.
-    public func filename(of storage: any Storage) -> String? {
-        layers.lazy.compactMap {
-            $0.file.storage === storage ? $0.path : $0.data?.storage === storage ? $0.dataPath : nil
-        }.first
-    }
+    /// What `storage` is called as a file.
+    public func filename(of storage: any Storage) -> String? { holders[ObjectIdentifier(storage)]?.filename }
 
     /// Whether `storage` is the file of a qcow2 image and takes clearly less room than its clusters: more than a tenth,
     /// and more than two clusters less.
     func isSparse(_ storage: any Storage) -> Bool {
-        guard let layer = layers.first(where: { $0.file.storage === storage }), let image = layer.image,
-            let allocated = layer.file.allocatedBytes
+        guard let holder = holders[ObjectIdentifier(storage)], let clusterSize = holder.clusterSize,
+            let allocated = holder.allocatedSize, let length = storage.length.roundedUp(to: clusterSize)
         else { return false }
-        let clusterSize = image.header.geometry.clusterSize
-        let (real, all) = (allocated / clusterSize, image.header.geometry.clusters(for: storage.length))
+        let (real, all) = (allocated / clusterSize, length / clusterSize)
         return all >= max(real + real / 9, real + 2)
     }
 
-    public func close() async { await Self.close(layers) }
-
-    private static func close(_ layers: [Layer]) async {
-        for layer in layers {
-            await layer.data?.close()
-            await layer.file.close()
-        }
+    /// Ends the use of an image that was read.
+    public func close() async {
+        for root in roots { await tool.graph.detach(root) }
+        for name in nodes { await tool.forget(name) }
     }
 
-    private static func openLayers(
-        _ first: (path: String, format: String?, folder: String?), _ source: Source, _ layers: inout [Layer]
-    ) async throws(OpenError) {
-        var next: (path: String, format: String?, folder: String?)? = first
-        while let here = next {
-            do throws(OpenError) {
-                let layer = try await openLayer(here, source, layers)
-                layers.append(layer)
-                next = try backing(of: layer, source.rule)
-                if let next { source.announce("the backing file \(next.path)") }
-            } catch {
-                // The image that was asked for is named by the caller.
-                guard !layers.isEmpty else { throw error }
-                throw OpenError("Could not open backing file: \(error.message)", cause: error.cause)
-            }
+    /// Ends the use of an image that was written: all of it is durable then, or the error says that it is not.
+    public func finish() async throws(ImageError) {
+        var failure: BlockError?
+        for root in roots where root.used.contains(.write) {
+            do throws(BlockError) { try await root.flush() } catch { failure = failure ?? error }
         }
+        let failures = tool.closing.failures.count
+        await close()
+        if failure == nil, tool.closing.failures.count > failures { failure = tool.closing.failures[failures] }
+        if let failure { throw ImageError("Could not close '\(top.name)': \(failure.sentence)") }
     }
+}
 
-    private static func openLayer(
-        _ here: (path: String, format: String?, folder: String?), _ source: Source, _ above: [Layer]
-    ) async throws(OpenError) -> Layer {
-        guard above.count < limit else { throw OpenError("The backing chain is longer than \(limit) images") }
-        let file = try await source.files.open(
-            here.path, FileUse(forceShare: source.forceShare, below: here.folder))
-        guard !above.contains(where: { $0.file.identity == file.identity }) else {
-            await file.close()
-            throw OpenError("'\(here.path)' stands on itself: the backing chain is a loop")
-        }
-        do throws(OpenError) {
-            var format = here.format
-            if format == nil { format = try await FormatProbe.format(of: file.storage) }
-            switch format {
-            case "raw": return Layer(path: here.path, file: file, image: nil)
-            case "qcow2":
-                return try await openImage(here.path, file, source)
-            default: throw OpenError("Unknown driver '\(format ?? "")'")
-            }
-        } catch {
-            await file.close()
-            throw error
-        }
-    }
-
-    /// A qcow2 image, with the file for its data that it may name.
-    private static func openImage(_ path: String, _ file: ImageFile, _ source: Source) async throws(OpenError) -> Layer
-    {
-        var (data, dataPath) = (nil as ImageFile?, "")
-        do throws(OpenError) {
-            let image = try await Qcow2Image.open(
-                file: file.storage, options: Options(isReadOnly: true, loadsBitmaps: false)
-            ) {
-                (header) async throws(OpenError) in
-                guard let opened = try await source.openData(header, of: path, beside: file) else { return nil }
-                (data, dataPath) = opened
-                return opened.file.storage
-            }
-            return Layer(path: path, file: file, image: image, data: data, dataPath: dataPath)
-        } catch {
-            await data?.close()
-            throw error
-        }
-    }
-
-    /// What stands below a layer, and where it may lie.
-    private static func backing(of layer: Layer, _ rule: BackingRule) throws(OpenError)
-        -> (path: String, format: String?, folder: String?)?
-    {
-        guard let header = layer.image?.header, let name = header.backingFile else { return nil }
-        return try BackingName.resolve(name, format: header.backingFormat, of: layer.path, rule)
-    }
+/// What could not be written as nodes closed.
+final class ClosingFailures {
+    var failures: [BlockError] = []
 }

@@ -12,6 +12,6 @@ public struct ImageError: Error, Equatable, Sendable {
 
     /// An image that could not be opened.
     public static func couldNotOpen(_ path: String, _ error: OpenError) -> ImageError {
-        ImageError("Could not open '\(path)': \(error.message)")
+        ImageError("Could not open '\(path)': \(error.text)")
     }
 }

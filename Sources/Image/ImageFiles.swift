@@ -1,58 +1,79 @@
 public import Block
+public import Graph
 
-/// The host's files, as the image tool reaches them. The program gives the real ones, tests those they make up.
-public protocol ImageFiles: AnyObject {
-    /// Opens `path` (a file or a block device). Fails with the host's words: `Could not open 'F': No such file or
-    /// directory`.
-    func open(_ path: String, _ use: FileUse) async throws(OpenError) -> ImageFile
-    /// Makes `path`, empty, or empties it, and opens it for writing.
-    func create(_ path: String, _ attributes: FileAttributes) async throws(OpenError) -> ImageFile
+/// The host's files, as the image tool reaches them: what its graph opens, and what it makes and removes. The program
+/// gives the real ones, tests those they make up.
+public protocol ImageFiles: StorageOpener {
+    /// Makes `path`, empty, or empties it where nobody uses it. A device keeps its length; its old contents are the
+    /// format's to clear. Answers whether it was not there before.
+    func makeFile(_ path: String, _ attributes: FileAttributes) async throws(OpenError) -> Bool
+    /// Removes what could not be finished.
+    func removeFile(_ path: String)
 }
 
-/// How a file is opened.
-public struct FileUse: Equatable, Sendable {
-    public var isWritable: Bool
-    /// Whether others may write meanwhile (`-U`).
-    public var forceShare: Bool
-    /// The path must lie in this folder or below it, links followed; nil where it was named by the user.
-    public var below: String?
-
-    public init(isWritable: Bool = false, forceShare: Bool = false, below: String? = nil) {
-        self.isWritable = isWritable
-        self.forceShare = forceShare
-        self.below = below
-    }
-}
-
-/// One open file of the image tool.
+/// What holds the bytes of an image, open: a node of the tool's graph, in most cases a file. Nothing that an image names
+/// belongs to it.
 public struct ImageFile {
     /// Takes requests of any alignment.
-    public let storage: any Storage
+    public let storage: BlockRoot
+    /// The node as a file name: plain where opening that gives it again, else `json:{…}`.
+    let name: String
+    /// The host file's path; nil where there is none.
+    public let path: String?
     /// Bytes that the file takes on the host, where that is known.
     public let allocatedBytes: UInt64?
-    /// The same for two openings of one file, and for nothing else.
-    public let identity: String
+    /// Of an image behind filters; nil where there is none.
+    let clusterSize: UInt64?
+    /// The same for two openings of one file, and for nothing else; nil where there is no file.
+    public let identity: HostFileIdentity?
+    /// What the bytes are to be read as; nil: they tell themselves.
+    let kind: ImageKind?
     /// Ends its use; what was written is flushed by whoever wrote it.
     public let close: () async -> Void
-    /// As `close`, for a new image that could not be made: a file that was not there before goes again.
-    public let abandon: () async -> Void
 
-    public init(
-        storage: any Storage, allocatedBytes: UInt64?, identity: String, close: @escaping () async -> Void,
-        abandon: (() async -> Void)? = nil
-    ) {
-        self.storage = storage
-        self.allocatedBytes = allocatedBytes
-        self.identity = identity
-        self.close = close
-        self.abandon = abandon ?? close
+    /// As reports call the image where its bytes are of this kind: a plain name where opening that gives it again, else
+    /// `json:{…}`.
+    func filename(as kind: ImageKind) -> String {
+        guard name.hasPrefix("json:"), kind == .qcow2 else { return name }
+        return "json:{\"driver\": \"qcow2\", \"file\": \(name.dropFirst("json:".count))}"
+    }
+
+    /// What the bytes are: as the user said, or by the magic number.
+    func readKind() async throws(OpenError) -> ImageKind {
+        if let kind { return kind }
+        return try await FormatProbe.format(of: storage) == "qcow2" ? .qcow2 : .plain("raw")
     }
 }
 
-/// Which backing files are opened that only an image names. A name in an image is a plain file name in any case.
+/// What an image's bytes are.
+enum ImageKind: Equatable, Sendable {
+    case qcow2
+    /// The disk itself. The name of what says so: `raw`, or a driver that is no format.
+    case plain(String)
+
+    /// By a format's name, as `-f` gives it.
+    init(_ format: String) throws(OpenError) {
+        switch format {
+        case "qcow2": self = .qcow2
+        case "raw", "file", "host_device": self = .plain(format)
+        default: throw OpenError("Unknown driver '\(format)'")
+        }
+    }
+
+    var name: String {
+        switch self {
+        case .qcow2: "qcow2"
+        case .plain(let name): name
+        }
+    }
+}
+
+/// Which files are opened that only an image names. A name in an image is a plain file name in any case.
 public enum BackingRule: Sendable {
     /// In the image's own folder or below it.
     case ownFolder
     /// Whatever the image names, as QEMU does.
     case any
+
+    var policy: BackingPolicy { self == .any ? .qemu : .ownFolder }
 }

@@ -4,7 +4,7 @@ public import Qcow2
 
 /// What `info` tells of one image. Made from the one file that was named; nothing that the image names is opened.
 public struct ImageInfo: Equatable, Sendable {
-    /// As the user wrote it.
+    /// As the user wrote it, or `json:{…}`.
     public var filename: String
     /// `qcow2` or `raw`.
     public var format: String
@@ -24,6 +24,8 @@ public struct ImageInfo: Equatable, Sendable {
     public var snapshots: [Snapshot] = []
     /// What only qcow2 has.
     public var qcow2: Qcow2Info?
+    /// The host file's path, which names in the image start from.
+    var path: String?
 
     init(filename: String, format: String, virtualSize: UInt64, actualSize: UInt64?) {
         self.filename = filename
@@ -66,29 +68,29 @@ public struct Qcow2Info: Equatable, Sendable {
 }
 
 extension ImageInfo {
-    /// Reads what an image says of itself. `format` nil means: qcow2 where the magic says so, else raw; nothing is
-    /// written, so a wrong guess harms nobody.
-    public static func read(_ file: ImageFile, filename: String, format: String?) async throws(OpenError) -> ImageInfo {
-        var known = format
-        if known == nil { known = try await FormatProbe.format(of: file.storage) }
-        switch known ?? "" {
-        case "qcow2": return try await qcow2(file, filename)
-        case "raw":
-            guard let size = file.storage.length.roundedUpToSector else { throw OpenError("Image is too big") }
-            return ImageInfo(filename: filename, format: "raw", virtualSize: size, actualSize: file.allocatedBytes)
-        case let other: throw OpenError("Unknown driver '\(other)'")
-        }
+    /// Reads what an image says of itself. Where nobody said what it is, it is qcow2 if the magic says so, else raw; nothing
+    /// is written, so a wrong guess harms nobody.
+    public static func read(_ file: ImageFile) async throws(OpenError) -> ImageInfo {
+        let kind = try await file.readKind()
+        if kind == .qcow2 { return try await qcow2(file) }
+        guard let size = file.storage.length.roundedUpToSector else { throw OpenError("Image is too big") }
+        var info = ImageInfo(
+            filename: file.filename(as: kind), format: kind.name, virtualSize: size, actualSize: file.allocatedBytes)
+        info.clusterSize = file.clusterSize
+        return info
     }
 
-    private static func qcow2(_ file: ImageFile, _ filename: String) async throws(OpenError) -> ImageInfo {
+    private static func qcow2(_ file: ImageFile) async throws(OpenError) -> ImageInfo {
         let header = try await Qcow2Image.readHeader(file.storage).header
         var info = ImageInfo(
-            filename: filename, format: "qcow2", virtualSize: header.size, actualSize: file.allocatedBytes)
+            filename: file.filename(as: .qcow2), format: "qcow2", virtualSize: header.size,
+            actualSize: file.allocatedBytes)
+        info.path = file.path
         info.clusterSize = header.geometry.clusterSize
         info.isDirty = header.incompatible.contains(.dirty)
         info.isEncrypted = header.cryptMethod != 0
         info.backingFilename = header.backingFile
-        info.fullBackingFilename = header.backingFile.map { PathText.combine(filename, $0) }
+        info.fullBackingFilename = header.backingFile.map { PathText.combine(file.path ?? "", $0) }
         info.backingFormat = header.backingFormat
         info.qcow2 = Qcow2Info(header)
         info.snapshots = try await Snapshot.list(header, file.storage)

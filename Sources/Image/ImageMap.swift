@@ -1,5 +1,6 @@
 import Block
 import Bytes
+import Graph
 
 /// `map`: the runs of a virtual disk, one after the other.
 public enum ImageMap {

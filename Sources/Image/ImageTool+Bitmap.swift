@@ -6,19 +6,15 @@ extension ImageTool {
     /// `bitmap`: changes a persistent bitmap. Backing files are not opened. What is written to must be known, not guessed, as
     /// for a repair.
     public func bitmap(_ request: BitmapRequest) async throws(ImageError) {
-        if request.format == nil, rule == .ownFolder {
-            throw ImageError(
-                "The format of '\(request.path)' is not guessed, since a guest may have written what it looks like: say "
-                    + "-f qcow2 if that is what it is")
-        }
+        try checkFormatIsSaid(
+            request.image, "The format of '\(request.image.text)' is not guessed",
+            "say -f qcow2 if that is what it is")
         let memory = BitmapMemory()
-        let target = try await open(request.path, request.format, isWritable: true, memory)
+        let target = try await open(request.image, isWritable: true, memory)
         var failure: ImageError?
         do throws(ImageError) {
             var source: OpenImage?
-            if let path = request.source {
-                source = try await open(path, request.sourceFormat, isWritable: false, memory)
-            }
+            if let image = request.source { source = try await open(image, isWritable: false, memory) }
             do throws(ImageError) {
                 for command in request.commands {
                     try await carryOut(command, request, target.image, source.map { $0.image } ?? target.image)
@@ -27,7 +23,7 @@ extension ImageTool {
             await source?.file.close()
         } catch { failure = error }
         do { try await target.image?.close() } catch {
-            let text = "Could not store the bitmaps of '\(request.path)': \(error.sentence)"
+            let text = "Could not store the bitmaps of '\(request.image.text)': \(error.sentence)"
             failure = failure ?? ImageError(text)
         }
         await target.file.close()
@@ -40,27 +36,22 @@ extension ImageTool {
         let image: Qcow2Image?
     }
 
-    private func open(_ path: String, _ format: String?, isWritable: Bool, _ memory: BitmapMemory)
+    private func open(_ image: ImageReference, isWritable: Bool, _ memory: BitmapMemory)
         async throws(ImageError) -> OpenImage
     {
         do throws(OpenError) {
-            let file = try await files.open(path, FileUse(isWritable: isWritable))
+            let file = try await openFile(image, isWritable: isWritable)
             do throws(OpenError) {
-                var known = format
-                if known == nil { known = try await FormatProbe.format(of: file.storage) }
-                switch known ?? "" {
-                case "raw": return OpenImage(file: file, image: nil)
-                case "qcow2":
-                    let image = try await Qcow2Image.open(
-                        file: file.storage, options: Options(isReadOnly: !isWritable), memory: memory)
-                    return OpenImage(file: file, image: image)
-                case let other: throw OpenError("Unknown driver '\(other)'")
-                }
+                guard try await file.readKind() == .qcow2 else { return OpenImage(file: file, image: nil) }
+                return OpenImage(
+                    file: file,
+                    image: try await Qcow2Image.open(
+                        file: file.storage, options: Options(isReadOnly: !isWritable), memory: memory))
             } catch {
                 await file.close()
                 throw error
             }
-        } catch { throw ImageError.couldNotOpen(path, error) }
+        } catch { throw ImageError.couldNotOpen(image.text, error) }
     }
 
     private func carryOut(
@@ -106,11 +97,11 @@ extension ImageTool {
         let known = image?.bitmaps.all ?? []
         try DirtyBitmap.check(request.name, granularity: granularity, beside: known)
         guard let image else {
-            throw OpenError("Can't store persistent bitmaps to \(request.path): Operation not supported")
+            throw OpenError("Can't store persistent bitmaps to \(request.image.text): Operation not supported")
         }
         if let refusal = image.bitmapRefusal(request.name, granularityBits: granularity.trailingZeroBitCount) {
             throw OpenError(
-                "Can't make bitmap '\(request.name)' persistent in '\(request.path)': \(refusal.message)",
+                "Can't make bitmap '\(request.name)' persistent in '\(request.image.text)': \(refusal.message)",
                 cause: refusal.cause)
         }
         image.bitmaps.add(

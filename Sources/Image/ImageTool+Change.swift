@@ -1,32 +1,47 @@
 import Block
+import Graph
 import Qcow2
 
 extension ImageTool {
-    /// Opens a qcow2 image in `file`, a walker of `named` perhaps, with the file for its data where it names one, and closes
-    /// both after `body`.
+    /// Opens a qcow2 image in `file`, with the file for its data where it names one, and closes both after `body`.
     func withImage(
-        _ file: any Storage, of named: ImageFile, _ path: String, _ options: Options = Options(),
-        _ body: (Qcow2Image, _ data: BlockIO?) async throws(ImageError) -> Void
+        _ file: ImageFile, _ image: ImageReference, _ options: Options = Options(),
+        _ body: (Qcow2Image, _ data: BlockRoot?) async throws(ImageError) -> Void
     ) async throws(ImageError) {
-        var (data, below) = (nil as ImageFile?, nil as BlockIO?)
+        var data: ImageFile?
         var failure: ImageError?
         do throws(ImageError) {
-            let image: Qcow2Image
+            let open: Qcow2Image
             do {
-                image = try await Qcow2Image.open(file: file, options: options) { (header) async throws(OpenError) in
-                    data = try await source.openData(
-                        header, of: path, beside: named, isWritable: !options.isReadOnly)?.file
-                    below = data.map { BlockIO(context: context, driver: .storage($0.storage)) }
-                    return below
+                open = try await Qcow2Image.open(file: file.storage, options: options) {
+                    (header) async throws(OpenError) in
+                    data = try await openData(header, of: image, beside: file, isWritable: !options.isReadOnly)
+                    return data?.storage
                 }
-            } catch { throw .couldNotOpen(path, error) }
-            do throws(ImageError) { try await body(image, below) } catch { failure = error }
-            do { try await image.close() } catch {
-                failure = failure ?? ImageError("Could not close '\(path)': \(error.sentence)")
+            } catch { throw .couldNotOpen(image.text, error) }
+            do throws(ImageError) { try await body(open, data?.storage) } catch { failure = error }
+            do { try await open.close() } catch {
+                failure = failure ?? ImageError("Could not close '\(image.text)': \(error.sentence)")
             }
         } catch { failure = failure ?? error }
-        below?.retire()
         await data?.close()
         if let failure { throw failure }
+    }
+
+    /// Opens the file that an image names for its data, where its name may be followed; nil where it names none.
+    private func openData(_ header: Header, of image: ImageReference, beside file: ImageFile, isWritable: Bool)
+        async throws(OpenError) -> ImageFile?
+    {
+        guard let name = header.dataFile, !name.isEmpty else { return nil }
+        let target = try BackingName.resolveData(name, of: file.path ?? "", rule)
+        announce("the data file \(target.path)")
+        let reference = ImageReference(
+            target.path, format: "raw", forceShare: image.forceShare, cache: image.cache)
+        let data = try await openFile(reference, isWritable: isWritable, below: target.folder)
+        guard data.identity != file.identity else {
+            await data.close()
+            throw OpenError("'\(image.text)' names itself as its data file")
+        }
+        return data
     }
 }

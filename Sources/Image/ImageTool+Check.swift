@@ -20,21 +20,20 @@ extension ImageTool {
     /// guessed: a guest writes what it likes at the start of a raw disk,
     /// a qcow2 header too (R20, R25). As QEMU's program it is guessed all the same.
     public func check(
-        _ path: String, format: String?, form: Form, repair: Repair, doctor: Bool = false, quiet: Bool, forceShare: Bool
+        _ image: ImageReference, form: Form, repair: Repair, doctor: Bool = false, quiet: Bool
     ) async throws(ImageError) -> Int32 {
-        if repair != .none, format == nil, rule == .ownFolder {
-            throw ImageError(
-                "A repair does not guess the format of '\(path)', since a guest may have written what it looks like: "
-                    + "say -f qcow2 if that is what it is")
+        if repair != .none {
+            try checkFormatIsSaid(
+                image, "A repair does not guess the format of '\(image.text)'", "say -f qcow2 if that is what it is")
         }
         let file: ImageFile
-        do {
-            file = try await files.open(path, FileUse(isWritable: repair != .none, forceShare: forceShare))
-        } catch { throw ImageError.couldNotOpen(path, error) }
+        do { file = try await openFile(image, isWritable: repair != .none) } catch {
+            throw ImageError.couldNotOpen(image.text, error)
+        }
         var failure: ImageError?
         var code: Int32 = 1
         do throws(ImageError) {
-            code = try await check(file, path, format, form, repair, doctor, quiet)
+            code = try await check(file, image.text, form, repair, doctor, quiet)
         } catch { failure = error }
         await file.close()
         if let failure { throw failure }
@@ -42,21 +41,15 @@ extension ImageTool {
     }
 
     private func check(
-        _ file: ImageFile, _ path: String, _ format: String?, _ form: Form, _ repair: Repair, _ doctor: Bool,
-        _ quiet: Bool
+        _ file: ImageFile, _ path: String, _ form: Form, _ repair: Repair, _ doctor: Bool, _ quiet: Bool
     ) async throws(ImageError) -> Int32 {
-        var known = format
-        if known == nil {
-            do { known = try await FormatProbe.format(of: file.storage) } catch { throw .couldNotOpen(path, error) }
-        }
-        switch known ?? "" {
-        case "qcow2": break
-        case "raw":
+        let kind: ImageKind
+        do { kind = try await file.readKind() } catch { throw .couldNotOpen(path, error) }
+        guard kind == .qcow2 else {
             throw ImageError("This image format does not support checks", exitCode: ImageCheck.unsupportedExitCode)
-        case let other: throw ImageError("Could not open '\(path)': Unknown driver '\(other)'")
         }
         var diagnosis: Diagnosis?
-        var check = ImageCheck(filename: path, format: "qcow2", result: Qcow2Check.Result())
+        var check = ImageCheck(filename: file.filename(as: kind), format: "qcow2", result: Qcow2Check.Result())
         let listen: (Diagnosis) -> Void = {
             diagnosis = $0
             // Said before anything is touched; as JSON all is said at once.

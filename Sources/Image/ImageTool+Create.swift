@@ -34,17 +34,10 @@ extension ImageTool {
         do throws(OpenError) {
             guard PathText.protocolName(name) == nil else { throw OpenError("'\(name)' is not a plain file name") }
             let path = PathText.combine(request.path, name)
-            let file = try await files.open(path, FileUse())
-            do throws(OpenError) {
-                let info = try await ImageInfo.read(file, filename: path, format: request.backingFormat)
-                await file.close()
-                return (info.virtualSize, info.format)
-            } catch {
-                await file.close()
-                throw error
-            }
+            let info = try await read(try await openFile(ImageReference(path, format: request.backingFormat)))
+            return (info.virtualSize, info.format)
         } catch {
-            throw ImageError("\(request.path): \(error.message)\nCould not open backing image.")
+            throw ImageError("\(request.path): \(error.text)\nCould not open backing image.")
         }
     }
 
@@ -54,33 +47,33 @@ extension ImageTool {
         do throws(OpenError) {
             try options.validate()
             let data = try await createData(options, request)
-            let file: ImageFile
-            do throws(OpenError) { file = try await files.create(request.path, attributes) } catch {
+            let made: NewFile
+            do throws(OpenError) { made = try await makeFile(request.path, attributes) } catch {
                 await data?.abandon()
                 throw error
             }
             do throws(OpenError) {
-                try await Qcow2Create.create(on: file.storage, data: data?.storage, options)
-                await data?.close()
-                await file.close()
+                try await Qcow2Create.create(on: made.file.storage, data: data?.file.storage, options)
+                await data?.file.close()
+                await made.file.close()
             } catch {
                 await data?.abandon()
-                await file.abandon()
+                await made.abandon()
                 throw error
             }
         } catch {
-            throw ImageError("\(request.path): \(error.message)")
+            throw ImageError("\(request.path): \(error.text)")
         }
     }
 
     /// Makes the file for the image's data, where that is to lie apart; what it held before is lost.
-    private func createData(_ options: CreateOptions, _ request: CreateRequest) async throws(OpenError) -> ImageFile? {
+    private func createData(_ options: CreateOptions, _ request: CreateRequest) async throws(OpenError) -> NewFile? {
         guard let name = options.dataFile else { return nil }
         let path = try BackingName.resolveData(name, of: request.path, rule).path
         guard path != request.path else {
             throw OpenError("Error: Trying to create an image with the same filename as its data file")
         }
-        return try await files.create(path, FileAttributes())
+        return try await makeFile(path, FileAttributes())
     }
 
     private func createRaw(_ request: CreateRequest, size: UInt64) async throws(ImageError) {
@@ -93,20 +86,20 @@ extension ImageTool {
         }
         if preallocation == .metadata { throw ImageError("\(request.path): Unsupported preallocation mode: metadata") }
         let attributes = try request.fileAttributes()
-        let file: ImageFile
-        do { file = try await files.create(request.path, attributes) } catch {
-            throw ImageError("\(request.path): \(error.message)")
+        let made: NewFile
+        do { made = try await makeFile(request.path, attributes) } catch {
+            throw ImageError("\(request.path): \(error.text)")
         }
         var failure: BlockError?
         do throws(BlockError) {
-            try await file.storage.resize(to: size)
-            try await file.storage.occupy(ByteRange(at: 0, count: size), preallocation)
-            try await file.storage.flush()
+            try await made.file.storage.resize(to: size)
+            try await made.file.storage.occupy(ByteRange(at: 0, count: size), preallocation)
+            try await made.file.storage.flush()
         } catch { failure = error }
         if let failure {
-            await file.abandon()
+            await made.abandon()
             throw ImageError("\(request.path): Could not resize file: \(failure.sentence)")
         }
-        await file.close()
+        await made.file.close()
     }
 }

@@ -1,19 +1,17 @@
 import Block
 import Bytes
+import Graph
 import Qcow2
 
 extension ImageTool {
     /// `resize`: gives a disk another size. What is written to must be known, not guessed: a guest writes what it likes at
     /// the start of a raw disk (R20, R25). As QEMU's program it is guessed all the same.
     public func resize(_ request: ResizeRequest, quiet: Bool) async throws(ImageError) {
-        let path = request.path
-        if request.format == nil, rule == .ownFolder {
-            throw ImageError(
-                "A resize does not guess the format of '\(path)', since a guest may have written what it looks like: "
-                    + "say -f qcow2 or -f raw")
-        }
+        let image = request.image
+        try checkFormatIsSaid(
+            image, "A resize does not guess the format of '\(image.text)'", "say -f qcow2 or -f raw")
         let file: ImageFile
-        do { file = try await files.open(path, FileUse(isWritable: true)) } catch { throw .couldNotOpen(path, error) }
+        do { file = try await openFile(image, isWritable: true) } catch { throw .couldNotOpen(image.text, error) }
         var failure: ImageError?
         do throws(ImageError) { try await resize(file, request) } catch { failure = error }
         await file.close()
@@ -22,25 +20,20 @@ extension ImageTool {
     }
 
     private func resize(_ file: ImageFile, _ request: ResizeRequest) async throws(ImageError) {
-        // Zeros are written as data where the host has no faster way.
-        let below = BlockIO(context: context, driver: .storage(file.storage))
-        defer { below.retire() }
-        var format = request.format
-        if format == nil {
-            do { format = try await FormatProbe.format(of: file.storage) } catch {
-                throw .couldNotOpen(request.path, error)
-            }
-            if format == "raw" { report(Self.guessed(request.path)) }
-        }
-        switch format ?? "" {
-        case "raw":
+        let kind: ImageKind
+        do { kind = try await file.readKind() } catch { throw .couldNotOpen(request.image.text, error) }
+        switch kind {
+        case .plain:
+            if file.kind == nil { report(Self.guessed(request.image.text)) }
             if request.preallocation == .metadata { throw ImageError("Unsupported preallocation mode: metadata") }
-            try await resize(below, to: try request.size(from: below.length), request.preallocation)
-        case "qcow2":
-            try await withImage(below, of: file, request.path) { (image, data) throws(ImageError) in
-                try await resize(image, on: below, data, request)
+            // Zeros are written as data where the host has no faster way.
+            let walker = BlockIO(context: context, driver: .storage(file.storage))
+            defer { walker.retire() }
+            try await resize(walker, to: try request.size(from: walker.length), request.preallocation)
+        case .qcow2:
+            try await withImage(file, request.image) { (image, data) throws(ImageError) in
+                try await resize(image, on: file, data, request)
             }
-        case let other: throw ImageError("Could not open '\(request.path)': Unknown driver '\(other)'")
         }
     }
 
@@ -53,13 +46,14 @@ extension ImageTool {
     }
 
     func resize(
-        _ image: Qcow2Image, on file: any Storage, _ data: BlockIO?, _ request: ResizeRequest
+        _ image: Qcow2Image, on file: ImageFile, _ data: (any Storage)?, _ request: ResizeRequest
     ) async throws(ImageError) {
         let size = try request.size(from: image.length)
         if let refusal = image.resizeRefusal(size) { throw ImageError(refusal.message) }
         // What a disk gains must not show what a longer backing file holds there.
-        let backing = size > image.length ? try await backing(of: image, request.path) : nil
-        let walker = BlockIO(context: context, driver: .format(image), file: file, data: data, backing: backing?.top)
+        let backing = size > image.length ? try await backing(of: image, in: file) : nil
+        let walker = BlockIO(
+            context: context, driver: .format(image), file: file.storage, data: data, backing: backing?.top)
         defer { walker.retire() }
         var failure: ImageError?
         do throws(ImageError) { try await resize(walker, to: size, request.preallocation) } catch { failure = error }
@@ -67,14 +61,16 @@ extension ImageTool {
         if let failure { throw failure }
     }
 
-    private func backing(of image: Qcow2Image, _ path: String) async throws(ImageError) -> ImageChain? {
+    private func backing(of image: Qcow2Image, in file: ImageFile) async throws(ImageError) -> ImageChain? {
         guard let name = image.header.backingFile else { return nil }
         let place: (path: String, format: String?, folder: String?)
-        do { place = try BackingName.resolve(name, format: image.header.backingFormat, of: path, rule) } catch {
-            throw .couldNotOpen(path, OpenError("Could not open backing file: \(error.message)"))
+        do {
+            place = try BackingName.resolve(name, format: image.header.backingFormat, of: file.path ?? "", rule)
+        } catch {
+            throw .couldNotOpen(file.storage.name, error.within("Could not open backing file"))
         }
         announce("the backing file \(place.path)")
-        return try await ImageChain.open(place.path, format: place.format, source, below: place.folder)
+        return try await open(ImageReference(place.path, format: place.format), below: place.folder)
     }
 
     /// Resizes, gives what the disk gained its room, and makes it durable. Where the room cannot be had, the disk has its

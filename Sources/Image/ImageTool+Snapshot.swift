@@ -14,49 +14,43 @@ extension ImageTool {
     /// `snapshot`: lists, makes, applies or removes internal snapshots. Without an action the image is opened and closed again,
     /// as qemu-img has it. What is written to must be known, not guessed, as in `check`.
     public func snapshot(
-        _ path: String, format: String?, _ action: SnapshotAction?, forceShare: Bool
+        _ image: ImageReference, _ action: SnapshotAction?
     ) async throws(ImageError) {
         let isWritable = action != .list
-        if isWritable, format == nil, rule == .ownFolder {
-            throw ImageError(
-                "The format of '\(path)' is not guessed where it is written to, since a guest may have written what it "
-                    + "looks like: say -f qcow2 if that is what it is")
+        if isWritable {
+            try checkFormatIsSaid(
+                image, "The format of '\(image.text)' is not guessed where it is written to",
+                "say -f qcow2 if that is what it is")
         }
         let file: ImageFile
-        do { file = try await files.open(path, FileUse(isWritable: isWritable, forceShare: forceShare)) } catch {
-            throw .couldNotOpen(path, error)
-        }
+        do { file = try await openFile(image, isWritable: isWritable) } catch { throw .couldNotOpen(image.text, error) }
         var failure: ImageError?
-        do throws(ImageError) { try await snapshot(file, path, format, action) } catch { failure = error }
+        do throws(ImageError) { try await snapshot(file, image, action) } catch { failure = error }
         await file.close()
         if let failure { throw failure }
     }
 
     private func snapshot(
-        _ file: ImageFile, _ path: String, _ format: String?, _ action: SnapshotAction?
+        _ file: ImageFile, _ image: ImageReference, _ action: SnapshotAction?
     ) async throws(ImageError) {
-        var known = format
-        if known == nil {
-            do { known = try await FormatProbe.format(of: file.storage) } catch { throw .couldNotOpen(path, error) }
-        }
-        switch known ?? "" {
-        case "qcow2": try await snapshot(inside: file, path, action)
-        case "raw":
-            switch action {
-            case nil, .list: return
-            case .create(let new):
-                throw ImageError("Could not create snapshot '\(new.name)': -95 (Operation not supported)")
-            case .apply(let name):
-                throw ImageError("Could not apply snapshot '\(name)': Block driver does not support snapshots")
-            case .delete(let name): throw ImageError("Could not delete snapshot '\(name)': snapshot not found")
-            }
-        case let other: throw ImageError("Could not open '\(path)': Unknown driver '\(other)'")
+        let kind: ImageKind
+        do { kind = try await file.readKind() } catch { throw .couldNotOpen(image.text, error) }
+        if kind == .qcow2 { return try await snapshot(inside: file, image, action) }
+        switch action {
+        case nil, .list: return
+        case .create(let new):
+            throw ImageError("Could not create snapshot '\(new.name)': -95 (Operation not supported)")
+        case .apply(let name):
+            throw ImageError("Could not apply snapshot '\(name)': Block driver does not support snapshots")
+        case .delete(let name): throw ImageError("Could not delete snapshot '\(name)': snapshot not found")
         }
     }
 
-    private func snapshot(inside file: ImageFile, _ path: String, _ action: SnapshotAction?) async throws(ImageError) {
+    private func snapshot(inside file: ImageFile, _ reference: ImageReference, _ action: SnapshotAction?)
+        async throws(ImageError)
+    {
         let options = Options(isReadOnly: action == .list)
-        try await withImage(file.storage, of: file, path, options) { (image, _) throws(ImageError) in
+        try await withImage(file, reference, options) { (image, _) throws(ImageError) in
             let walker = BlockIO(context: context, driver: .format(image), file: file.storage)
             switch action {
             case nil: break

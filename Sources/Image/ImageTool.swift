@@ -1,18 +1,22 @@
 public import Block
 import Bytes
+public import Graph
 import Qcow2
 
-/// The image tool: each command a function that says what it has to say through `output`, in qemu-img's words.
+/// The image tool: each command a function that says what it has to say through `output`, in qemu-img's words. Images are
+/// opened in a graph of its own, by the drivers that the daemon serves.
 public struct ImageTool {
     public let files: any ImageFiles
     public let context: any IOContext
     public let rule: BackingRule
+    public let graph: Graph
     /// Takes text for standard output.
     public let output: (String) -> Void
     /// Takes lines for standard error: what a check finds, which backing files are opened.
     public let report: (String) -> Void
     /// Seconds since 1970 as `YYYY-MM-DD hh:mm:ss` of this place.
     public let localTime: (UInt32) -> String
+    let closing = ClosingFailures()
 
     public init(
         files: any ImageFiles, context: any IOContext, rule: BackingRule, output: @escaping (String) -> Void,
@@ -24,6 +28,17 @@ public struct ImageTool {
         self.output = output
         self.report = report
         self.localTime = localTime
+        // By QEMU's rules nobody is surprised by what is opened.
+        let announce: (String) -> Void = { what in if rule == .ownFolder { report("\(what) is opened") } }
+        graph = Graph(
+            context: context,
+            Graph.Configuration(
+                opener: files, backing: rule.policy, actsAsQEMU: rule == .any,
+                observer: GraphObserver(
+                    onBackingOpened: { path, _ in announce("the backing file \(path)") },
+                    onDataFileOpened: { path, _ in announce("the data file \(path)") },
+                    onCloseFailure: { [closing] _, error in closing.failures.append(error) },
+                    onWarning: report)))
     }
 
     /// How results are said.
@@ -33,12 +48,10 @@ public struct ImageTool {
 
     /// `info`: tells about one image, or about every image of its chain. Writes nothing; without `chain` it opens the
     /// named file and no other.
-    public func info(_ path: String, format: String?, form: Form, chain: Bool, forceShare: Bool)
-        async throws(ImageError)
-    {
+    public func info(_ image: ImageReference, form: Form, chain: Bool) async throws(ImageError) {
         var found: [ImageInfo] = []
-        var identities: Set<String> = []
-        var next: (path: String, format: String?, folder: String?)? = (path, format, nil)
+        var identities: Set<HostFileIdentity> = []
+        var next: (image: ImageReference, folder: String?)? = (image, nil)
         while let here = next {
             next = nil
             let info: ImageInfo
@@ -46,16 +59,16 @@ public struct ImageTool {
                 guard found.count < ImageChain.limit else {
                     throw OpenError("The backing chain is longer than \(ImageChain.limit) images")
                 }
-                let file = try await files.open(here.path, FileUse(forceShare: forceShare, below: here.folder))
-                guard identities.insert(file.identity).inserted else {
+                let file = try await openFile(here.image, below: here.folder)
+                if let identity = file.identity, !identities.insert(identity).inserted {
                     await file.close()
-                    throw OpenError("Backing file '\(here.path)' creates an infinite loop.")
+                    throw OpenError("Backing file '\(here.image.text)' creates an infinite loop.")
                 }
-                info = try await read(file, here.path, here.format)
-                if chain { next = try backing(of: info) }
-                if let next { announce("the backing file \(next.path)") }
+                info = try await read(file)
+                if chain { next = try backing(of: info, forceShare: image.forceShare) }
+                if let next { announce("the backing file \(next.image.text)") }
             } catch {
-                throw ImageError.couldNotOpen(here.path, error)
+                throw ImageError.couldNotOpen(here.image.text, error)
             }
             found.append(info)
         }
@@ -65,9 +78,9 @@ public struct ImageTool {
         }
     }
 
-    func read(_ file: ImageFile, _ path: String, _ format: String?) async throws(OpenError) -> ImageInfo {
+    func read(_ file: ImageFile) async throws(OpenError) -> ImageInfo {
         do throws(OpenError) {
-            let info = try await ImageInfo.read(file, filename: path, format: format)
+            let info = try await ImageInfo.read(file)
             await file.close()
             return info
         } catch {
@@ -76,28 +89,28 @@ public struct ImageTool {
         }
     }
 
-    func backing(of info: ImageInfo) throws(OpenError) -> (path: String, format: String?, folder: String?)? {
+    /// What an image stands on, as it says itself, and the folder that this must not leave.
+    func backing(of info: ImageInfo, forceShare: Bool) throws(OpenError) -> (image: ImageReference, folder: String?)? {
         guard let name = info.backingFilename else { return nil }
-        return try BackingName.resolve(name, format: info.backingFormat, of: info.filename, rule)
-    }
-
-    /// How images are opened with all they stand on.
-    var source: ImageChain.Source {
-        ImageChain.Source(files: files, context: context, rule: rule, announce: announce)
+        let place = try BackingName.resolve(name, format: info.backingFormat, of: info.path ?? "", rule)
+        return (ImageReference(place.path, format: place.format, forceShare: forceShare), place.folder)
     }
 
     /// Says that a file is opened because an image names it; by QEMU's rules nobody is surprised.
     func announce(_ what: String) { if rule == .ownFolder { report("\(what) is opened") } }
 
+    /// What is written to must be known, not guessed: a guest writes what it likes at the start of a raw disk, a qcow2
+    /// header too (R20, R25). As QEMU's program it is guessed all the same.
+    func checkFormatIsSaid(_ image: ImageReference, _ task: String, _ advice: String) throws(ImageError) {
+        guard image.isFormatUnknown, rule == .ownFolder else { return }
+        throw ImageError("\(task), since a guest may have written what it looks like: \(advice)")
+    }
+
     // MARK: map
 
     /// `map`: tells where each run of the virtual disk lies.
-    public func map(
-        _ path: String, format: String?, form: Form, start: UInt64, count: UInt64?, forceShare: Bool
-    ) async throws(ImageError) {
-        let chain = try await ImageChain.open(
-            path, format: format,
-            ImageChain.Source(files: files, context: context, rule: rule, forceShare: forceShare, announce: announce))
+    public func map(_ image: ImageReference, form: Form, start: UInt64, count: UInt64?) async throws(ImageError) {
+        let chain = try await open(image)
         var failure: ImageError?
         do throws(ImageError) {
             try await map(chain, form, start, count)

@@ -5,8 +5,7 @@ public struct ResizeRequest: Sendable {
     /// The size that the disk shall have, in bytes, or how it differs.
     public enum Target: Equatable, Sendable { case size(UInt64), more(UInt64), less(UInt64) }
 
-    public let path: String
-    public let format: String?
+    public let image: ImageReference
     public let target: Target
     /// What becomes of the room that the disk gains.
     public let preallocation: Preallocation
@@ -15,10 +14,9 @@ public struct ResizeRequest: Sendable {
 
     /// `size` is `SIZE`, `+SIZE` or `-SIZE`.
     public init(
-        path: String, format: String?, size: String, preallocation: Preallocation = .off, mayShrink: Bool = false
+        image: ImageReference, size: String, preallocation: Preallocation = .off, mayShrink: Bool = false
     ) throws(ImageError) {
-        self.path = path
-        self.format = format
+        self.image = image
         self.preallocation = preallocation
         self.mayShrink = mayShrink
         switch size.first {

@@ -11,9 +11,15 @@ public struct QMPError: Error, Equatable, Sendable {
 
     public let errorClass: Class
     public let message: String
+    /// What a person is told beneath it, where there is one: not part of the protocol.
+    public let hint: String?
 
-    public init(_ message: String, class errorClass: Class = .genericError) {
+    public init(_ message: String, class errorClass: Class = .genericError, hint: String? = nil) {
         self.errorClass = errorClass
         self.message = message
+        self.hint = hint
     }
+
+    /// The message and what a person is told beneath it.
+    public var text: String { message + (hint.map { "\n" + $0 } ?? "") }
 }

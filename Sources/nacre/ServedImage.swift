@@ -1,3 +1,4 @@
+import Daemon
 import Foundation
 import Image
 
@@ -37,7 +38,7 @@ struct ServedImage: Sendable {
         let path = path
         return OwnThread.run { thread in
             let tool = ImageTool(
-                files: HostFiles(thread), context: thread, rule: .ownFolder, output: { _ in }, report: { _ in },
+                files: HostOpener(thread), context: thread, rule: .ownFolder, output: { _ in }, report: { _ in },
                 localTime: { _ in "" })
             return await tool.backingFiles(of: path, format: kind.rawValue).map { "\($0.path) (\($0.format))" }
         }

@@ -7,7 +7,7 @@ struct CheckTests {
         _ bench: Bench, _ path: String, format: String? = nil, repair: ImageTool.Repair = .none
     ) throws -> Int32 {
         try bench.run {
-            try await $0.check(path, format: format, form: .human, repair: repair, quiet: false, forceShare: false)
+            try await $0.check(ImageReference(path, format: format), form: .human, repair: repair, quiet: false)
         }
     }
 
@@ -108,8 +108,7 @@ struct CheckTests {
         func run(_ form: ImageTool.Form, _ repair: ImageTool.Repair) throws -> Int32 {
             try bench.run {
                 try await $0.check(
-                    "a.qcow2", format: "qcow2", form: form, repair: repair, doctor: true, quiet: false,
-                    forceShare: false)
+                    ImageReference("a.qcow2", format: "qcow2"), form: form, repair: repair, doctor: true, quiet: false)
             }
         }
         #expect(try run(.human, .none) == 2)

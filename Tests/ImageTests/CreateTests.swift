@@ -9,7 +9,7 @@ struct CreateTests {
         try bench.create("d/base.qcow2", size: "3M")
         try bench.create("d/top.qcow2", backing: "base.qcow2", backingFormat: "qcow2")
         #expect(bench.said.contains("size=3145728 backing_file=base.qcow2 backing_fmt=qcow2"))
-        try bench.run { try await $0.info("d/top.qcow2", format: nil, form: .human, chain: false, forceShare: false) }
+        try bench.run { try await $0.info(ImageReference("d/top.qcow2", format: nil), form: .human, chain: false) }
         #expect(bench.said.contains("virtual size: 3 MiB (3145728 bytes)\n"))
         #expect(
             bench.said.contains("backing file: base.qcow2 (actual path: d/base.qcow2)\nbacking file format: qcow2\n"))

@@ -71,7 +71,7 @@ struct FaultTests {
         for chain in [false, true] {
             try sweep("info", reads: ["top.qcow2", "base.qcow2"]) { bench in
                 try bench.run {
-                    try await $0.info("top.qcow2", format: nil, form: .human, chain: chain, forceShare: false)
+                    try await $0.info(ImageReference("top.qcow2", format: nil), form: .human, chain: chain)
                 }
                 return 0
             }
@@ -82,7 +82,7 @@ struct FaultTests {
     func map() throws {
         try sweep("map", reads: ["top.qcow2", "base.qcow2"]) { bench in
             try bench.run {
-                try await $0.map("top.qcow2", format: nil, form: .json, start: 0, count: nil, forceShare: false)
+                try await $0.map(ImageReference("top.qcow2", format: nil), form: .json, start: 0, count: nil)
             }
             return 0
         }
@@ -97,7 +97,7 @@ struct FaultTests {
 
     private static func check(_ bench: Bench, _ path: String, _ repair: ImageTool.Repair) throws -> Int32 {
         try bench.run {
-            try await $0.check(path, format: "qcow2", form: .human, repair: repair, quiet: false, forceShare: false)
+            try await $0.check(ImageReference(path, format: "qcow2"), form: .human, repair: repair, quiet: false)
         }
     }
 

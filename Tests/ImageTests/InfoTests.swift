@@ -1,10 +1,11 @@
+import Graph
 import Image
 import Testing
 
 @Suite("info")
 struct InfoTests {
     private func info(_ bench: Bench, _ path: String, format: String? = nil, chain: Bool = false) throws {
-        try bench.run { try await $0.info(path, format: format, form: .human, chain: chain, forceShare: false) }
+        try bench.run { try await $0.info(ImageReference(path, format: format), form: .human, chain: chain) }
     }
 
     @Test("a qcow2 image is told as qemu-img tells it")
@@ -41,7 +42,7 @@ struct InfoTests {
         #expect(bench.said.contains("backing file: \(hostile)\n"))
         #expect(bench.files.opened.dropFirst(before.opened) == ["a.qcow2"])
         #expect(bench.files.writes == before.writes)
-        #expect(bench.files.uses.last == FileUse())
+        #expect(bench.files.specs.last?.isReadOnly == true && bench.files.specs.last?.within == nil)
         #expect(bench.files.openNow == 0)
     }
 
@@ -52,7 +53,7 @@ struct InfoTests {
         try bench.create("d/top.qcow2", backing: "base.qcow2", backingFormat: "qcow2")
         try info(bench, "d/top.qcow2", chain: true)
         #expect(bench.said.components(of: "image: ") == 2)
-        #expect(bench.files.uses.last == FileUse(below: "d/"))
+        #expect(bench.files.specs.last?.within == ["d/"])
         try bench.create(
             "d/evil.qcow2", backing: "json:{}", backingFormat: "qcow2", size: "1M", checksBacking: false)
         #expect(throws: ImageError("Could not open 'd/evil.qcow2': 'json:{}' is not a plain file name")) {

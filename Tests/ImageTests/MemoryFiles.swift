@@ -1,22 +1,23 @@
 import Block
 import BlockTestKit
 import Bytes
+import Graph
 import Image
-import Qcow2
 
 /// Files in memory, which notes what is opened and counts what is written.
 final class MemoryFiles: ImageFiles {
     private var contents: [String: MemoryStorage] = [:]
     private(set) var opened: [String] = []
-    private(set) var uses: [FileUse] = []
-    private(set) var openNow = 0
+    private(set) var specs: [FileSpec] = []
+    fileprivate(set) var openNow = 0
     /// What the file system was told of the file that was made last.
     private(set) var attributes: FileAttributes?
     /// Every request that changes something.
-    var writes: Int { watched.reduce(0) { $0 + $1.writes } }
-    private var watched: [WatchedStorage] = []
+    fileprivate(set) var writes = 0
     /// What fails on all files together.
     let faults = FaultPlan()
+
+    let workingFolder = "/here"
 
     subscript(path: String) -> [UInt8] {
         get { contents[path]?.contents.array ?? [] }
@@ -27,63 +28,71 @@ final class MemoryFiles: ImageFiles {
 
     func holds(_ path: String) -> Bool { contents[path] != nil }
 
-    func open(_ path: String, _ use: FileUse) async throws(OpenError) -> ImageFile {
+    func open(_ spec: FileSpec) async throws(OpenError) -> any HostFile {
+        let path = spec.filename
         guard let storage = contents[path] else {
             throw OpenError("Could not open '\(path)': No such file or directory", cause: .system(2))
         }
         opened.append(path)
-        uses.append(use)
-        return file(storage, path)
+        specs.append(spec)
+        openNow += 1
+        return MemoryFile(spec, storage, in: self)
     }
 
-    func create(_ path: String, _ attributes: FileAttributes) async throws(OpenError) -> ImageFile {
+    func makeFile(_ path: String, _ attributes: FileAttributes) async throws(OpenError) -> Bool {
         self.attributes = attributes
         if path.hasPrefix("/nonexistent/") {
             throw OpenError("Could not create '\(path)': No such file or directory", cause: .system(2))
         }
-        let storage = MemoryStorage(length: 0, growable: true)
         let isNew = contents[path] == nil
-        contents[path] = storage
-        return file(storage, path, isNew: isNew)
+        contents[path] = MemoryStorage(length: 0, growable: true)
+        return isNew
     }
 
-    private func file(_ storage: MemoryStorage, _ path: String, isNew: Bool = false) -> ImageFile {
-        let watched = WatchedStorage(FaultyStorage(storage, faults))
-        self.watched.append(watched)
-        openNow += 1
-        return ImageFile(
-            storage: watched, allocatedBytes: storage.contents.allocatedBytes, identity: path,
-            close: { self.openNow -= 1 },
-            abandon: {
-                self.openNow -= 1
-                if isNew { self.contents[path] = nil }
-            })
-    }
+    func removeFile(_ path: String) { contents[path] = nil }
 }
 
-/// Passes everything on and counts what changes the storage below.
-final class WatchedStorage: Storage {
+/// One open file: passes everything on and counts what changes it.
+final class MemoryFile: HostFile {
+    private let spec: FileSpec
+    private let memory: MemoryStorage
     private let below: any Storage
-    private(set) var writes = 0
+    private let files: MemoryFiles
 
-    init(_ below: any Storage) { self.below = below }
+    init(_ spec: FileSpec, _ memory: MemoryStorage, in files: MemoryFiles) {
+        self.spec = spec
+        self.memory = memory
+        self.files = files
+        below = FaultyStorage(memory, files.faults)
+    }
 
+    var filename: String { spec.filename }
+    var identity: HostFileIdentity { HostFileIdentity(device: 1, inode: UInt64(UInt(bitPattern: filename.hashValue))) }
+    var isReadOnly: Bool { spec.isReadOnly }
+    var allocatedSize: UInt64? { memory.contents.allocatedBytes }
     var length: UInt64 { below.length }
     var limits: StorageLimits { below.limits }
+
+    func acquirePermissions(used: Permissions, shared: Permissions) throws(OpenError) {}
+    func releasePermissions(used: Permissions, shared: Permissions) {}
+    func prepareReopen(_ spec: FileSpec) async throws(OpenError) -> any HostFileReopen {
+        throw OpenError("Could not reopen file")
+    }
+    func close() async { files.openNow -= 1 }
 
     func read(at offset: UInt64, into buffer: inout MutableRawSpan) async throws(BlockError) {
         try await below.read(at: offset, into: &buffer)
     }
     func write(at offset: UInt64, from bytes: RawSpan, flags: WriteFlags) async throws(BlockError) {
-        writes += 1
+        files.writes += 1
         try await below.write(at: offset, from: bytes, flags: flags)
     }
     func zero(_ range: ByteRange, flags: ZeroFlags) async throws(BlockError) {
-        writes += 1
+        files.writes += 1
         try await below.zero(range, flags: flags)
     }
     func discard(_ range: ByteRange) async throws(BlockError) {
-        writes += 1
+        files.writes += 1
         try await below.discard(range)
     }
     func flush() async throws(BlockError) { try await below.flush() }
@@ -93,7 +102,7 @@ final class WatchedStorage: Storage {
         return status
     }
     func resize(to length: UInt64) async throws(BlockError) {
-        writes += 1
+        files.writes += 1
         try await below.resize(to: length)
     }
 }
@@ -128,26 +137,21 @@ final class Bench {
 
     /// Writes through the engine, to have something to map.
     func write(_ path: String, _ strokes: [(offset: UInt64, count: Int)]) throws {
-        try run { [files, context] _ in
-            let file = try await files.open(path, FileUse(isWritable: true))
-            let image = try await Qcow2Image.open(file: file.storage, options: Options())
-            let walker = BlockIO(context: context, driver: .format(image), file: file.storage)
+        try run { tool in
+            let image = try await tool.open(ImageReference(path, format: "qcow2"), isWritable: true)
             for stroke in strokes {
-                try await walker.write([UInt8](repeating: 0x5a, count: stroke.count), at: stroke.offset)
+                try await image.top.write([UInt8](repeating: 0x5a, count: stroke.count), at: stroke.offset)
             }
-            try await walker.flush()
-            walker.retire()
-            await file.close()
+            try await image.finish()
         }
     }
 
     /// The first bytes of an image, as its whole chain reads.
     func read(_ path: String, count: Int) throws -> [UInt8] {
-        try run { [files, context, rule] _ in
-            let chain = try await ImageChain.open(
-                path, format: "qcow2", ImageChain.Source(files: files, context: context, rule: rule))
-            let bytes = try await chain.top.bytes(at: 0, count: count)
-            await chain.close()
+        try run { tool in
+            let image = try await tool.open(ImageReference(path, format: "qcow2"))
+            let bytes = try await image.top.bytes(at: 0, count: count)
+            await image.close()
             return bytes
         }
     }

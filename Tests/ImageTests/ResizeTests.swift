@@ -10,20 +10,20 @@ struct ResizeTests {
         mayShrink: Bool = false, quiet: Bool = false
     ) throws {
         let request = try ResizeRequest(
-            path: path, format: format, size: size, preallocation: preallocation, mayShrink: mayShrink)
+            image: ImageReference(path, format: format), size: size, preallocation: preallocation, mayShrink: mayShrink)
         try bench.run { try await $0.resize(request, quiet: quiet) }
     }
 
     private func map(_ bench: Bench, _ path: String) throws -> String {
         try bench.run {
-            try await $0.map(path, format: "qcow2", form: .json, start: 0, count: nil, forceShare: false)
+            try await $0.map(ImageReference(path, format: "qcow2"), form: .json, start: 0, count: nil)
         }
         return bench.said
     }
 
     private func expectClean(_ bench: Bench, _ path: String) throws {
         let code = try bench.run {
-            try await $0.check(path, format: "qcow2", form: .human, repair: .none, quiet: true, forceShare: false)
+            try await $0.check(ImageReference(path, format: "qcow2"), form: .human, repair: .none, quiet: true)
         }
         #expect(code == 0, "\(bench.reported)")
     }
@@ -146,8 +146,7 @@ struct ResizeTests {
                 #expect(try map(bench, "a").contains("\"length\": 1048576"))
                 // What was placed by then may have leaked: there was no room to say that it is free.
                 let code = try bench.run {
-                    try await $0.check(
-                        "a", format: "qcow2", form: .human, repair: .none, quiet: true, forceShare: false)
+                    try await $0.check(ImageReference("a", format: "qcow2"), form: .human, repair: .none, quiet: true)
                 }
                 #expect(code == 0 || code == 3, "\(bench.reported)")
             }

@@ -13,7 +13,7 @@ struct SnapshotTests {
         _ bench: Bench, _ action: ImageTool.SnapshotAction?, path: String = "a.qcow2", format: String? = "qcow2"
     ) throws -> String {
         do {
-            try bench.run { try await $0.snapshot(path, format: format, action, forceShare: false) }
+            try bench.run { try await $0.snapshot(ImageReference(path, format: format), action) }
             return bench.said
         } catch let error as ImageError { return error.message }
     }

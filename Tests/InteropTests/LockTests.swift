@@ -71,6 +71,18 @@ struct LockTests {
             #expect(writer.status == 1 && writer.err.contains("Failed to get \"write\" lock"), "\(writer.err)")
             let info = try await scratch.run(Subject.img + ["info", "disk.qcow2"])
             #expect(info.status == 1 && info.err.contains("Failed to get shared \"write\" lock"), "\(info.err)")
+            // The kernel tells us who it is; called as QEMU's program we say what that says.
+            if !Subject.isPeer {
+                let program = byQEMU ? "qemu-storage-daemon" : "nacre"
+                let sentence = "It is open in \(program) (process \(holder.pid))."
+                #expect(
+                    info.err.contains("Is another process using the image [disk.qcow2]?\n\(sentence)\n"), "\(info.err)")
+                #expect(writer.err.contains(sentence), "\(writer.err)")
+                try await scratch.ok("ln", "-s", Subject.nacre, "qemu-img")
+                let asQEMU = try await scratch.run([scratch.file("qemu-img"), "info", "disk.qcow2"])
+                let theirs = try await scratch.run(["qemu-img", "info", "disk.qcow2"])
+                #expect(asQEMU.err == theirs.err)
+            }
             holder.signal(15)
             #expect(try await holder.wait().ending == .exited(0))
             let again = try await scratch.daemon(.init(image: scratch.file("disk.qcow2")), name: "again")

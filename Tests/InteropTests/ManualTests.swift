@@ -15,7 +15,7 @@ struct ManualTests {
             #expect(pages.contains("nacre.1") && pages.contains("nacre-img.1") && pages.contains("nacre-serve.1"))
             for page in pages {
                 let outcome = try await scratch.run([
-                    "groff", "-man", "-Tutf8", "-ww", "-rLL=80n", "share/man/man1/" + page,
+                    "groff", "-man", "-Tutf8", "-ww", "-P-cbou", "share/man/man1/" + page,
                 ])
                 #expect(outcome.status == 0 && outcome.err.isEmpty, "\(page): \(outcome.err)")
                 #expect(outcome.out.contains("DESCRIPTION"), "\(page)")

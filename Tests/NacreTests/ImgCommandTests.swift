@@ -36,20 +36,23 @@ struct ImgCommandTests {
     }
 
     @Test("behind -- everything is an operand")
-    func operands() throws { #expect(try read(ImgInfo.self, ["--output=json", "--", "-x"]).path == "-x") }
+    func operands() throws {
+        #expect(try read(ImgInfo.self, ["--output=json", "--", "-x"]).image.place == .file("-x"))
+    }
 
     @Test("offsets are read as sizes")
     func sizes() throws {
         let map = try read(ImgMap.self, ["-s", "64k", "--max-length=1M", "-U", "a"])
         #expect(map.start == 65536)
         #expect(map.count == 1 << 20)
-        #expect(map.forceShare)
+        #expect(map.image.forceShare)
     }
 
     @Test("the last word of resize is its size, whatever it looks like")
     func resize() throws {
         let resize = try read(ImgResize.self, ["--shrink", "-f", "qcow2", "a", "-1G"])
-        #expect(resize.path == "a" && resize.size == "-1G" && resize.mayShrink)
+        #expect(resize.image == ImageReference("a", format: "qcow2"))
+        #expect(resize.size == "-1G" && resize.mayShrink)
     }
 
     @Test("what is done with a bitmap keeps its order")

@@ -32,7 +32,8 @@ struct ImgAmend: ImgCommand {
             guard words.operands.count == 1 else {
                 throw UsageMistake("Expecting one image file name", sendsToHelp: false)
             }
-            request = .amend(AmendRequest(path: words.operands[0], format: words[.format], options: options))
+            let image = try words.image(words.operands[0], cache: words.cacheMode(.cache))
+            request = .amend(AmendRequest(image: image, options: options))
         }
     }
 

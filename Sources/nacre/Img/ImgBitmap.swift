@@ -44,9 +44,12 @@ struct ImgBitmap: ImgCommand {
         if words.has(Self.sourceFile), !words.has(Self.merge) {
             try refuse("Merge bitmap source file only supported with --merge")
         }
+        let source = try words[Self.sourceFile].map { (word) throws(UsageMistake) in
+            try words.image(word, format: Self.sourceFormat)
+        }
         request = BitmapRequest(
-            path: words.operands[0], format: words[.format], name: words.operands[1], commands: commands,
-            granularity: granularity, source: words[Self.sourceFile], sourceFormat: words[Self.sourceFormat])
+            image: try words.image(words.operands[0]), name: words.operands[1], commands: commands,
+            granularity: granularity, source: source)
     }
 
     private static func command(_ given: CommandWords.Given) -> BitmapCommand? {

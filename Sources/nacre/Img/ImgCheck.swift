@@ -22,13 +22,11 @@ struct ImgCheck: ImgCommand {
     private static let doctor = OptionSyntax(
         "doctor", "say first what the damage means to the guest: what is lost of which disk, and what can be read")
 
-    let path: String
-    let format: String?
+    let image: ImageReference
     let form: ImageTool.Form
     let repair: ImageTool.Repair
     let doctor: Bool
     let isQuiet: Bool
-    let forceShare: Bool
 
     init(_ words: CommandWords) throws(UsageMistake) {
         switch words[Self.repair] {
@@ -37,16 +35,15 @@ struct ImgCheck: ImgCommand {
         case "all": repair = .all
         case let other?: throw UsageMistake("Unknown option value for -r (expecting 'leaks' or 'all'): \(other)")
         }
-        path = try words.image()
+        let cache = try words.cacheMode(.sourceCache)
+        image = try words.image(cache: cache)
         form = try words.form()
-        format = words[.format]
         doctor = words.has(Self.doctor)
         isQuiet = words.has(.quiet)
-        forceShare = words.has(.forceShare)
     }
 
     func run(_ session: ImgSession) async throws(ImageError) -> Int32 {
         try await session.tool.check(
-            path, format: format, form: form, repair: repair, doctor: doctor, quiet: isQuiet, forceShare: forceShare)
+            image, form: form, repair: repair, doctor: doctor, quiet: isQuiet)
     }
 }

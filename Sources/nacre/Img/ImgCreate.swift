@@ -11,7 +11,7 @@ struct ImgCreate: ImgCommand {
         ],
         options: [
             OptionSyntax("format", short: "f", value: .format, "the image's format; raw if not given"), .formatOptions,
-            backing, backingFormat, unsafe, .quiet, .object,
+            backing, backingFormat, unchecked, .quiet, .object,
         ],
         examples: [
             .init("-f qcow2 disk.qcow2 20G", "make an empty disk of 20 GiB, which takes room as it is written"),
@@ -24,7 +24,7 @@ struct ImgCreate: ImgCommand {
         "the image that the new one stands on; its name starts from FILE's folder")
     private static let backingFormat = OptionSyntax(
         "backing-format", short: "F", value: .format, "the format of that image")
-    private static let unsafe = OptionSyntax("backing-unsafe", short: "u", "do not look at that image")
+    private static let unchecked = OptionSyntax("backing-unsafe", short: "u", "do not look at that image")
 
     struct Request {
         let path: String
@@ -46,7 +46,7 @@ struct ImgCreate: ImgCommand {
         isNamed = !words.operands.isEmpty
         backing = words[Self.backing]
         backingFormat = words[Self.backingFormat]
-        checksBacking = !words.has(Self.unsafe)
+        checksBacking = !words.has(Self.unchecked)
         isQuiet = words.has(.quiet)
         guard case .list(let options) = try words.formatOptions() else {
             request = nil

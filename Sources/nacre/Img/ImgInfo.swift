@@ -12,22 +12,18 @@ struct ImgInfo: ImgCommand {
 
     private static let backingChain = OptionSyntax("backing-chain", "tell of all that it stands on, too")
 
-    let path: String
-    let format: String?
+    let image: ImageReference
     let form: ImageTool.Form
     let tellsChain: Bool
-    let forceShare: Bool
 
     init(_ words: CommandWords) throws(UsageMistake) {
-        path = try words.image()
+        image = try words.image()
         form = try words.form()
-        format = words[.format]
         tellsChain = words.has(Self.backingChain)
-        forceShare = words.has(.forceShare)
     }
 
     func run(_ session: ImgSession) async throws(ImageError) -> Int32 {
-        try await session.tool.info(path, format: format, form: form, chain: tellsChain, forceShare: forceShare)
+        try await session.tool.info(image, form: form, chain: tellsChain)
         return 0
     }
 }

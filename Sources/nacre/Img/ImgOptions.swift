@@ -1,4 +1,6 @@
+import Block
 import Commands
+import Daemon
 import Image
 
 // What several commands of the image tool take.
@@ -42,9 +44,36 @@ extension OptionSyntax {
 
 extension CommandWords {
     /// The one image that the command takes.
-    func image(orElse message: String = "Expecting one image file name") throws(UsageMistake) -> String {
+    func image(
+        orElse message: String = "Expecting one image file name", cache: CacheMode = .writeback
+    ) throws(UsageMistake) -> ImageReference {
         guard operands.count == 1 else { throw UsageMistake(message) }
-        return operands[0]
+        return try image(operands[0], cache: cache)
+    }
+
+    /// The image that a word names, to be opened as the options say.
+    func image(
+        _ word: String, format: OptionSyntax = .format, imageOpts: OptionSyntax = .imageOpts,
+        cache: CacheMode = .writeback
+    ) throws(UsageMistake) -> ImageReference {
+        if has(imageOpts), has(format) {
+            throw UsageMistake("--\(imageOpts.long) and --\(format.long) are mutually exclusive", sendsToHelp: false)
+        }
+        do throws(OpenError) {
+            return try ImageReference(
+                reading: word, isOptions: has(imageOpts), format: self[format], forceShare: has(.forceShare),
+                cache: cache)
+        } catch { throw UsageMistake("Could not open '\(word)': \(error.text)", sendsToHelp: false) }
+    }
+
+    /// The cache mode that an option gives, or `standard`. Messages tell that of a source by the letter.
+    func cacheMode(_ option: OptionSyntax, orElse standard: CacheMode = .writeback) throws(UsageMistake) -> CacheMode {
+        guard let name = self[option] else { return standard }
+        guard let mode = CacheMode(word: name) else {
+            let what = option.short == "T" ? "source cache" : "cache"
+            throw UsageMistake("Invalid \(what) option: \(name)", sendsToHelp: false)
+        }
+        return mode
     }
 
     func form() throws(UsageMistake) -> ImageTool.Form {

@@ -1,7 +1,9 @@
 import Commands
+import Daemon
 import Foundation
 import HostIO
 import Image
+import QMPTypes
 
 /// `nacre img`, and `qemu-img` where the program is called by that name.
 enum ImgProgram: ProgramCommand {
@@ -37,7 +39,9 @@ enum ImgProgram: ProgramCommand {
             let (command, rest) = try command(words, program, asQEMU)
             let read = try command.syntax.readAsQEMUImg(rest)
             if read.has(.help) { answer(command.syntax.help(as: "\(program) \(command.syntax.name)")) }
-            carryOut(try command.init(read), asQEMU: asQEMU, program)
+            let objects = read.all(.object)
+            if objects.contains("help") { answer(ToolObjects.help) }
+            carryOut(try command.init(read), objects, asQEMU: asQEMU, program)
         } catch {
             complain(error.message, program)
             if error.sendsToHelp { Program.complain("Try '\(program) --help' for more information\n") }
@@ -80,11 +84,19 @@ enum ImgProgram: ProgramCommand {
 
     // MARK: running
 
-    private static func carryOut(_ command: any ImgCommand, asQEMU: Bool, _ program: String) -> Never {
+    private static func carryOut(
+        _ command: any ImgCommand, _ objects: [String], asQEMU: Bool, _ program: String
+    ) -> Never {
         let outcome: Result<Int32, ImageError> = OwnThread.run { thread in
             let tool = ImageTool(
-                files: HostFiles(thread), context: thread, rule: asQEMU ? .any : .ownFolder,
+                files: HostOpener(thread, namesHolders: !asQEMU), context: thread, rule: asQEMU ? .any : .ownFolder,
                 output: { Program.say($0) }, report: { Program.complain($0 + "\n") }, localTime: localTime)
+            let made: ToolObjects
+            do throws(QMPError) { made = try ToolObjects(objects, in: tool.graph) } catch {
+                return .failure(ImageError(error.message))
+            }
+            // Nodes name the objects, which live as long as the command.
+            defer { withExtendedLifetime(made) {} }
             do throws(ImageError) {
                 return .success(try await command.run(ImgSession(tool: tool, thread: thread, asQEMU: asQEMU)))
             } catch { return .failure(error) }

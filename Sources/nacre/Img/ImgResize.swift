@@ -20,9 +20,8 @@ struct ImgResize: ImgCommand {
         "preallocation", value: .oneOf("off", "metadata", "falloc", "full", as: "MODE"),
         "what room the new end has at once: off, metadata, falloc or full")
 
-    let path: String
+    let image: ImageReference
     let size: String
-    let format: String?
     let preallocation: Preallocation
     let mayShrink: Bool
     let isQuiet: Bool
@@ -35,16 +34,15 @@ struct ImgResize: ImgCommand {
         }
         guard words.operands.count == 2 else { throw UsageMistake("Expecting image file name and size") }
         self.preallocation = preallocation
-        path = words.operands[0]
+        image = try words.image(words.operands[0])
         size = words.operands[1]
-        format = words[.format]
         mayShrink = words.has(Self.shrink)
         isQuiet = words.has(.quiet)
     }
 
     func run(_ session: ImgSession) async throws(ImageError) -> Int32 {
         let request = try ResizeRequest(
-            path: path, format: format, size: size, preallocation: preallocation, mayShrink: mayShrink)
+            image: image, size: size, preallocation: preallocation, mayShrink: mayShrink)
         try await session.tool.resize(request, quiet: isQuiet)
         return 0
     }

@@ -26,18 +26,14 @@ struct ImgSnapshot: ImgCommand {
         case delete(String)
     }
 
-    let path: String
-    let format: String?
+    let image: ImageReference
     let action: Action?
-    let forceShare: Bool
 
     init(_ words: CommandWords) throws(UsageMistake) {
         let actions = words.options.compactMap { Self.action($0) }
         guard actions.count <= 1 else { throw UsageMistake("Cannot mix '-l', '-a', '-c', '-d'") }
         action = actions.first
-        path = try words.image()
-        format = words[.format]
-        forceShare = words.has(.forceShare)
+        image = try words.image()
     }
 
     private static func action(_ given: CommandWords.Given) -> Action? {
@@ -51,7 +47,7 @@ struct ImgSnapshot: ImgCommand {
     }
 
     func run(_ session: ImgSession) async throws(ImageError) -> Int32 {
-        try await session.tool.snapshot(path, format: format, toolAction, forceShare: forceShare)
+        try await session.tool.snapshot(image, toolAction)
         return 0
     }
 
