@@ -81,11 +81,12 @@ let package = Package(
         room("Digests", ["CDigests", "Bytes"]),
         room("DirtyMap", ["Bytes", "Block"]),
         room("Streams", ["Bytes", "Block"]),
+        room("NBDClient", ["Bytes", "Block", "NBDWire", "Streams", log]),
         room("HostStorage", ["CLinux", "Bytes", "Block", "HostIO", log]),
         room("Qcow2", ["Bytes", "Block", "Codecs", "DirtyMap", log]),
         room("Filters", ["Bytes", "Block"]),
         // Layer 3: nodes and what uses them.
-        room("Graph", ["Bytes", "Block", "DirtyMap", "Filters", "Qcow2", log]),
+        room("Graph", ["Bytes", "Block", "DirtyMap", "NBDClient", "Filters", "Qcow2", log]),
         room("Devices", ["Bytes", "Block", "Filters", "Graph", log]),
         room("Jobs", ["Bytes", "Block", "Filters"]),
         room("NBDServer", ["Bytes", "Block", "DirtyMap", "NBDWire", "Streams", log]),
@@ -93,20 +94,21 @@ let package = Package(
         // Layer 4: the monitor, the image tool and iSCSI, as libraries.
         room("ISCSI", ["Bytes", "Block", "Digests", "Streams", "SCSI", log]),
         room("Monitor", ["Bytes", "JSON", "Block", "QMPTypes", log]),
-        room("Image", ["Bytes", "JSON", "Block", "DirtyMap", "Qcow2", "Graph"]),
+        room("Image", ["Bytes", "JSON", "Block", "DirtyMap", "Qcow2", "Filters", "Graph"]),
         // Layer 5: the only place where all parts meet.
         room(
             "Daemon",
             [
                 "Bytes", "JSON", "Block", "HostIO", "HostStorage", "QMPTypes", "Qcow2", "Filters", "Graph", "NBDWire",
-                "NBDServer", "Monitor", "Image", "Devices", "Jobs", "SCSI", "ISCSI", "Digests", "DirtyMap", log,
+                "NBDClient", "NBDServer", "Monitor", "Image", "Devices", "Jobs", "SCSI", "ISCSI", "Digests", "DirtyMap",
+                log,
             ]),
         // Layer 6: the program.
         .executableTarget(
             name: "nacre",
             dependencies: [
-                "CProgram", "Commands", "Bytes", "JSON", "Block", "HostIO", "HostStorage", "QMPTypes", "Qcow2", "Graph",
-                "Image", "Monitor", "Daemon", log,
+                "CProgram", "Commands", "Bytes", "JSON", "Block", "HostIO", "HostStorage", "NBDClient", "QMPTypes",
+                "Qcow2", "Graph", "Image", "Monitor", "Daemon", log,
             ], swiftSettings: settings, linkerSettings: packed),
         // Tools.
         .executableTarget(name: "qapigen", dependencies: ["QAPI", "JSON"], swiftSettings: common),
@@ -152,6 +154,7 @@ let package = Package(
             "GraphTests", ["Graph", "DirtyMap", "Filters", "Qcow2", "Block", "Bytes", "BlockTestKit", "GraphTestKit"]),
         tests("DigestsTests", ["Digests", "Bytes"]),
         tests("NBDServerTests", ["NBDServer", "DirtyMap", "NBDWire", "Streams", "Block", "Bytes", "BlockTestKit"]),
+        tests("NBDClientTests", ["NBDClient", "NBDServer", "NBDWire", "Block", "Bytes", "BlockTestKit"]),
         tests(
             "DevicesTests", ["Devices", "Graph", "Filters", "Qcow2", "Block", "Bytes", "BlockTestKit", "GraphTestKit"]),
         tests("JobsTests", ["Jobs", "Block", "BlockTestKit"]),

@@ -12,6 +12,7 @@ extension BlockError {
         case .busy: "Resource temporarily unavailable"
         case .closed: "Cannot send after transport endpoint shutdown"
         case .limit: "Cannot allocate memory"
+        case .system(1): "Operation not permitted"
         case .system(27): "File too large"
         case .system(let code): "error \(code)"
         }

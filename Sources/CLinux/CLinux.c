@@ -276,7 +276,11 @@ int nacre_local_address(int fd, char *text, size_t n) {
     int used = snprintf(text, n, a.ss_family == AF_INET ? "%s:%s" : "[%s]:%s", host, port);
     return used > 0 && (size_t)used < n ? 0 : -1;
 }
-int nacre_inet(const char *host, const char *port, int family, int numeric, int passive, int *code) {
+void nacre_set_send_timeout(int fd, int timeout_ms) {
+    struct timeval time = { .tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000 };
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &time, sizeof(time));
+}
+int nacre_inet(const char *host, const char *port, int family, int numeric, int passive, int timeout_ms, int *code) {
     // Where no host is named, a socket for IPv6 takes IPv4 too.
     int both = passive && !host[0] && family == 0;
     struct addrinfo hints = {
@@ -293,13 +297,14 @@ int nacre_inet(const char *host, const char *port, int family, int numeric, int 
         int one = 1, only = !both;
         if (passive && a->ai_family == AF_INET6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof(only));
         if (passive) setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+        else if (timeout_ms) nacre_set_send_timeout(fd, timeout_ms);
         if ((passive ? bind(fd, a->ai_addr, a->ai_addrlen) : connect(fd, a->ai_addr, a->ai_addrlen)) == 0) break;
-        *code = errno;
+        *code = errno == EINPROGRESS ? ETIMEDOUT : errno;
         close(fd);
         fd = -1;
     }
     freeaddrinfo(list);
-    return fd < 0 && both ? nacre_inet(host, port, 4, numeric, passive, code) : fd;
+    return fd < 0 && both ? nacre_inet(host, port, 4, numeric, passive, timeout_ms, code) : fd;
 }
 static void termination_set(sigset_t *set) {
     sigemptyset(set);

@@ -16,6 +16,17 @@ public enum Daemon {
         _ options: [DaemonOption], configuration: DaemonConfiguration,
         ready: @escaping @Sendable () throws(DaemonStartError) -> Void
     ) throws(DaemonStartError) {
+        try run(configuration) { (service) async throws(DaemonStartError) in
+            try await service.begin(options)
+            try ready()
+        }
+    }
+
+    /// Starts the I/O thread and a service on it, and serves what `begin` makes of it until the end.
+    static func run(
+        _ configuration: DaemonConfiguration,
+        _ begin: @escaping @Sendable (Service) async throws(DaemonStartError) -> Void
+    ) throws(DaemonStartError) {
         IOThread.blockSignals()
         let descriptors = DescriptorLimit.raise()
         let thread = IOThread()
@@ -27,8 +38,7 @@ public enum Daemon {
             let service = Service(thread, opener, configuration)
             do throws(DaemonStartError) {
                 thread.onTermination { [weak service] in service?.beginQuit() }
-                try await service.begin(options)
-                try ready()
+                try await begin(service)
             } catch {
                 await service.close()
                 return error

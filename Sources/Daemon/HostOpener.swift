@@ -30,6 +30,11 @@ package final class HostOpener: DaemonHost, ImageFiles {
         workingFolder = FileManager.default.currentDirectoryPath
     }
 
+    package var pollMaxNs: UInt64 {
+        get { thread.pollMaxNs }
+        set { thread.pollMaxNs = newValue }
+    }
+
     package func open(_ spec: FileSpec) async throws(OpenError) -> any HostFile {
         var options = FileOptions(spec)
         options.namesHolders = namesHolders

@@ -62,46 +62,47 @@ extension HumanMonitor {
     // MARK: Requests
 
     func qemuIO(_ line: HumanCommandLine) async throws(QMPError) -> String {
-        let command: IOCommand?
-        var text = ""
-        do throws(IOCommand.Mistake) { command = try IOCommand(line["command"]) } catch {
-            command = nil
-            text = error.message
-        }
         // The device is looked for first.
         let name = line["device"]
+        let target: any IOTarget
         if let device = service.devices.device(name) {
-            if let command { text = await command.run(on: device, nowNs: { service.context.nowNs }) }
+            target = DeviceTarget(device, service.graph)
         } else if line.flags.contains("d") || service.graph.node(name) == nil {
             throw QMPError(
                 line.flags.contains("d")
                     ? "Device '\(name)' not found" : "Cannot find device='' nor node-name='\(name)'")
-        } else if let command {
-            text = try await run(command, onNode: name)
+        } else {
+            target = NodeTarget(service.graph, name, user: "qemu-io")
         }
+        var text = ""
+        var failure: String?
+        let shell = IOShell(
+            service.context,
+            IOShell.Surroundings(
+                say: { text += $0 }, complain: { text += $0 }, report: { failure = failure ?? $0 }),
+            target: target)
+        _ = await shell.run(line["command"])
+        if let failure { throw QMPError(failure) }
         guard service.configuration.actsAsQEMU else { return text }
         // QEMU prints it where nobody who asked reads it.
         service.host.say(text)
         return ""
     }
-
-    private func run(_ command: IOCommand, onNode name: String) async throws(QMPError) -> String {
-        let root: BlockRoot
-        do throws(OpenError) {
-            root = try await service.graph.attach(
-                "qemu-io", to: name, used: command.permissions, shared: .all)
-        } catch { throw QMPError(error) }
-        let text = await command.run(on: root, nowNs: { service.context.nowNs })
-        await service.graph.detach(root)
-        return text
-    }
 }
 
-extension IOCommand {
-    fileprivate var permissions: Permissions {
-        switch operation {
-        case .truncate: [.consistentRead, .write, .resize]
-        default: isWriting ? [.consistentRead, .write] : .consistentRead
-        }
+/// A device, whatever medium it has, as the target of commands.
+private final class DeviceTarget: IOTarget {
+    private let device: Device
+    private let graph: Graph
+
+    init(_ device: Device, _ graph: Graph) {
+        self.device = device
+        self.graph = graph
+    }
+
+    var details: ImageDetails? { device.nodeName.flatMap { graph.node($0)?.image } }
+
+    func use(_ permissions: Permissions, _ body: (any Storage) async -> Bool) async throws(OpenError) -> Bool {
+        await body(device)
     }
 }

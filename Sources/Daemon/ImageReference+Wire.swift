@@ -2,6 +2,7 @@ package import Block
 import Graph
 package import Image
 import JSON
+import NBDClient
 import QMPTypes
 
 // Images as a user of the command line names them, beyond plain file names. None of this is ever asked what stands in an
@@ -38,8 +39,8 @@ extension ImageReference {
                 }
                 guard let object = value.object else { throw QMPError("Invalid JSON object given") }
                 return try place(object.nested(), isText: false)
-            case "nbd", "nbd+tcp", "nbd+unix":
-                return .storage(try NodeOptions(NBDName.options(text).completed(), isText: false))
+            case _ where NBDName.isScheme(name):
+                return .storage(try NodeOptions(JSONObject(remote: text), isText: false))
             default: throw QMPError("Unknown protocol '\(name)'")
             }
         } catch { throw OpenError(error.message) }
@@ -89,9 +90,9 @@ extension JSONObject {
             guard let filename = self["filename"]?.string else {
                 throw QMPError("Must specify either driver or file")
             }
-            if NBDName.isOne(filename) {
+            if let scheme = PathText.protocolName(filename), NBDName.isScheme(scheme) {
                 result["filename"] = nil
-                for member in try NBDName.options(filename).members { result[member.name] = member.value }
+                for member in try JSONObject(remote: filename).members { result[member.name] = member.value }
             } else {
                 result["driver"] = .string(HostOpener.driver(for: filename))
             }
@@ -106,6 +107,27 @@ extension JSONObject {
             }
         }
         return result
+    }
+
+    /// The options of the driver `nbd` for a remote export that is named like a file.
+    fileprivate init(remote name: String) throws(QMPError) {
+        let remote: NBDRemoteOptions?
+        do throws(OpenError) { remote = try NBDName.parse(name) } catch { throw QMPError(error.message) }
+        var server = JSONObject()
+        switch remote?.server {
+        case .unix(let path):
+            server["type"] = "unix"
+            server["path"] = .string(path)
+        case .inet(let inet):
+            server["type"] = "inet"
+            server["host"] = .string(inet.host)
+            server["port"] = .string(inet.port)
+        case .descriptor, nil: throw QMPError("No valid URL specified")
+        }
+        self.init()
+        self["driver"] = "nbd"
+        self["server"] = .object(server)
+        if let export = remote?.export { self["export"] = .string(export) }
     }
 
     /// With dotted names as objects: `{"file.filename": …}` is `{"file": {"filename": …}}`.

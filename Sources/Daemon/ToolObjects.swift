@@ -25,6 +25,8 @@ package final class ToolObjects {
                 let group = graph.throttleGroups.makeGroup(options.id)
                 group.setLimits(limits)
                 groups.append(group)
+            // It says how a daemon waits for its clients; a tool has none.
+            case .mainLoop: break
             case .secret: throw QMPError("secrets are not supported: they are for encryption, which is not there")
             case .nothing:
                 throw QMPError("Parameter 'qom-type' does not accept value '\(options.qomType.rawValue)'")

@@ -101,14 +101,18 @@ extension Graph {
         return try FaultRules(file: bytes)
     }
 
-    /// Waits for the requests of users that are drained. Limits do not hold them back meanwhile: nobody waits for hours
-    /// because a disk is slow on purpose.
+    /// Waits for the requests of users that are drained. Limits do not hold them back meanwhile, nor do breakpoints: nobody
+    /// waits for hours because a disk is slow on purpose.
     func settle(_ roots: [BlockRoot]) async {
         guard roots.contains(where: { $0.inFlightCount > 0 }) else { return }
         let nodes = roots.compactMap { value.roots[$0.id]?.node }
         let members = live.compactMap { id, node -> ThrottleMember? in
             guard case .throttle(let member) = node.driver else { return nil }
             return nodes.contains { value.isReachable(id, from: $0) } ? member : nil
+        }
+        for (id, node) in live {
+            guard case .faults(let planner) = node.driver else { continue }
+            if nodes.contains(where: { value.isReachable(id, from: $0) }) { planner.resumeAll() }
         }
         for member in members { member.liftLimits() }
         for root in roots { await root.settle() }

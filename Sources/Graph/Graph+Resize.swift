@@ -7,7 +7,9 @@ extension Graph {
     /// The longest disk: whole GiB below 2^63 bytes, as in QEMU.
     private static let longestDisk: UInt64 = UInt64(Int64.max) & ~((1 << 30) - 1)
 
-    func resizeLocked(device: String?, nodeName: String?, to size: Int64) async throws(OpenError) {
+    func resizeLocked(device: String?, nodeName: String?, to size: Int64, _ preallocation: Preallocation)
+        async throws(OpenError)
+    {
         let id = try value.lookUp(device: device, nodeName: nodeName)
         guard size >= 0 else { throw OpenError("Parameter 'size' expects a >0 size") }
         let length = UInt64(size)
@@ -37,7 +39,13 @@ extension Graph {
         defer { for (root, old) in zip(drained, lengths) where root.length != old { root.onLengthChange?() } }
         // Whatever came of it: bitmaps are as long as their nodes.
         defer { for id in affected { live[id].map { $0.bitmaps.resize(to: $0.walker.length) } } }
-        do { try await resize(node, to: length) } catch { throw resizeError(error, node) }
+        if preallocation != .off, length < node.walker.length {
+            throw OpenError("Preallocation can't be used for shrinking an image", cause: .unsupported)
+        }
+        if preallocation == .metadata, node.image == nil {
+            throw OpenError("Unsupported preallocation mode: metadata", cause: .unsupported)
+        }
+        do { try await resize(node, to: length, preallocation) } catch { throw resizeError(error, node) }
     }
 
     private func checkResize(_ id: NodeID, to length: UInt64) throws(OpenError) {
@@ -68,10 +76,20 @@ extension Graph {
         try checkResize(child, to: length)
     }
 
-    /// Resizes; what a disk gains the walker zeroes, and the end of a file that it no longer needs is cut off.
-    private func resize(_ node: LiveNode, to length: UInt64) async throws(BlockError) {
+    /// Resizes; what a disk gains the walker zeroes, and the end of a file that it no longer needs is cut off. Where the room
+    /// that the disk shall have cannot be had, it has its old size again.
+    private func resize(_ node: LiveNode, to length: UInt64, _ preallocation: Preallocation) async throws(BlockError) {
         let old = node.walker.length
         try await node.walker.resize(to: length)
+        if length > old, preallocation != .off {
+            do throws(BlockError) {
+                try await node.walker.preallocate(ByteRange(from: old, to: length), preallocation, pace: pace)
+            } catch {
+                try? await node.walker.resize(to: old)
+                try? await node.walker.cutTail()
+                throw error
+            }
+        }
         guard length < old else { return }
         // The disk has its size; a tail that stays costs room and nothing else.
         do { try await node.walker.cutTail() } catch {

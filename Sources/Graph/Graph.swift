@@ -126,11 +126,13 @@ public final class Graph {
         }
     }
 
-    /// `block_resize`, in bytes.
-    public func resize(device: String?, nodeName: String?, to size: Int64) async throws(OpenError) {
+    /// `block_resize`, in bytes. `preallocation` says what room the disk has at its new end.
+    public func resize(device: String?, nodeName: String?, to size: Int64, _ preallocation: Preallocation = .off)
+        async throws(OpenError)
+    {
         await changing.lock()
         defer { changing.unlock() }
-        try await resizeLocked(device: device, nodeName: nodeName, to: size)
+        try await resizeLocked(device: device, nodeName: nodeName, to: size, preallocation)
     }
 
     // MARK: Users

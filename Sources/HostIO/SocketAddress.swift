@@ -23,6 +23,8 @@ public struct InetOptions: Equatable, Sendable {
     public var allowsIPv6 = true
     /// Whether the host is a number, so that no name is resolved.
     public var isNumeric = false
+    /// Whether the system probes idle connections of a client.
+    public var keepsAlive = false
 
     public init() {}
 }

@@ -117,10 +117,11 @@ public final class SocketListener {
         while true {
             var code: Int32 = 0
             // Proof: one local integer.
-            let descriptor = unsafe nacre_inet(host, port, options.familyNumber, options.isNumeric ? 1 : 0, 1, &code)
+            let descriptor = unsafe nacre_inet(host, port, options.familyNumber, options.isNumeric ? 1 : 0, 1, 0, &code)
             if descriptor >= 0 { return descriptor }
             if code < 0 { throw OpenError("address resolution failed for \(host):\(port): \(resolverText(code))") }
-            guard code == EADDRINUSE, let number = UInt16(port), number < options.lastPort ?? 0 else {
+            guard code == EADDRINUSE else { throw OpenError("Failed to bind socket: \(errnoText(code))") }
+            guard let number = UInt16(port), number < options.lastPort ?? 0 else {
                 throw OpenError("Failed to find an available port: \(errnoText(code))")
             }
             port = String(number + 1)
@@ -128,39 +129,9 @@ public final class SocketListener {
     }
 }
 
-extension Socket {
-    /// Connects to a server; blocks until the connection stands.
-    public static func connect(to address: SocketAddress, on thread: IOThread) throws(OpenError) -> Socket {
-        if address.description.utf8.contains(0) {
-            throw OpenError("Failed to connect to '\(address)': \(errnoText(ENOENT))")
-        }
-        switch address {
-        case .unix(let path):
-            let descriptor = nacre_socket(AF_UNIX)
-            guard descriptor >= 0 else { throw OpenError("Failed to create Unix socket: \(errnoText(nacre_errno()))") }
-            guard unsafe nacre_connect_unix(descriptor, path) == 0 else {
-                let reason = errnoText(nacre_errno())
-                Glibc.close(descriptor)
-                throw OpenError("Failed to connect to '\(path)': \(reason)")
-            }
-            return Socket(descriptor, on: thread)
-        case .inet(let host, let port, let options):
-            var code: Int32 = 0
-            // Proof: one local integer.
-            let descriptor = unsafe nacre_inet(host, port, options.familyNumber, options.isNumeric ? 1 : 0, 0, &code)
-            if descriptor >= 0 { return Socket(descriptor, on: thread) }
-            let reason = code < 0 ? resolverText(code) : errnoText(code)
-            throw OpenError("Failed to connect to '\(address)': \(reason)")
-        case .descriptor(let number):
-            guard isStreamSocket(number) else { throw OpenError("File descriptor '\(number)' is not a socket") }
-            return Socket(number, on: thread)
-        }
-    }
-}
-
 extension InetOptions {
     /// 4 or 6 where only that is allowed, else 0.
-    fileprivate var familyNumber: Int32 {
+    var familyNumber: Int32 {
         switch (allowsIPv4, allowsIPv6) {
         case (true, false): 4
         case (false, true): 6
@@ -169,7 +140,7 @@ extension InetOptions {
     }
 }
 
-private func isStreamSocket(_ descriptor: Int32) -> Bool {
+func isStreamSocket(_ descriptor: Int32) -> Bool {
     var (type, size): (Int32, socklen_t) = (0, 4)
     // Proof: two local integers.
     return unsafe getsockopt(descriptor, SOL_SOCKET, SO_TYPE, &type, &size) == 0
@@ -182,7 +153,7 @@ public func errnoText(_ code: Int32) -> String {
     unsafe String(cString: strerror(code))
 }
 
-private func resolverText(_ code: Int32) -> String {
+func resolverText(_ code: Int32) -> String {
     // Proof: as above.
     unsafe String(cString: gai_strerror(code))
 }

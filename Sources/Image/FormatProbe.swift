@@ -1,10 +1,10 @@
-import Block
+package import Block
 import Bytes
 
 /// Tells an image's format by its first bytes. For reading only: what a guest may write is never told by its content.
-enum FormatProbe {
+package enum FormatProbe {
     /// `qcow2` where the magic says so, else `raw`.
-    static func format(of file: any Storage) async throws(OpenError) -> String {
+    package static func format(of file: any Storage) async throws(OpenError) -> String {
         guard file.length >= 4 else { return "raw" }
         // A sector, so that devices with an alignment answer at once.
         var buffer = AlignedBuffer(byteCount: Int(min(file.length, 512)))

@@ -1,3 +1,6 @@
+import Block
+import Bytes
+
 // What the tool prints.
 extension IOCommand {
     /// How much was done in how much time.
@@ -7,14 +10,14 @@ extension IOCommand {
         let bytes = Double(count)
         if options.isTerse {
             return
-                "\(count),1,\(Self.duration(seconds)),\(Self.fixed(bytes / seconds, 3)),\(Self.fixed(1 / seconds, 3))\n"
+                "\(count),1,\(Self.clock(seconds)),\(Self.fixed(bytes / seconds, 3)),\(Self.fixed(1 / seconds, 3))\n"
         }
         let verb =
             switch operation {
             case .read: "read"
             case .write: "wrote"
             case .discard: "discard"
-            case .flush, .length, .truncate: name
+            default: name
             }
         return "\(verb) \(count)/\(count) bytes at offset \(offset)\n"
             + "\(Self.scaled(bytes)), 1 ops; \(Self.duration(seconds)) "
@@ -38,14 +41,47 @@ extension IOCommand {
         return (text.hasSuffix(".000") ? String(text.dropLast(4)) : text) + " " + units[unit]
     }
 
-    /// `00.01 sec`, from a minute on `1:02.03`.
+    /// `00.01 sec`, from a minute on `1:02.03`, from an hour on `1:02:03.04`.
     static func duration(_ seconds: Double) -> String {
         guard seconds >= 60 else {
             let text = fixed(seconds, 2)
             return (text.count < 5 ? "0" : "") + text + " sec"
         }
+        if seconds >= 3600 { return clock(seconds) }
         let hundredths = UInt64(seconds * 100)
         return "\(hundredths / 6000):\(padded(hundredths / 100 % 60, 2)).\(padded(hundredths % 100, 2))"
+    }
+
+    /// `0:00:00.01`.
+    static func clock(_ seconds: Double) -> String {
+        let hundredths = UInt64(seconds * 100)
+        let minutes = hundredths / 6000
+        return "\(minutes / 60):\(padded(minutes % 60, 2)):\(padded(hundredths / 100 % 60, 2))."
+            + padded(hundredths % 100, 2)
+    }
+
+    /// Why it failed. What passes the end the tool's own layer refuses.
+    func failure(_ error: BlockError) -> String {
+        let reason = error == .outOfRange ? BlockError.io.sentence : error.sentence
+        switch operation {
+        case .length: return "getlength: \(error.sentence)\n"
+        case .map: return "Failed to get allocation status: \(error.sentence)\n"
+        case .alloc: return "is_allocated failed: \(error.sentence)\n"
+        // The tool calls it so.
+        case .read where isAsynchronous: return "readv failed: \(reason)\n"
+        default: return "\(name) failed: \(reason)\n"
+        }
+    }
+
+    /// What the pattern is looked for in.
+    var expected: ByteRange {
+        ByteRange(
+            at: offset + options.patternOffset,
+            count: options.patternCount ?? (count - min(count, options.patternOffset)))
+    }
+
+    var missed: String {
+        "Pattern verification failed at offset \(expected.start), \(expected.count) bytes\n"
     }
 
     /// C's `%.Nf` for what is not negative.

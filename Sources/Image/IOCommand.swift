@@ -1,25 +1,39 @@
-/// One command of `qemu-io`: read, write, discard, flush, length, truncate, and their variants. It runs on any storage
-/// and answers what the tool prints, to the letter but for the time it took.
+import Block
+import Graph
+
+/// One command of `qemu-io`, as it was read: what is to be done, where, and with which options. `IOShell` carries it out.
 ///
-/// Not of this list: `open`, `close`, `reopen`, what belongs to breakpoints, zones and saved machine states.
+/// Texts, limits and the order of checks are those of QEMU 7.2's tool.
 public struct IOCommand: Equatable, Sendable {
     public enum Operation: Equatable, Sendable {
         case read, write, discard, flush, length, truncate
+        /// What the image says of itself.
+        case info, map, alloc
+        /// Opening, and what is changed of an open image.
+        case open, close, reopen
+        /// Requests that stand still.
+        case setBreak, removeBreak, resumeBreak, waitBreak
+        /// What needs no image.
+        case help, quit, sleep, sigraise, abort
+        /// Waits for all requests that were begun (`aio_flush`).
+        case settle
     }
 
     public let operation: Operation
-    /// The name it was called by, without `aio_`: `readv` is a read in several buffers.
+    /// What messages call it: `readv` is a read in several buffers.
     let name: String
     /// Bytes. Of `truncate` it is the new length.
     var offset: UInt64 = 0
     var count: UInt64 = 0
     var options = Options()
+    /// What stands behind the command that is no number of bytes.
+    var words: [String] = []
 
     /// The letters it was given.
     struct Options: Equatable, Sendable {
         /// `-C`: figures separated by commas.
         var isTerse = false
-        /// `-q`: no figures.
+        /// `-q`: neither figures nor bytes.
         var isQuiet = false
         /// `-v`: the bytes that were read.
         var isVerbose = false
@@ -28,76 +42,103 @@ public struct IOCommand: Equatable, Sendable {
         /// `-s` and `-l` of read: where in the buffer the pattern is looked for.
         var patternOffset: UInt64 = 0
         var patternCount: UInt64?
+        /// `-s` of write: the file whose bytes are written, again and again.
+        var patternFile: String?
         /// `-z`, `-u`, `-n`: writes zeros, which may give space back, or only if that is fast.
         var isZero = false
         var mayUnmap = false
         var isFastOnly = false
         /// `-f`: durable at once.
         var isForced = false
+        /// `-c`: kept compressed.
+        var isCompressed = false
+        /// `-b`: in the saved state of a machine, not on the disk.
+        var isMachineState = false
+        /// `-i`: counted as a request that is no request.
+        var isInvalid = false
+        /// `-m` of truncate.
+        var preallocation = Preallocation.off
+        /// All options of open and reopen, in their order.
+        var given: [GivenOption] = []
     }
+
+    /// An option of `open` or `reopen`, with its value.
+    struct GivenOption: Equatable, Sendable {
+        let letter: Character
+        let value: String
+    }
+
+    /// Whether it returns before its request has ended.
+    var isAsynchronous = false
 
     /// Whether it changes the disk.
     public var isWriting: Bool { operation == .write || operation == .discard || operation == .truncate }
 
+    /// What it needs to be allowed on the image.
+    var permissions: Permissions { Self.permissions(of: operation) }
+
+    static func permissions(of operation: Operation) -> Permissions {
+        switch operation {
+        case .truncate: [.consistentRead, .write, .resize]
+        case .write, .discard: [.consistentRead, .write]
+        default: .consistentRead
+        }
+    }
+
     /// The longest request, in bytes: QEMU's.
     static let longest: UInt64 = 2_147_483_136
-    /// The most bytes that `-v` shows: their text is kept in memory.
-    static let longestDump: UInt64 = 1 << 20
 
-    /// Why a line is no command: what the tool prints.
+    /// Why a line is no command: what the tool prints, and whether that goes to standard error.
     public struct Mistake: Error, Equatable, Sendable {
         public let message: String
+        /// What stands before it on standard error.
+        public let complaint: String
 
-        init(_ message: String) { self.message = message }
+        init(_ message: String, complaint: String = "") {
+            self.message = message
+            self.complaint = complaint
+        }
+    }
+
+    /// A line that begins with a known command, which has been given as many words as it takes.
+    struct Line {
+        let form: Form
+        /// As it was called.
+        let called: String
+        let words: [String]
+
+        /// Nil: the line is empty.
+        init?(_ line: String) throws(Mistake) {
+            let words = line.split(separator: " ").map(String.init)
+            guard let called = words.first else { return nil }
+            guard let form = Form.named(called) else {
+                throw Mistake("", complaint: "command \"\(called)\" not found\n")
+            }
+            self.form = form
+            self.called = called
+            self.words = Array(words.dropFirst())
+        }
+
+        func checkCount() throws(Mistake) {
+            guard words.count >= form.least, words.count <= form.most else {
+                throw Mistake("", complaint: form.miscounted(words.count, called))
+            }
+        }
     }
 
     /// Reads a line. Nil: it is empty.
     public init?(_ line: String) throws(Mistake) {
-        let words = line.split(separator: " ").map(String.init)
-        guard let called = words.first else { return nil }
-        guard let form = Self.form(of: called) else { throw Mistake("command \"\(called)\" not found\n") }
-        operation = form.operation
-        name = form.name
-        let operands = try take(words.dropFirst(), form, called)
-        // What is too little is told by what was given in all, as the tool counts.
-        guard words.count - 1 >= form.least, form.most > 0 || words.count == 1 else {
-            throw Mistake(form.miscounted(words.count - 1, called))
-        }
-        guard operands.count >= form.least, operands.count <= form.most else { throw Mistake(form.usage + "\n") }
-        try take(operands)
-        try check()
+        guard let line = try Line(line) else { return nil }
+        try line.checkCount()
+        try self.init(line)
     }
 
-    private mutating func take(_ operands: [String]) throws(Mistake) {
-        guard let first = operands.first else { return }
-        offset = try Self.number(first)
-        // Several buffers are one request.
-        for operand in operands.dropFirst() {
-            let part = try Self.number(operand)
-            let (sum, overflow) = count.addingReportingOverflow(part)
-            guard !overflow, sum <= Self.longest else {
-                throw Mistake("length cannot exceed \(Self.longest), given \(operand)\n")
-            }
-            count = sum
-        }
-    }
-
-    private func check() throws(Mistake) {
-        if options.isZero, options.pattern != nil {
-            throw Mistake("-z and -P cannot be specified at the same time\n")
-        }
-        if options.mayUnmap, !options.isZero { throw Mistake("-u requires -z to be specified\n") }
-        if options.isFastOnly, !options.isZero { throw Mistake("-n requires -z to be specified\n") }
-        if operation == .read, options.pattern == nil, options.patternOffset > 0 || options.patternCount != nil {
-            throw Mistake("pattern offset or length without a pattern (-P)\n")
-        }
-        let end = options.patternOffset.addingReportingOverflow(options.patternCount ?? 0)
-        if end.overflow || end.partialValue > count, options.patternOffset > 0 || options.patternCount != nil {
-            throw Mistake("pattern verification range exceeds end of read data\n")
-        }
-        if options.isVerbose, count > Self.longestDump {
-            throw Mistake("-v shows at most \(Self.longestDump) bytes\n")
-        }
+    init(_ line: Line) throws(Mistake) {
+        operation = line.form.operation
+        name = line.form.name
+        isAsynchronous = line.form.isAsynchronous
+        let operands = try take(line.words[...], line)
+        try take(operands, line.form)
     }
 
     static func number(_ text: String) throws(Mistake) -> UInt64 {

@@ -42,7 +42,7 @@ extension ImageInfo {
 
 extension Qcow2Info {
     /// In the order in which QEMU prints them.
-    fileprivate var lines: [String] {
+    var lines: [String] {
         var lines = ["compat: \(compat)", "compression type: \(compressionType)"]
         if let dataFile { lines.append("data file: \(dataFile)") }
         if let lazyRefcounts { lines.append("lazy refcounts: \(lazyRefcounts)") }

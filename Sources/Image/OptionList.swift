@@ -18,6 +18,14 @@ public struct OptionList: Equatable, Sendable {
         }
     }
 
+    /// What is told of words without a value, whose time is over: `nofoo` is `foo=off`.
+    public static func warnings(_ text: String) -> [String] {
+        split(text).filter { !$0.contains("=") }.map { word in
+            let meaning = word.hasPrefix("no") && word.count > 2 ? "\(word.dropFirst(2))=off" : "\(word)=on"
+            return "short-form boolean option '\(word)' deprecated\nPlease use \(meaning) instead"
+        }
+    }
+
     public static func == (a: OptionList, b: OptionList) -> Bool {
         a.pairs.elementsEqual(b.pairs) { $0.key == $1.key && $0.value == $1.value }
     }

@@ -74,15 +74,20 @@ public final class NBDServer {
         while !sessions.isEmpty { await ended.wait() }
     }
 
-    /// Serves one connection to its end.
-    public func serve(_ stream: any ByteStream) async {
-        guard !isStopping, sessions.count < limits.connections || evict() else { return stream.close() }
+    /// Serves one connection to its end. Answers whether the client had chosen an export.
+    @discardableResult
+    public func serve(_ stream: any ByteStream) async -> Bool {
+        guard !isStopping, sessions.count < limits.connections || evict() else {
+            stream.close()
+            return false
+        }
         let session = NBDSession(self, stream)
         sessions.append(session)
         await session.run()
         stream.close()
         sessions.removeAll { $0 === session }
         ended.wakeAll()
+        return session.export != nil
     }
 
     /// Lets a client go, for another connection's sake, of those that have not chosen an export; false where there is

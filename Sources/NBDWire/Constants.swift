@@ -7,6 +7,8 @@ public enum NBDMagic {
     public static let greeting: UInt64 = 0x4E42_444D_4147_4943
     /// "IHAVEOPT"
     public static let option: UInt64 = 0x4948_4156_454F_5054
+    /// What an oldstyle server says instead of `option`.
+    public static let oldstyle: UInt64 = 0x0000_4202_8186_1253
     public static let optionReply: UInt64 = 0x0003_E889_0455_65A9
     public static let request: UInt32 = 0x2560_9513
     public static let simpleReply: UInt32 = 0x6744_6698
@@ -60,7 +62,11 @@ public enum NBDOptionReply {
     public static let unsupported: UInt32 = 1 << 31 | 1
     public static let policy: UInt32 = 1 << 31 | 2
     public static let invalid: UInt32 = 1 << 31 | 3
+    public static let platform: UInt32 = 1 << 31 | 4
+    public static let tlsRequired: UInt32 = 1 << 31 | 5
     public static let unknown: UInt32 = 1 << 31 | 6
+    public static let shutdown: UInt32 = 1 << 31 | 7
+    public static let blockSizeRequired: UInt32 = 1 << 31 | 8
     public static let tooBig: UInt32 = 1 << 31 | 9
 }
 
@@ -129,4 +135,12 @@ public enum NBDLimits {
     public static let queries = 256
     /// Descriptors in one block status reply.
     public static let extents = 128 << 10
+    /// The smallest request of an export may not be larger, by the specification.
+    public static let minimumBlock: UInt32 = 64 << 10
+    /// What a server may tell of its exports in one handshake, names and descriptions: a list of thousands.
+    public static let listedBytes = 4 << 20
+    /// Replies to one option, besides those that `listedBytes` bounds.
+    public static let optionReplies = 256
+    /// Parts of a read that lie apart while their reply arrives in any order.
+    public static let fragments = 1024
 }

@@ -297,11 +297,18 @@ struct OptionReader: ~Escapable {
 
     /// A string with its 32-bit length before it: valid UTF-8, at most 4096 bytes.
     mutating func string() -> String? {
-        guard let length = integer(UInt32.self), length <= NBDLimits.stringLength,
-            bytes.byteCount - position >= Int(length)
-        else { return nil }
-        defer { position += Int(length) }
-        return bytes.extracting(position..<position + Int(length)).string
+        guard let length = integer(UInt32.self), length <= NBDLimits.stringLength, remaining >= Int(length) else {
+            return nil
+        }
+        return text(Int(length))
+    }
+
+    var remaining: Int { bytes.byteCount - position }
+
+    /// The next bytes as text. Precondition: so many remain.
+    mutating func text(_ count: Int) -> String? {
+        defer { position += count }
+        return bytes.extracting(position..<position + count).string
     }
 }
 

@@ -34,7 +34,18 @@ public struct NBDRequest: Equatable, Sendable {
         length = bytes.bigEndian(at: position + 24)
     }
 
-    /// The header as the client sends it.
+    /// The header as the client sends it: 28 bytes at `position`.
+    @inlinable
+    public func store(_ output: inout MutableRawSpan, at position: Int) {
+        output.storeBigEndian(NBDMagic.request, at: position)
+        output.storeBigEndian(flags.rawValue, at: position + 4)
+        output.storeBigEndian(type, at: position + 6)
+        output.storeBigEndian(cookie, at: position + 8)
+        output.storeBigEndian(offset, at: position + 16)
+        output.storeBigEndian(length, at: position + 24)
+    }
+
+    /// Likewise, by itself.
     public var encoded: [UInt8] {
         var bytes: [UInt8] = []
         bytes.appendBigEndian(NBDMagic.request)

@@ -68,12 +68,19 @@ public struct StreamInput: ~Copyable {
     public mutating func fill(
         _ target: inout AlignedBuffer, at offset: Int = 0, _ length: Int, from stream: any ByteStream
     ) async throws(BlockError) {
-        var done = min(length, count)
         var whole = target.mutableBytes
-        show { whole.copy($0.extracting(0..<done), at: offset) }
+        var part = whole._mutatingExtracting(offset..<offset + length)
+        try await fill(&part, from: stream)
+    }
+
+    /// Fills all of `target` likewise.
+    public mutating func fill(_ target: inout MutableRawSpan, from stream: any ByteStream) async throws(BlockError) {
+        let length = target.byteCount
+        var done = min(length, count)
+        show { target.copy($0.extracting(0..<done)) }
         consume(done)
         while done < length {
-            var room = whole._mutatingExtracting(offset + done..<offset + length)
+            var room = target._mutatingExtracting(done..<length)
             let got = try await stream.receive(into: &room)
             if got == 0 { throw .closed }
             done += got

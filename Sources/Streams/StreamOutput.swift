@@ -15,7 +15,11 @@ public final class StreamOutput {
     private var capacity = StreamOutput.least / 2
     private var count = 0
     private var isFinishing = false
-    public private(set) var isBroken = false
+    public private(set) var isBroken = false {
+        didSet { if isBroken, !oldValue { onBroken?() } }
+    }
+    /// Called once, when something could not be sent: nothing will be any more.
+    public var onBroken: (() -> Void)?
     private var hasEnded = false
     private let work = WaitQueue()
     private let space = WaitQueue()

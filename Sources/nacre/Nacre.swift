@@ -4,7 +4,8 @@ import Foundation
 /// The program's own command line.
 enum Nacre {
     static let commands: [any ProgramCommand.Type] = [
-        ServeCommand.self, DaemonCommand.self, QMPCommand.self, ImgProgram.self, ManualsCommand.self,
+        ServeCommand.self, DaemonCommand.self, QMPCommand.self, ImgProgram.self, IOProgram.self, NBDProgram.self,
+        ManualsCommand.self,
     ]
 
     private static let version = OptionSyntax("version", short: "V", group: .general, "say the version")

@@ -115,8 +115,12 @@ int nacre_local_port(int fd);
 int nacre_local_address(int fd, char *text, size_t n);
 
 // A socket bound (passive) or connected to a host and port; -1, and in *code an errno, or a negative resolver error. The
-// family is 4, 6 or 0 (either); without a host a passive socket takes both where the system has both.
-int nacre_inet(const char *host, const char *port, int family, int numeric, int passive, int *code);
+// family is 4, 6 or 0 (either); without a host a passive socket takes both where the system has both. A connection to one
+// address may take timeout_ms milliseconds (0: as long as the system waits); then *code is ETIMEDOUT.
+int nacre_inet(const char *host, const char *port, int family, int numeric, int passive, int timeout_ms, int *code);
+
+// Bounds how long connect and blocking sends on a socket wait, in milliseconds; 0: for ever.
+void nacre_set_send_timeout(int fd, int timeout_ms);
 
 // SIGINT, SIGTERM and SIGHUP are blocked in the calling thread and those it starts; SIGPIPE is ignored.
 void nacre_block_signals(void);

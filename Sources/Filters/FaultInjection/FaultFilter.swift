@@ -23,21 +23,21 @@ public final class FaultFilter: Storage {
     public var limits: StorageLimits { pretended.applied(to: image.limits) }
 
     public func read(at offset: UInt64, into buffer: inout MutableRawSpan) async throws(BlockError) {
-        planner.note(.readAIO)
+        await planner.meet(.readAIO)
         try await meet(.read, ByteRange(checked: offset, count: UInt64(buffer.byteCount)))
         try await image.read(at: offset, into: &buffer)
     }
 
     public func write(at offset: UInt64, from bytes: RawSpan, flags: WriteFlags) async throws(BlockError) {
-        planner.note(.writeAIO)
-        planner.note(.pwritev)
+        await planner.meet(.writeAIO)
+        await planner.meet(.pwritev)
         try await meet(.write, ByteRange(checked: offset, count: UInt64(bytes.byteCount)))
         try await image.write(at: offset, from: bytes, flags: flags)
-        planner.note(.pwritevDone)
+        await planner.meet(.pwritevDone)
     }
 
     public func zero(_ range: ByteRange, flags: ZeroFlags) async throws(BlockError) {
-        planner.note(.pwritevZero)
+        await planner.meet(.pwritevZero)
         if let unit = pretended.optWriteZero, unit > 0, range.start % unit != 0 || range.count % unit != 0 {
             throw .unsupported
         }
@@ -48,7 +48,7 @@ public final class FaultFilter: Storage {
             try await image.zero(part, flags: flags)
             rest = rest.dropping(part.count)
         }
-        planner.note(.pwritevDone)
+        await planner.meet(.pwritevDone)
     }
 
     public func discard(_ range: ByteRange) async throws(BlockError) {
@@ -69,8 +69,8 @@ public final class FaultFilter: Storage {
     private static func longest(_ limit: UInt64?) -> UInt64 { limit.flatMap { $0 == 0 ? nil : $0 } ?? .max }
 
     public func flush() async throws(BlockError) {
-        planner.note(.flushToOS)
-        planner.note(.flushToDisk)
+        await planner.meet(.flushToOS)
+        await planner.meet(.flushToDisk)
         try await meet(.flush, nil)
         try await image.flush()
     }
