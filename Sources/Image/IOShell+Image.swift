@@ -49,7 +49,7 @@ extension IOShell {
         case "r": opening.isReadOnly = true
         case "s": opening.isSnapshot = true
         case "C": opening.copiesOnRead = true
-        case "n": opening.cache = .none
+        case "n": opening.cache = .direct
         case "U": opening.forceShare = true
         case "k": opening.aio = .native
         case "o": opening.options.append(options(option.value))
