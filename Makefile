@@ -3,9 +3,12 @@
 # make crash [STATES=1000000]     crash states of random programs, from where the recorded runs ended (docs/reliability.md)
 # make faults [POINTS=100000]     failed I/Os, likewise
 # make repair [IMAGES=10000]      images damaged at random, repaired, with crashes and failed I/Os meanwhile, likewise
+# make moves [IMAGES=1000]        rebases and commits, broken off at every point and with failed I/Os, likewise
 # make exhaustive                 all short programs: goes on where it ended, and begins anew on another commit
 # make soak [MINUTES=60]          all of these, and the order of every write, for so long
 # make peer [QEMU_IO=qemu-io]     the same judgement on what QEMU writes
+# make conformance [GROUP=quick]  QEMU's own tests of its image tools, with its tools and with ours (docs/conformance.md)
+# make sequences [COUNT=1000] [FROM=0]   random image commands, with qemu-img and with ours
 # make kills [KILLS=1000] [FILESYSTEM=ext4]   SIGKILL under load on a file system of its own: ext4, xfs, btrfs (root) or none
 # make bench [WORKLOAD="read overwrite"] [ROUNDS=5] [SECONDS=2] [QEMU_PREFIX=DIR]   beside the peers (docs/performance.md)
 # make peer-qemu QEMU_PREFIX=DIR  a newer QEMU than the system's, unpacked there and not installed
@@ -13,7 +16,7 @@
 # make mutants                    takes guards out one at a time: a check must notice each
 # make tsan                       what runs on several threads, under ThreadSanitizer
 # make fuzz TARGET=qcow2 SECONDS=60   random inputs, led by what they reach (docs/reliability.md); fuzz-merge keeps what is new
-.PHONY: deps build serve check fuzz fuzz-merge format docs clean simulate crash exhaustive faults audit repair soak peer kills tsan mutants bench peer-qemu manuals
+.PHONY: conformance sequences moves deps build serve check fuzz fuzz-merge format docs clean simulate crash exhaustive faults audit repair soak peer kills tsan mutants bench peer-qemu manuals
 export SWIFT_BACKTRACE := enable=no
 
 # As people run it: with what it needs of the Swift libraries inside.
@@ -63,10 +66,11 @@ exhaustive: simulate
 faults: simulate
 	.build/release/simulate faults --family $(FAMILY) --points $(POINTS) $(RECORD)
 
-IMAGES := 10000
-
 repair: simulate
-	.build/release/simulate repair --images $(IMAGES) $(RECORD)
+	.build/release/simulate repair --images $(or $(IMAGES),10000) $(RECORD)
+
+moves: simulate
+	.build/release/simulate moves --images $(or $(IMAGES),1000) $(RECORD)
 
 audit: simulate
 	.build/release/simulate audit --family $(FAMILY) --programs $(PROGRAMS) $(RECORD)
@@ -86,6 +90,14 @@ peer: simulate
 	@scripts/deps test
 	.build/release/simulate peer --qemu-io $(QEMU_IO) --programs 1000 --from 0
 	.build/release/simulate peer --qemu-io $(QEMU_IO) --programs 1000 --from 0 --no-discards
+
+conformance: build
+	@scripts/deps test conformance
+	scripts/conformance --group $(or $(GROUP),quick) --record docs/conformance.md
+
+sequences: build
+	@scripts/deps test
+	scripts/sequences --count $(or $(COUNT),1000) --from $(or $(FROM),0)
 
 KILLS := 1000
 FILESYSTEM := ext4

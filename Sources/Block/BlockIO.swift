@@ -148,14 +148,20 @@ public final class BlockIO: Storage {
         }
     }
 
-    /// What a disk gains reads as zeros: where a longer backing file would show through, and in the rest of the cluster that
-    /// held the old end.
+    /// What a disk gains reads as zeros: all of it where a longer backing file would show through, and the rest of the
+    /// cluster that held the old end.
     private func zeroGrown(from old: UInt64, of format: any ImageFormat) async throws(BlockError) {
         guard !format.mapsStraight, format.length > old else { return }
         let cluster = max(format.limits.discardAlignment, 1)
-        let end = min(format.length, max(backing?.length ?? 0, old.roundedUp(to: cluster) ?? old))
-        guard end > old else { return }
-        try await zero(ByteRange(from: old, to: end), flags: .mayUnmap)
+        let edge = min(format.length, old.roundedUp(to: cluster) ?? format.length)
+        guard backing?.length ?? 0 > old else {
+            if edge > old { try await zero(ByteRange(from: old, to: edge), flags: .mayUnmap) }
+            return
+        }
+        // A part of a cluster becomes the image's own, whatever it reads as now: what lies below may yet change.
+        let zeros = AlignedBuffer(byteCount: Int(edge - old))
+        if edge > old { try await write(at: old, from: zeros.bytes, flags: []) }
+        if format.length > edge { try await zero(ByteRange(from: edge, to: format.length), flags: .mayUnmap) }
     }
 
     /// Flushes until the format has nothing left to write back or to give back to the host: before a node closes or goes

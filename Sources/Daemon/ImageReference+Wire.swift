@@ -40,7 +40,7 @@ extension ImageReference {
                 guard let object = value.object else { throw QMPError("Invalid JSON object given") }
                 return try place(object.nested(), isText: false)
             case _ where NBDName.isScheme(name):
-                return .storage(try NodeOptions(JSONObject(remote: text), isText: false))
+                return .storage(try NodeOptions(remote: text))
             default: throw QMPError("Unknown protocol '\(name)'")
             }
         } catch { throw OpenError(error.message) }
@@ -90,12 +90,7 @@ extension JSONObject {
             guard let filename = self["filename"]?.string else {
                 throw QMPError("Must specify either driver or file")
             }
-            if let scheme = PathText.protocolName(filename), NBDName.isScheme(scheme) {
-                result["filename"] = nil
-                for member in try JSONObject(remote: filename).members { result[member.name] = member.value }
-            } else {
-                result["driver"] = .string(HostOpener.driver(for: filename))
-            }
+            result["driver"] = .string(HostOpener.driver(for: filename))
         }
         for member in members {
             if Self.children.contains(member.name), let child = member.value.object {
@@ -107,27 +102,6 @@ extension JSONObject {
             }
         }
         return result
-    }
-
-    /// The options of the driver `nbd` for a remote export that is named like a file.
-    fileprivate init(remote name: String) throws(QMPError) {
-        let remote: NBDRemoteOptions?
-        do throws(OpenError) { remote = try NBDName.parse(name) } catch { throw QMPError(error.message) }
-        var server = JSONObject()
-        switch remote?.server {
-        case .unix(let path):
-            server["type"] = "unix"
-            server["path"] = .string(path)
-        case .inet(let inet):
-            server["type"] = "inet"
-            server["host"] = .string(inet.host)
-            server["port"] = .string(inet.port)
-        case .descriptor, nil: throw QMPError("No valid URL specified")
-        }
-        self.init()
-        self["driver"] = "nbd"
-        self["server"] = .object(server)
-        if let export = remote?.export { self["export"] = .string(export) }
     }
 
     /// With dotted names as objects: `{"file.filename": …}` is `{"file": {"filename": …}}`.

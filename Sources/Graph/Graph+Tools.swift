@@ -71,6 +71,7 @@ extension Graph {
         try await change { (change: Change) throws(OpenError) in
             let id = try change.value.lookUp(device: nil, nodeName: name)
             change.value.nodes[id]?.common.isReadOnly = isReadOnly
+            if !isReadOnly { change.value.nodes[id]?.common.discard = .unmap }
         }
     }
 
@@ -86,7 +87,4 @@ extension Graph {
 
     /// The format's state of a node that is a qcow2 image.
     public func qcow2Image(of name: String) -> Qcow2Image? { value.find(name).flatMap { live[$0]?.image } }
-
-    /// What a node is called as a file: a plain name where opening that gives it again, else `json:{…}`.
-    public func filename(of name: String) -> String? { value.find(name).map { value.filename(of: $0) } }
 }

@@ -73,7 +73,8 @@ public struct ImageReference: Equatable, Sendable {
     /// What a node that is opened for it shall have, where it does not say itself.
     func common(isWritable: Bool) -> CommonOptions {
         CommonOptions(
-            isReadOnly: !isWritable, forceShare: forceShare, direct: cache.isDirect, noFlush: cache.ignoresFlushes)
+            isReadOnly: !isWritable, forceShare: forceShare, discard: isWritable ? .unmap : nil, direct: cache.isDirect,
+            noFlush: cache.ignoresFlushes)
     }
 }
 
@@ -84,6 +85,7 @@ extension NodeOptions {
         result.common.isReadOnly = common.isReadOnly ?? above.isReadOnly
         result.common.autoReadOnly = common.autoReadOnly ?? above.autoReadOnly
         result.common.forceShare = common.forceShare ?? above.forceShare
+        result.common.discard = common.discard ?? above.discard
         result.common.direct = common.direct ?? above.direct
         result.common.noFlush = common.noFlush ?? above.noFlush
         return result

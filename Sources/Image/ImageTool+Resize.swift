@@ -37,7 +37,7 @@ extension ImageTool {
         }
     }
 
-    private static func guessed(_ path: String) -> String {
+    static func guessed(_ path: String) -> String {
         """
         WARNING: Image format was not specified for '\(path)' and probing guessed raw.
                  Automatically detecting the format is dangerous for raw images, write operations on block 0 will be restricted.

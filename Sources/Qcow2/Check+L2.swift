@@ -106,8 +106,8 @@ extension Qcow2Check {
         if !isAligned, replacesUnaligned(place, holdsData: holdsData, cursor) { return }
         if !hasDataFile { countPlace(place, entry, isAligned: isAligned, cursor) }
         guard cursor.isActive, isFirstWindow else { return }
-        result.allocatedClusters += UInt64(cursor.times)
-        if cursor.next != 0, place != cursor.next { result.fragmentedClusters += UInt64(cursor.times) }
+        result.allocatedClusters += 1
+        if cursor.next != 0, place != cursor.next { result.fragmentedClusters += 1 }
         cursor.next = place + geometry.clusterSize
     }
 
@@ -173,9 +173,9 @@ extension Qcow2Check {
             entryDamage("ERROR: coffset=0x\(hex(place)): compressed cluster behind the end of the file", cursor)
         }
         if cursor.isActive, isFirstWindow {
-            result.allocatedClusters += UInt64(cursor.times)
-            result.compressedClusters += UInt64(cursor.times)
-            result.fragmentedClusters += UInt64(cursor.times)
+            result.allocatedClusters += 1
+            result.compressedClusters += 1
+            result.fragmentedClusters += 1
         }
     }
 }

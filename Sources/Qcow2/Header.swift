@@ -113,7 +113,10 @@ public struct Header: Equatable, Sendable {
 
     /// What the feature name table calls the bits.
     public var featureNames: [FeatureName] {
-        for case .featureNames(let names) in extensions { return names }
+        for part in extensions where part.type == HeaderExtension.featureNamesType {
+            if case .featureNames(let names) = part { return names }
+            return HeaderExtension.legibleNames(part.data)
+        }
         return []
     }
 

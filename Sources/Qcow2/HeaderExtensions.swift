@@ -77,6 +77,21 @@ public enum HeaderExtension: Equatable, Sendable {
         }
     }
 
+    /// What can be read of a table of names that is not kept as one: up to the first without a name; the last may be cut off.
+    static func legibleNames(_ data: [UInt8]) -> [FeatureName] {
+        var names: [FeatureName] = []
+        var rest = data[...]
+        while rest.count > 2 {
+            let entry = Array(rest.prefix(48))
+            rest = rest.dropFirst(48)
+            let text = entry.dropFirst(2).prefix { $0 != 0 }
+            if text.isEmpty { break }
+            guard let kind = FeatureName.Kind(rawValue: entry[0]), entry[1] < 64 else { continue }
+            names.append(FeatureName(kind: kind, bit: entry[1], name: String(decoding: text, as: UTF8.self)))
+        }
+        return names
+    }
+
     /// The table of names, or nil where decoding would lose something, so that it is kept as it is.
     private static func decodeNames(_ data: RawSpan) -> HeaderExtension? {
         guard data.byteCount % 48 == 0 else { return nil }

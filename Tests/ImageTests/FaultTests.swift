@@ -140,4 +140,33 @@ struct FaultTests {
         #expect(throws: (any Error).self) { try bench.create("new.qcow2", size: "1M") }
         #expect(!bench.files.holds("new.qcow2"))
     }
+
+    @Test("R42: rebase: the new backing file is named where all that is needed was copied, and not before")
+    func rebase() throws {
+        for backing in ["", "leak.qcow2"] {
+            try sweep("rebase", reads: ["base.qcow2", "leak.qcow2"]) { bench in
+                let request = RebaseRequest(
+                    image: ImageReference("top.qcow2", format: "qcow2"), backingFile: backing,
+                    backingFormat: backing.isEmpty ? nil : "qcow2")
+                try bench.run { try await $0.rebase(request) }
+                return 0
+            } isWhole: {
+                let check = MiniCheck(SparseBytes($0.files["top.qcow2"]))
+                return check.isClean && $0.backingName("top.qcow2") == backing
+            }
+        }
+    }
+
+    @Test("R42: commit: the image is emptied where the base has it all, and not before")
+    func commit() throws {
+        try sweep("commit", reads: ["leak.qcow2"]) { bench in
+            try bench.run { try await $0.commit(CommitRequest(image: ImageReference("top.qcow2", format: "qcow2"))) }
+            return 0
+        } isWhole: {
+            let (top, base) = (
+                MiniCheck(SparseBytes($0.files["top.qcow2"])), MiniCheck(SparseBytes($0.files["base.qcow2"]))
+            )
+            return top.isClean && base.isClean && top.mapped.isEmpty && base.mapped.count == 6
+        }
+    }
 }

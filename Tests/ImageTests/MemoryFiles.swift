@@ -76,9 +76,17 @@ final class MemoryFile: HostFile {
     func acquirePermissions(used: Permissions, shared: Permissions) throws(OpenError) {}
     func releasePermissions(used: Permissions, shared: Permissions) {}
     func prepareReopen(_ spec: FileSpec) async throws(OpenError) -> any HostFileReopen {
-        throw OpenError("Could not reopen file")
+        Reopen(isReadOnly: spec.isReadOnly)
     }
     func close() async { files.openNow -= 1 }
+
+    /// Nothing has to be opened again.
+    private final class Reopen: HostFileReopen {
+        let isReadOnly: Bool
+        init(isReadOnly: Bool) { self.isReadOnly = isReadOnly }
+        func commit() {}
+        func cancel() {}
+    }
 
     func read(at offset: UInt64, into buffer: inout MutableRawSpan) async throws(BlockError) {
         try await below.read(at: offset, into: &buffer)
@@ -154,5 +162,13 @@ final class Bench {
             await image.close()
             return bytes
         }
+    }
+
+    /// The name that stands in an image as its backing file's, empty where there is none.
+    func backingName(_ path: String) -> String {
+        let bytes = files[path]
+        func number(_ range: Range<Int>) -> Int { bytes[range].reduce(0) { $0 << 8 | Int($1) } }
+        let (offset, count) = (number(8..<16), number(16..<20))
+        return String(decoding: bytes[offset..<offset + count], as: UTF8.self)
     }
 }

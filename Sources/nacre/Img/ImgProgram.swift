@@ -10,8 +10,8 @@ enum ImgProgram: ProgramCommand {
     static let qemuName: String? = "qemu-img"
 
     static let commands: [any ImgCommand.Type] = [
-        ImgAmend.self, ImgBitmap.self, ImgCheck.self, ImgCreate.self, ImgInfo.self,
-        ImgMap.self, ImgResize.self, ImgSnapshot.self,
+        ImgAmend.self, ImgBitmap.self, ImgCheck.self, ImgCommit.self, ImgCreate.self, ImgInfo.self,
+        ImgMap.self, ImgRebase.self, ImgResize.self, ImgSnapshot.self,
     ]
 
     private static let version = OptionSyntax("version", short: "V", group: .general, "say the version")

@@ -1,0 +1,101 @@
+"""Two folders with the same images, one of them changed by qemu-img and the other by this program."""
+import json, os, re, shutil, subprocess
+
+# What depends on where clusters lie in the file, on the clock or on who made the image.
+LOCAL = {"actual-size", "date-sec", "date-nsec", "vm-clock-sec", "vm-clock-nsec", "image-end-offset", "fragmented-clusters"}
+PATIENCE = 20                       # seconds, for one command
+
+
+class Difference(Exception):
+    pass
+
+
+class Endless(Exception):
+    """One of QEMU's tools does not end."""
+
+
+class Sides:
+    def __init__(self, program, folder):
+        self.theirs, self.ours, tools = folder / "qemu", folder / "nacre", folder / "tools"
+        for each in (self.theirs, self.ours, tools):
+            each.mkdir()
+        for name in ("qemu-img", "qemu-io"):
+            (tools / name).symlink_to(program)
+        self.img = {self.theirs: shutil.which("qemu-img"), self.ours: str(tools / "qemu-img")}
+        self.io = {self.theirs: shutil.which("qemu-io"), self.ours: str(tools / "qemu-io")}
+        if self.call([self.io[self.ours], "--version"], folder).returncode:
+            self.io[self.ours] = self.io[self.theirs]
+        helps = self.call([self.img[self.ours], "--help"], folder).stdout
+        self.commands = set(re.findall(r"(?m)^  (\w+)", helps))
+
+    def call(self, words, folder):
+        return subprocess.run(words, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              text=True, errors="replace", timeout=PATIENCE,
+                              env={**os.environ, "SWIFT_BACKTRACE": "enable=no", "TZ": "UTC"})
+
+    def one(self, words, side):
+        tool = self.io if words[0] == "io" else self.img
+        try:
+            return self.call([tool[side]] + (words[1:] if words[0] == "io" else words), side)
+        except subprocess.TimeoutExpired:
+            raise Endless if side == self.theirs else Difference(f"{' '.join(words)} does not end") from None
+
+    def run(self, words):
+        """The command on both sides; answers how it ended, which is the same."""
+        theirs, ours = self.one(words, self.theirs), self.one(words, self.ours)
+        if theirs.returncode != ours.returncode:
+            raise Difference(f"exit codes {theirs.returncode} and {ours.returncode}\nqemu: {theirs.stderr}nacre: {ours.stderr}")
+        for theirs_said, ours_said in ((theirs.stdout, ours.stdout), (theirs.stderr, ours.stderr)):
+            if self.plain(words, theirs_said) != self.plain(words, ours_said):
+                raise Difference(f"what is said\nqemu: {theirs_said}nacre: {ours_said}")
+        return ours
+
+    def plain(self, words, text):
+        """What is said without what may differ."""
+        if words[0] == "io":
+            return re.sub(r"(?m)^.* ops; .*\n", "", text)
+        if words[0] == "map":
+            if "--output=json" in words and text.startswith("["):
+                return self.runs(text)
+            return re.sub(r"(?m)^(\S+\s+\S+)\s+\S+(\s+\S+)$", r"\1\2", text)
+        if "--output=json" in words and text.startswith("{"):
+            return self.without(json.loads(text))
+        text = re.sub(r"(?m)^(disk size|Image end offset): .*\n|^\d+/\d+ = .* allocated.*\n", "", text)
+        return re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "DATE", text)
+
+    def without(self, value):
+        if isinstance(value, dict):
+            return {key: self.without(each) for key, each in value.items() if key not in LOCAL}
+        return [self.without(each) for each in value] if isinstance(value, list) else value
+
+    def runs(self, text):
+        """A map as runs that differ in more than where they lie."""
+        found = []
+        for each in json.loads(text):
+            # Where data lies on a hole of the host's file depends on where it lies.
+            kind = {key: each.get(key) for key in ("depth", "present", "data")} | {"placed": "offset" in each}
+            kind["zero"] = each["zero"] and not each["data"]
+            if found and found[-1][1] == kind:
+                found[-1][2] += each["length"]
+            else:
+                found.append([each["start"], kind, each["length"]])
+        return found
+
+    def compare(self, name, format):
+        """Guest content, map and info of both sides' image; and each program's view of the other's."""
+        there = [(side / name).exists() for side in (self.theirs, self.ours)]
+        if there != [True, True]:
+            raise Difference(f"'{name}' is there: {there}")
+        same = self.call([self.img[self.theirs], "compare", "-f", format, "-F", format, self.theirs / name, self.ours / name],
+                         self.theirs)
+        opens = self.one(["map", "-f", format, name], self.theirs).returncode == 0
+        if same.returncode != 0 and opens:
+            raise Difference(f"'{name}': {same.stdout}{same.stderr}")
+        for words in (["map", "--output=json", "-f", format, name], ["info", "--output=json", "-f", format, name],
+                      ["check", "-f", format, name]):
+            self.run(words)
+            for side in (self.theirs, self.ours):
+                theirs, ours = (self.call([self.img[each]] + words, side) for each in (self.theirs, self.ours))
+                if (theirs.returncode, theirs.stdout) != (ours.returncode, ours.stdout):
+                    raise Difference(f"of the same image {' '.join(words)} says\nqemu: {theirs.stdout}{theirs.stderr}"
+                                     f"nacre: {ours.stdout}{ours.stderr}")
