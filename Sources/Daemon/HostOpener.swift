@@ -5,6 +5,7 @@ import Graph
 import Image
 package import HostIO
 import HostStorage
+import NBDClient
 import Qcow2
 
 /// Opens and makes host files for the graph, and sockets for the monitor and the NBD server.
@@ -94,6 +95,10 @@ final class HostOpener: DaemonHost {
 
     func connect(to address: HostIO.SocketAddress) throws(OpenError) -> any ByteStream {
         try Socket.connect(to: address, on: thread)
+    }
+
+    func dial(_ address: NBDAddress, withinMs: UInt64) async throws(OpenError) -> any ByteStream {
+        try await Socket.connect(to: HostIO.SocketAddress(address), withinMs: withinMs, on: thread)
     }
 
     var standardStreams: any ByteStream { Socket(input: 0, output: 1, on: thread) }

@@ -1,8 +1,10 @@
 import Block
+import Daemon
 import Foundation
 import HostIO
 import HostStorage
 import Image
+import NBDClient
 
 /// The image tool's files: the host's own, with QEMU's image locks.
 final class HostFiles: ImageFiles {
@@ -11,6 +13,7 @@ final class HostFiles: ImageFiles {
     init(_ thread: IOThread) { self.thread = thread }
 
     func open(_ path: String, _ use: FileUse) async throws(OpenError) -> ImageFile {
+        if let remote = try NBDName.parse(path) { return try await open(remote, use) }
         let kind = Self.kind(path)
         guard kind != .pipe else { throw OpenError("'file' driver requires '\(path)' to be a regular file") }
         let file = try FileStorage(
@@ -22,6 +25,9 @@ final class HostFiles: ImageFiles {
     }
 
     func create(_ path: String, _ attributes: FileAttributes) async throws(OpenError) -> ImageFile {
+        if let remote = try NBDName.parse(path) {
+            throw OpenError("Protocol driver 'nbd' does not support creating images: \(remote.server.text)")
+        }
         let kind = Self.kind(path)
         if kind == nil { try FileStorage.makeFile(path) }
         let file = try FileStorage(FileOptions(filename: path, isDevice: kind == .device), on: thread)
@@ -35,6 +41,23 @@ final class HostFiles: ImageFiles {
         if kind != .device { file.setAttributes(attributes) }
         // The walker writes zeros as data where the host has no faster way.
         return image(file, storage: BlockIO(context: thread, driver: .storage(file)), made: kind == nil ? path : nil)
+    }
+
+    /// A remote export, which only the user can have named: images name plain files.
+    private func open(_ remote: NBDRemoteOptions, _ use: FileUse) async throws(OpenError) -> ImageFile {
+        let thread = thread
+        let storage = try await NBDRemote.open(
+            remote, in: thread,
+            dial: { (ms) async throws(OpenError) in
+                try await Socket.connect(to: SocketAddress(remote.server), withinMs: ms, on: thread)
+            })
+        guard !use.isWritable || !storage.isReadOnly else {
+            await storage.close()
+            throw OpenError("Could not open image: Permission denied", cause: .permission)
+        }
+        return ImageFile(
+            storage: BlockIO(context: thread, driver: .storage(storage)), allocatedBytes: nil,
+            identity: "nbd:\(remote.server.text):\(remote.export ?? "")", close: { await storage.close() })
     }
 
     /// `made`: the file that was not there before.
