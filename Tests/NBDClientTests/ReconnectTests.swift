@@ -16,7 +16,8 @@ private final class ForgetfulDisk {
 
     init(lives: [Int]) { self.lives = lives }
 
-    func serve(_ server: ScriptedServer) async throws {
+    /// With `lingering`, what it has answered arrives before it falls over.
+    func serve(_ server: ScriptedServer, lingering: SimulatedContext? = nil) async throws {
         cached = durable
         var left = lives.isEmpty ? Int.max : lives.removeFirst()
         while left > 0 {
@@ -37,6 +38,7 @@ private final class ForgetfulDisk {
             if request.flags.contains(.fua) { durable.replaceSubrange(range, with: cached[range]) }
             try await server.simple(request)
         }
+        await lingering?.sleep(ms: 1)
     }
 }
 
@@ -95,7 +97,13 @@ struct ReconnectTests {
     func notKept() throws {
         for flushes in [true, false] {
             let disk = ForgetfulDisk(lives: [flushes ? 2 : 1])
-            let play = Play(Play.export) { try await disk.serve($0) }
+            let play = Play([nil])
+            play.scripts = [
+                { server in
+                    try await server.greet(Play.export)
+                    try await disk.serve(server, lingering: play.context)
+                }
+            ]
             try play.run { remote in
                 try await write(remote, 1, at: 0)
                 if flushes { try await remote.flush() }
@@ -129,9 +137,15 @@ struct ReconnectTests {
     @Test("requests wait for a lost server as long as they are told, then fail; once it is back, they succeed")
     func patience() throws {
         let disk = ForgetfulDisk(lives: [1])
-        let play = Play(Play.export, { try await disk.serve($0) }, nil)
+        let play = Play([nil])
+        let script = { (server: ScriptedServer) async throws -> Void in
+            try await server.greet(Play.export)
+            try await disk.serve(server, lingering: play.context)
+        }
+        play.scripts = [script, nil]
         try play.run(.patient(10)) { remote in
             try await write(remote, 1, at: 0)
+            await play.context.sleep(ms: 100)
             let begun = play.context.nowNs
             #expect(await failure { () async throws(BlockError) in try await write(remote, 2, at: 512) } == .io)
             let waitedMs = (play.context.nowNs - begun) / 1_000_000
@@ -140,11 +154,7 @@ struct ReconnectTests {
             let again = play.context.nowNs
             #expect(await failure { () async throws(BlockError) in try await write(remote, 2, at: 512) } == .io)
             #expect(play.context.nowNs == again)
-            play.scripts = [
-                { server in
-                    try await server.greet(Play.export); try await disk.serve(server)
-                }
-            ]
+            play.scripts = [script]
             await play.context.sleep(ms: 2 * NBDRemote.longestPauseMs)
             try await write(remote, 3, at: 512)
             try await remote.flush()

@@ -14,15 +14,18 @@ final class ScriptedServer {
 
     func send(_ bytes: [UInt8]) async throws { try await stream.send(bytes.rawBytes) }
 
+    /// Takes in what the client has sent.
+    private func fill() async throws {
+        var buffer = AlignedBuffer(byteCount: 64 << 10)
+        var room = buffer.mutableBytes
+        let got = try await stream.receive(into: &room)
+        guard got > 0 else { throw BlockError.closed }
+        input += buffer.bytes.extracting(0..<got).copied
+    }
+
     /// Exactly `count` bytes of the client's.
     func receive(_ count: Int) async throws -> [UInt8] {
-        var buffer = AlignedBuffer(byteCount: 64 << 10)
-        while input.count < count {
-            var room = buffer.mutableBytes
-            let got = try await stream.receive(into: &room)
-            guard got > 0 else { throw BlockError.closed }
-            input += buffer.bytes.extracting(0..<got).copied
-        }
+        while input.count < count { try await fill() }
         defer { input.removeFirst(count) }
         return Array(input.prefix(count))
     }
@@ -68,7 +71,7 @@ final class ScriptedServer {
             if !reply.isEmpty { try await send(reply) }
             if case .transmission = negotiation.state { return }
             if negotiation.state == .ended { throw BlockError.closed }
-            if consumed == 0 { input = try await receive(input.count + 1) }
+            if consumed == 0 { try await fill() }
         }
     }
 }
