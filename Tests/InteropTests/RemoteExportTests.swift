@@ -162,7 +162,10 @@ struct RemoteExportTests {
             let name = JSONValue.string("nbd+unix:///a b?socket=\(scratch.file("far"))")
             #expect(nodes.items.count == 2)
             for node in nodes.items { #expect(node["file"] == name && node["image"]?["filename"] == name) }
-            let refusal = try await monitor.refusal("block_resize", ["node-name": "disk", "size": 4096])
+            let far0: JSONValue = ["type": "unix", "path": .string(scratch.file("far"))]
+            try await monitor.execute(
+                "blockdev-add", ["driver": "nbd", "node-name": "lone", "server": far0, "export": "a b"])
+            let refusal = try await monitor.refusal("block_resize", ["node-name": "lone", "size": 4096])
             #expect(refusal.text == "Cannot resize NBD nodes")
             try await near.stop()
             await far.end()
