@@ -40,9 +40,13 @@ extension ImageReference {
                 guard let object = value.object else { throw QMPError("Invalid JSON object given") }
                 return try place(object.nested(), isText: false)
             case _ where NBDName.isScheme(name):
-                return .storage(try NodeOptions(remote: text))
-            default: throw QMPError("Unknown protocol '\(name)'")
+                do throws(OpenError) {
+                    guard let remote = try NBDName.parse(text) else { break }
+                    return .storage(NodeOptions(.nbd(remote)))
+                } catch { throw QMPError(error.message) }
+            default: break
             }
+            throw QMPError("Unknown protocol '\(name)'")
         } catch { throw OpenError(error.message) }
     }
 
