@@ -120,8 +120,8 @@ let package = Package(
         room(
             "Fuzzing",
             [
-                "Bytes", "JSON", "QAPI", "Block", "HostIO", "HostStorage", "NBDWire", "QMPTypes", "Codecs", "Qcow2",
-                "Graph",
+                "Bytes", "JSON", "QAPI", "Block", "HostIO", "HostStorage", "NBDWire", "NBDClient", "QMPTypes", "Codecs",
+                "Qcow2", "Graph",
                 "NBDServer", "Digests", "Devices", "SCSI", "ISCSI", "Image", "Daemon", "BlockTestKit",
             ]),
         .executableTarget(

@@ -5,6 +5,7 @@ package import Graph
 import Image
 package import HostIO
 package import HostStorage
+package import NBDClient
 import Qcow2
 
 /// Opens and makes host files for the graph, and sockets for the monitor and the NBD server.
@@ -125,6 +126,10 @@ package final class HostOpener: DaemonHost, ImageFiles {
 
     package func connect(to address: HostIO.SocketAddress) throws(OpenError) -> any ByteStream {
         try Socket.connect(to: address, on: thread)
+    }
+
+    package func dial(_ address: NBDAddress, withinMs: UInt64) async throws(OpenError) -> any ByteStream {
+        try await Socket.connect(to: HostIO.SocketAddress(address), withinMs: withinMs, on: thread)
     }
 
     package var standardStreams: any ByteStream { Socket(input: 0, output: 1, on: thread) }

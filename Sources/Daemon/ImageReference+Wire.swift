@@ -2,6 +2,7 @@ package import Block
 import Graph
 package import Image
 import JSON
+import NBDClient
 import QMPTypes
 
 // Images as a user of the command line names them, beyond plain file names. None of this is ever asked what stands in an
@@ -38,10 +39,14 @@ extension ImageReference {
                 }
                 guard let object = value.object else { throw QMPError("Invalid JSON object given") }
                 return try place(object.nested(), isText: false)
-            case "nbd", "nbd+tcp", "nbd+unix":
-                return .storage(try NodeOptions(NBDName.options(text).completed(), isText: false))
-            default: throw QMPError("Unknown protocol '\(name)'")
+            case _ where NBDName.isScheme(name):
+                do throws(OpenError) {
+                    guard let remote = try NBDName.parse(text) else { break }
+                    return .storage(NodeOptions(.nbd(remote)))
+                } catch { throw QMPError(error.message) }
+            default: break
             }
+            throw QMPError("Unknown protocol '\(name)'")
         } catch { throw OpenError(error.message) }
     }
 
@@ -89,12 +94,7 @@ extension JSONObject {
             guard let filename = self["filename"]?.string else {
                 throw QMPError("Must specify either driver or file")
             }
-            if NBDName.isOne(filename) {
-                result["filename"] = nil
-                for member in try NBDName.options(filename).members { result[member.name] = member.value }
-            } else {
-                result["driver"] = .string(HostOpener.driver(for: filename))
-            }
+            result["driver"] = .string(HostOpener.driver(for: filename))
         }
         for member in members {
             if Self.children.contains(member.name), let child = member.value.object {

@@ -1,6 +1,7 @@
 import Block
 import Filters
 import Graph
+import NBDClient
 import QMPTypes
 
 // The wire's description of a node as the graph takes it.
@@ -23,6 +24,7 @@ extension DriverOptions {
         case .hostDevice(let file): self = .hostDevice(FileDriverOptions(file))
         case .nullCo(let null): self = .nullCo(try NullOptions(null))
         case .nullAio(let null): self = .nullAio(try NullOptions(null))
+        case .nbd(let nbd): self = .nbd(try NBDRemoteOptions(nbd))
         case .raw(let raw):
             self = .raw(
                 RawOptions(

@@ -115,7 +115,7 @@ extension DriverOptions {
         case .compress(var own):
             own.file.setFileAIO(aio)
             self = .compress(own)
-        case .nullCo, .nullAio: break
+        case .nullCo, .nullAio, .nbd: break
         }
     }
 }

@@ -4,7 +4,7 @@ public struct FuzzTarget: Sendable {
     public let name: String
     public let run: @Sendable ([UInt8]) throws -> Void
 
-    public static let all = [qcow2, deflate, zstd, nbd, iscsi, qmp, schema, options]
+    public static let all = [qcow2, deflate, zstd, nbd, nbdClient, iscsi, qmp, schema, options]
 
     public static func named(_ name: String) -> FuzzTarget? { all.first { $0.name == name } }
 }

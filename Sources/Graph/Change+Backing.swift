@@ -1,5 +1,6 @@
 import Block
 import Bytes
+import NBDClient
 import Qcow2
 
 extension Change {
@@ -49,8 +50,10 @@ extension Change {
     /// What a file that a command names is opened as; without a format that is told by its content, as QEMU does.
     func options(filename: String, format: String?, _ common: CommonOptions) async throws(OpenError) -> NodeOptions {
         var path = filename
+        let remote = try NBDName.parse(path)
         // An unknown format is told before a missing file.
-        if let format { _ = try fileOptions(path, format: format) }
+        if let format, remote == nil || format != "nbd" { _ = try fileOptions(path, format: format) }
+        if let remote { return try await self.options(remote, format: format, common) }
         if let word = PathText.protocolName(path) {
             guard word == "file" else { throw OpenError("Unknown protocol '\(word)'") }
             path.removeFirst("file:".count)
@@ -58,15 +61,46 @@ extension Change {
         var stated = format
         if stated == nil {
             stated = try await probe(path, within: nil)
-            if stated == "raw", common.isReadOnly != true {
-                graph.observer.onWarning(
-                    "'\(path)' has no known header and is taken to be raw; whoever writes to the disk can make it look "
-                        + "like another format, so name the format")
-            }
+            warn(path, taken: stated, common)
         }
         var options = try fileOptions(path, format: stated ?? "raw")
         options.common = common
         return options
+    }
+
+    /// The same of a remote export.
+    private func options(_ remote: NBDRemoteOptions, format: String?, _ common: CommonOptions)
+        async throws(OpenError) -> NodeOptions
+    {
+        var stated = format
+        if stated == nil {
+            let opener = graph.configuration.opener
+            let storage = try await NBDRemote.open(
+                remote, in: graph.context,
+                dial: { (ms) async throws(OpenError) in try await opener.dial(remote.server, withinMs: ms) })
+            let outcome: Result<String, OpenError>
+            do throws(OpenError) { outcome = .success(try await probe(storage)) } catch { outcome = .failure(error) }
+            await storage.close()
+            stated = try outcome.get()
+            warn(remote.filename ?? remote.server.text, taken: stated, common)
+        }
+        let file = NodeOptions(.nbd(remote))
+        var options =
+            switch stated {
+            case "nbd": file
+            case "qcow2": NodeOptions(.qcow2(Qcow2Options(file: .options(file))))
+            default: NodeOptions(.raw(RawOptions(file: .options(file))))
+            }
+        options.common = common
+        return options
+    }
+
+    /// Says what a guess may lead to.
+    private func warn(_ name: String, taken format: String?, _ common: CommonOptions) {
+        guard format == "raw", common.isReadOnly != true else { return }
+        graph.observer.onWarning(
+            "'\(name)' has no known header and is taken to be raw; whoever writes to the disk can make it look "
+                + "like another format, so name the format")
     }
 
     /// The path that a name inside an image means. It is never read as a protocol or as JSON, whatever it looks like.
@@ -130,16 +164,20 @@ extension Change {
             FileDriverOptions(filename: path), isDevice: graph.configuration.opener.isDevice(path), flags,
             within: within)
         let file = try await graph.configuration.opener.open(spec)
-        let walker = BlockIO(context: graph.context, driver: .storage(file), options: .init(isReadOnly: true))
-        var buffer = AlignedBuffer(byteCount: Int(min(file.length, 512)))
-        var failure: BlockError?
+        let outcome: Result<String, OpenError>
+        do throws(OpenError) { outcome = .success(try await probe(file)) } catch { outcome = .failure(error) }
+        await file.close()
+        return try outcome.get()
+    }
+
+    private func probe(_ storage: any Storage) async throws(OpenError) -> String {
+        let walker = BlockIO(context: graph.context, driver: .storage(storage), options: .init(isReadOnly: true))
+        var buffer = AlignedBuffer(byteCount: Int(min(storage.length, 512)))
         do {
             var span = buffer.mutableBytes
             if span.byteCount > 0 { try await walker.read(at: 0, into: &span) }
-        } catch { failure = error }
-        await file.close()
-        if let failure {
-            throw OpenError("Could not read image for determining its format: \(failure.sentence)", cause: failure)
+        } catch {
+            throw OpenError("Could not read image for determining its format: \(error.sentence)", cause: error)
         }
         return buffer.byteCount >= 4 && buffer.bytes.bigEndian(UInt32.self, at: 0) == Header.magic ? "qcow2" : "raw"
     }

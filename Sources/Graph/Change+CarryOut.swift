@@ -187,7 +187,7 @@ extension Graph {
                 if !image.bitmaps.all.isEmpty { change.value.nodes[id]?.isTracked = true }
             case .throttle(let options): driver = .throttle(ThrottleMember(of: try throttleGroup(options.group)))
             case .preallocate(let options): driver = .preallocate(PreallocateState(options.room))
-            case .file, .hostDevice, .nullCo, .nullAio, .blkdebug, .copyOnRead, .compress: break
+            case .file, .hostDevice, .nullCo, .nullAio, .nbd, .blkdebug, .copyOnRead, .compress: break
             }
         }
         let walkers = swap.walkers

@@ -36,6 +36,7 @@ extension Change {
             let id = try add(options, place)
             register(id, .null(NullStorage(own, on: graph.context)), flags)
             return id
+        case .nbd(let own): return try await openRemote(own, options, flags, place)
         case .raw(let own): return try await openRaw(own, options, flags, place)
         case .qcow2(let own): return try await openQcow2(own, options, flags, place)
         case .blkdebug(let own): return try await openFaults(own, options, flags, place)
@@ -251,7 +252,8 @@ extension Graph {
         switch node.driver {
         case .file(let own): return FileSpec(own, isDevice: false, flags, within: node.within)
         case .hostDevice(let own): return FileSpec(own, isDevice: true, flags, within: node.within)
-        case .nullCo, .nullAio, .raw, .qcow2, .blkdebug, .throttle, .copyOnRead, .compress, .preallocate: return nil
+        case .nullCo, .nullAio, .nbd, .raw, .qcow2, .blkdebug, .throttle, .copyOnRead, .compress, .preallocate:
+            return nil
         }
     }
 }

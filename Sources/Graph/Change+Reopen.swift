@@ -1,4 +1,5 @@
 import Block
+import NBDClient
 
 extension Change {
     /// Plans one entry of `blockdev-reopen`.
@@ -10,6 +11,7 @@ extension Change {
         let allFlags = value.allFlags()
         for (id, flags) in allFlags {
             try flags.check()
+            try planRemoteAccess(id, flags)
             // A format on a file that could not be opened to be written falls back with it.
             guard let node = value.nodes[id], node.driver.supportsBacking, flags.autoReadOnly,
                 let file = node.edge("file"), allFlags[file.child]?.isReadOnly == true
@@ -34,6 +36,8 @@ extension Change {
             try compare("size", before.size, after.size)
             try compare("latency-ns", before.latencyNs, after.latencyNs)
             try compare("read-zeroes", before.readZeroes, after.readZeroes)
+        case (.nbd(let before), .nbd(let after)):
+            try compare(before, after)
         case (.raw, .raw(let after)):
             let role: ChildRole = after.offset != nil || after.size != nil ? .data : .filtered
             try planChild("file", of: id, after.file, role)
@@ -65,6 +69,17 @@ extension Change {
         throw new == nil
             ? OpenError("Option '\(name)' cannot be reset to its default value")
             : OpenError("Cannot change the option '\(name)'")
+    }
+
+    /// All options of a remote export are told when it is opened.
+    private func compare(_ old: NBDRemoteOptions, _ new: NBDRemoteOptions) throws(OpenError) {
+        let (before, after) = (old.flat, new.flat)
+        for key in (before + after).map(\.key) {
+            try compare(key, before.first { $0.key == key }?.value, after.first { $0.key == key }?.value)
+        }
+        try compare("x-dirty-bitmap", old.bitmap, new.bitmap)
+        try compare("reconnect-delay", old.reconnectDelay, new.reconnectDelay)
+        try compare("open-timeout", old.openTimeout, new.openTimeout)
     }
 
     /// Keeps, reopens or replaces a child.

@@ -1,5 +1,6 @@
 import Block
 import Filters
+import NBDClient
 
 /// What each node of a value is called as a file: the plain name where opening that, with the node's format, gives the
 /// node again; else `json:` and the options that do.
@@ -38,6 +39,15 @@ struct FilenameTable {
             if let latency = own.latencyNs { options.add("latency-ns", literal: "\(latency)") }
             if let zeroes = own.readZeroes { options.add("read-zeroes", literal: "\(zeroes)") }
             if own == NullOptions() { plain = node.driver.name + "://" }
+        case .nbd(let own):
+            for member in own.flat {
+                if member.isText {
+                    options.add(member.key, string: member.value)
+                } else {
+                    options.add(member.key, literal: member.value)
+                }
+            }
+            plain = own.filename
         case .raw(let own):
             if let offset = own.offset { options.add("offset", literal: "\(offset)") }
             if let size = own.size { options.add("size", literal: "\(size)") }
@@ -163,7 +173,7 @@ extension GraphValue {
         while let here = next, let node = nodes[here] {
             switch node.driver {
             case .file(let own), .hostDevice(let own): return own.filename
-            case .nullCo, .nullAio: return nil
+            case .nullCo, .nullAio, .nbd: return nil
             case .raw, .qcow2, .blkdebug, .throttle, .copyOnRead, .compress, .preallocate: next = node.base
             }
         }

@@ -66,6 +66,8 @@ extension Graph {
             try checkChild("file", of: id, to: length + format.offset)
         case .faults: try checkChild("image", of: id, to: length)
         case .throttle, .copyOnRead, .compress, .preallocate: try checkChild("file", of: id, to: length)
+        case .remote:
+            if length != node.walker.length { throw OpenError("Cannot resize NBD nodes", cause: .unsupported) }
         case .qcow2(let image): if let refusal = image.resizeRefusal(length) { throw refusal }
         case .file: break
         }

@@ -20,6 +20,8 @@ extension Graph {
             return BlockIO(context: context, driver: .storage(file), options: options, tracker: tracker)
         case .null(let storage):
             return BlockIO(context: context, driver: .storage(storage), options: options, tracker: tracker)
+        case .remote(let remote):
+            return BlockIO(context: context, driver: .storage(remote), options: options, tracker: tracker)
         case .faults(let planner):
             guard let file, case .blkdebug(let debug) = node.driver else {
                 preconditionFailure("a filter has one child")
@@ -85,7 +87,7 @@ extension Graph {
                 file: straight(file, node.edge("file").flatMap { host($0.child) }),
                 data: node.edge("data-file").flatMap { child($0.child) })
             image.hasBacking = node.backing != nil || image.header.backingFileName != nil
-        case .file, .null, .faults, .throttle, .copyOnRead, .compress, .preallocate: break
+        case .file, .null, .remote, .faults, .throttle, .copyOnRead, .compress, .preallocate: break
         }
     }
 

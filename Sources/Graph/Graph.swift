@@ -1,5 +1,6 @@
 public import Block
 import DirtyMap
+import NBDClient
 public import Filters
 
 /// The block graph of one I/O context: named nodes, the edges between them, and the users on top.
@@ -57,7 +58,7 @@ public final class Graph {
     var observer: GraphObserver { configuration.observer }
 
     /// Whether long work that can be done again, such as a repair, is given up.
-    private var isGivingUp = false
+    private(set) var isGivingUp = false
 
     /// What long work of this graph keeps to.
     var pace: Pace { Pace(context) { [weak self] in self.map { !$0.isGivingUp } ?? false } }
@@ -183,7 +184,11 @@ public final class Graph {
     // MARK: Whole graph
 
     /// The end has come: an image whose repair is under way is not waited for, and its open fails.
-    public func giveUp() { isGivingUp = true }
+    /// Nor is a server that has gone.
+    public func giveUp() {
+        isGivingUp = true
+        for node in live.values { if case .remote(let remote) = node.driver { remote.giveUp() } }
+    }
 
     /// Makes everything durable, from the top. Answers the first failure with its node's name; the others are flushed
     /// all the same.

@@ -1,6 +1,7 @@
 import Block
 import DirtyMap
 import Filters
+import NBDClient
 import Qcow2
 
 /// What stands behind a node: the open file or image, and the walker that requests on it run through.
@@ -8,6 +9,7 @@ final class LiveNode {
     enum Driver {
         case file(any HostFile)
         case null(NullStorage)
+        case remote(NBDRemote)
         case raw(RawFormat)
         case qcow2(Qcow2Image)
         case faults(FaultPlanner)
@@ -53,6 +55,7 @@ final class LiveNode {
         }
         switch driver {
         case .file(let file): await file.close()
+        case .remote(let remote): await remote.close()
         case .qcow2(let image): do { try await image.close() } catch { failure = failure ?? error }
         case .preallocate(let state): do { try await state.end() } catch { failure = failure ?? error }
         case .null, .raw, .faults, .throttle, .copyOnRead, .compress: break

@@ -1,3 +1,5 @@
+public import NBDClient
+
 /// What a node is asked to be: the arguments of `blockdev-add` and `blockdev-reopen`, checked for shape by the schema.
 /// Nil means "not given": then the parent's value holds for a child defined inside it, or the default.
 public struct NodeOptions: Equatable, Sendable {
@@ -62,6 +64,7 @@ public enum DriverOptions: Equatable, Sendable {
     case hostDevice(FileDriverOptions)
     case nullCo(NullOptions)
     case nullAio(NullOptions)
+    case nbd(NBDRemoteOptions)
     case raw(RawOptions)
     case qcow2(Qcow2Options)
     case blkdebug(BlkdebugOptions)
@@ -77,6 +80,7 @@ public enum DriverOptions: Equatable, Sendable {
         case .hostDevice: "host_device"
         case .nullCo: "null-co"
         case .nullAio: "null-aio"
+        case .nbd: "nbd"
         case .raw: "raw"
         case .qcow2: "qcow2"
         case .blkdebug: "blkdebug"

@@ -1,4 +1,5 @@
 public import Block
+public import NBDClient
 
 /// A host file or device to be opened.
 public struct FileSpec: Equatable, Sendable {
@@ -57,6 +58,9 @@ public protocol StorageOpener: AnyObject {
     func contains(_ path: String, in folders: [String]) -> Bool
     /// Whether the path is a device; asked for names that stand in images, which do not say. False where it cannot be told.
     func isDevice(_ path: String) -> Bool
+    /// Connects to an NBD server, in so many milliseconds, while the context goes on. Errors in QEMU's words: `Failed to
+    /// connect to 'P': Connection refused`.
+    func dial(_ address: NBDAddress, withinMs: UInt64) async throws(OpenError) -> any ByteStream
     /// A small file's bytes. The error's text says what is wrong with it.
     func contents(of path: String, atMost limit: Int) throws(OpenError) -> [UInt8]
 }
@@ -68,6 +72,11 @@ extension StorageOpener {
     }
 
     public func isDevice(_ path: String) -> Bool { false }
+
+    /// For hosts without a network.
+    public func dial(_ address: NBDAddress, withinMs: UInt64) async throws(OpenError) -> any ByteStream {
+        throw OpenError("Failed to connect to '\(address.text)': No such file or directory", cause: .system(2))
+    }
 
     public func contents(of path: String, atMost limit: Int) throws(OpenError) -> [UInt8] {
         throw OpenError("No such file or directory", cause: .system(2))

@@ -113,7 +113,9 @@ extension NBDConnection {
 
     /// Where in a read the chunk belongs; each byte may come once.
     private func part(of call: NBDCall, isHole: Bool, _ length: Int) async throws(NBDLoss) -> (Int, Int) {
-        guard isHole ? length == 12 : length > 8 else { throw .violation("content of \(length) bytes") }
+        guard isHole ? length == 12 : length > 8 && length - 8 <= Int(call.request.length) else {
+            throw .violation("content of \(length) bytes")
+        }
         let head = isHole ? 12 : 8
         try await need(head)
         let (offset, hole) = input.show {

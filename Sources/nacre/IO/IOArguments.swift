@@ -55,7 +55,7 @@ struct IOArguments {
         case IOProgram.readOnly.long: opening.isReadOnly = true
         case IOProgram.snapshot.long: opening.isSnapshot = true
         case OptionSyntax.forceShare.long: opening.forceShare = true
-        case IOProgram.noCache.long: opening.cache = .none
+        case IOProgram.noCache.long: opening.cache = .direct
         case IOProgram.copyOnRead.long: opening.copiesOnRead = true
         case IOProgram.nativeAIO.long: opening.aio = .native
         case OptionSyntax.cache.long: try opening.take("t", value)

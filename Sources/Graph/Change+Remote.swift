@@ -1,0 +1,59 @@
+import Block
+import NBDClient
+
+extension Change {
+    /// Opens a remote export. Nothing but what a user names comes here: names in images are plain file names.
+    func openRemote(_ own: NBDRemoteOptions, _ options: NodeOptions, _ flags: NodeFlags, _ place: OpenPlace)
+        async throws(OpenError) -> NodeID
+    {
+        let graph = graph
+        let opener = graph.configuration.opener
+        let remote = try await NBDRemote.open(
+            own, in: graph.context, isWanted: { !graph.isGivingUp },
+            dial: { (ms) async throws(OpenError) in try await opener.dial(own.server, withinMs: ms) })
+        do throws(OpenError) {
+            if remote.isReadOnly, !flags.isReadOnly, !flags.autoReadOnly {
+                throw OpenError("Could not open image: Permission denied", cause: .permission)
+            }
+            let id = try add(options, place)
+            value.nodes[id]?.fellBack = remote.isReadOnly && !flags.isReadOnly
+            register(id, .remote(remote), value.flags(of: id))
+            return id
+        } catch {
+            await remote.close()
+            throw error
+        }
+    }
+
+    /// A reopen cannot make writable what the server lets nobody write; `auto-read-only` leaves it as it is.
+    func planRemoteAccess(_ id: NodeID, _ flags: NodeFlags) throws(OpenError) {
+        guard case .remote(let remote)? = live(id)?.driver, remote.isReadOnly, !flags.isReadOnly else { return }
+        guard flags.autoReadOnly else {
+            throw OpenError("Can't reopen read-only NBD mount as read/write", cause: .permission)
+        }
+        value.nodes[id]?.fellBack = true
+    }
+}
+
+extension NBDRemoteOptions {
+    /// The options that say what is opened, flat, as they stand in a file name.
+    var flat: [(key: String, value: String, isText: Bool)] {
+        var members: [(key: String, value: String, isText: Bool)] = []
+        switch server {
+        case .unix(let path):
+            members += [("server.type", "unix", true), ("server.path", path, true)]
+        case .inet(let inet):
+            members += [("server.type", "inet", true), ("server.host", inet.host, true)]
+            members.append(("server.port", inet.port, true))
+            let switches = [
+                ("server.ipv4", inet.ipv4), ("server.ipv6", inet.ipv6), ("server.numeric", inet.isNumeric),
+                ("server.keep-alive", inet.keepsAlive),
+            ]
+            for case (let key, let value?) in switches { members.append((key, "\(value)", false)) }
+        case .descriptor(let number):
+            members += [("server.type", "fd", true), ("server.str", "\(number)", true)]
+        }
+        if let export { members.append(("export", export, true)) }
+        return members
+    }
+}
