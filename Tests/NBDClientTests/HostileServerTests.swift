@@ -193,7 +193,7 @@ struct HostileServerTests {
                 try await $0.send(
                     big(NBDMagic.optionReply) + big(3 as UInt32) + big(NBDOptionReply.server) + big(UInt32.max))
             },
-            { try await $0.send(Self.listed(big(0 as UInt32), count: 60_000)) },
+            { try await $0.send(Self.listed(big(0 as UInt32), count: 80_000)) },
         ] as [(ScriptedServer) async throws -> Void] {
             let play = Play([
                 { server in
