@@ -74,10 +74,7 @@ extension Change {
     {
         var stated = format
         if stated == nil {
-            let opener = graph.configuration.opener
-            let storage = try await NBDRemote.open(
-                remote, in: graph.context,
-                dial: { (ms) async throws(OpenError) in try await opener.dial(remote.server, withinMs: ms) })
+            let storage = try await reach(remote)
             let outcome: Result<String, OpenError>
             do throws(OpenError) { outcome = .success(try await probe(storage)) } catch { outcome = .failure(error) }
             await storage.close()

@@ -6,11 +6,7 @@ extension Change {
     func openRemote(_ own: NBDRemoteOptions, _ options: NodeOptions, _ flags: NodeFlags, _ place: OpenPlace)
         async throws(OpenError) -> NodeID
     {
-        let graph = graph
-        let opener = graph.configuration.opener
-        let remote = try await NBDRemote.open(
-            own, in: graph.context, isWanted: { !graph.isGivingUp },
-            dial: { (ms) async throws(OpenError) in try await opener.dial(own.server, withinMs: ms) })
+        let remote = try await reach(own)
         do throws(OpenError) {
             if remote.isReadOnly, !flags.isReadOnly, !flags.autoReadOnly {
                 throw OpenError("Could not open image: Permission denied", cause: .permission)
@@ -22,6 +18,22 @@ extension Change {
         } catch {
             await remote.close()
             throw error
+        }
+    }
+
+    /// Connects. What the server says beside the error is a hint for people, as in QEMU.
+    func reach(_ own: NBDRemoteOptions) async throws(OpenError) -> NBDRemote {
+        let graph = graph
+        let opener = graph.configuration.opener
+        do throws(OpenError) {
+            return try await NBDRemote.open(
+                own, in: graph.context, isWanted: { !graph.isGivingUp },
+                dial: { (ms) async throws(OpenError) in try await opener.dial(own.server, withinMs: ms) })
+        } catch {
+            let lines = error.message.split(separator: "\n", maxSplits: 1).map { String($0) }
+            guard lines.count == 2 else { throw error }
+            graph.observer.onWarning(lines[1])
+            throw OpenError(lines[0], cause: error.cause)
         }
     }
 

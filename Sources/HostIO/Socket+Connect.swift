@@ -62,6 +62,6 @@ extension Socket {
             throw OpenError("File descriptor '\(number)' is not a socket")
         }
         let reason = outcome < resolverErrors ? resolverText(outcome - resolverErrors) : errnoText(-outcome)
-        throw OpenError("Failed to connect to '\(address)': \(reason)", cause: .system(max(-outcome, 0)))
+        throw OpenError("Failed to connect to '\(address)': \(reason)")
     }
 }

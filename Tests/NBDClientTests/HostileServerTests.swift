@@ -186,16 +186,14 @@ struct HostileServerTests {
         let name = [UInt8](repeating: 0x61, count: NBDLimits.stringLength)
         let entry = big(UInt32(name.count)) + name
         for script in [
-            { (server: ScriptedServer) in
-                while true { try await server.optionReply(3, NBDOptionReply.server, entry) }
-            },
+            { try await $0.send(Self.listed(entry, count: 1100)) },
             { try await $0.optionReply(3, NBDOptionReply.server, big(UInt32(name.count + 1)) + name + [0x61]) },
             { try await $0.optionReply(3, NBDOptionReply.server, big(UInt32.max) + name) },
             {
                 try await $0.send(
                     big(NBDMagic.optionReply) + big(3 as UInt32) + big(NBDOptionReply.server) + big(UInt32.max))
             },
-            { while true { try await $0.optionReply(3, NBDOptionReply.server, big(0 as UInt32)) } },
+            { try await $0.send(Self.listed(big(0 as UInt32), count: 80_000)) },
         ] as [(ScriptedServer) async throws -> Void] {
             let play = Play([
                 { server in
@@ -214,6 +212,13 @@ struct HostileServerTests {
             }
             #expect(play.context.nowNs < NBDRemote.handshakeMs * 1_000_000, "it took the deadline to end")
         }
+    }
+
+    /// So many entries of a list, all alike, and no end of it.
+    private static func listed(_ entry: [UInt8], count: Int) -> [UInt8] {
+        let reply =
+            big(NBDMagic.optionReply) + big(3 as UInt32) + big(NBDOptionReply.server) + big(UInt32(entry.count)) + entry
+        return (0..<count).flatMap { _ in reply }
     }
 
     @Test("R43: a flood of information on an export ends in an error")
