@@ -67,7 +67,7 @@ public struct IOOpening: Equatable, Sendable {
     public var copiesOnRead = false
     public var cache = CacheMode.writeback
     public var aio: FileDriverOptions.AIO?
-    public var discards = false
+    public var discards = true
     public var detectZeroes = CommonOptions.DetectZeroes.off
 
     public init(filename: String? = nil) { self.filename = filename }

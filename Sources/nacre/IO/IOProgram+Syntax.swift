@@ -30,7 +30,7 @@ extension IOProgram {
     static let noCache = OptionSyntax("nocache", short: "n", group: .opening, "as --cache none")
     static let discard = OptionSyntax(
         "discard", short: "d", value: .oneOf("ignore", "unmap", as: "MODE"), group: .opening,
-        "what becomes of discards: ignore or unmap; ignore if not given")
+        "what becomes of discards: ignore or unmap; unmap if not given")
     static let aio = OptionSyntax(
         "aio", short: "i", value: .oneOf("threads", "native", "io_uring", as: "MODE"), group: .opening,
         "how files are read and written: threads, native or io_uring")
