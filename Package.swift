@@ -92,7 +92,7 @@ let package = Package(
         // Layer 4: the monitor, the image tool and iSCSI, as libraries.
         room("ISCSI", ["Bytes", "Block", "Digests", "Streams", "SCSI", log]),
         room("Monitor", ["Bytes", "JSON", "Block", "QMPTypes", log]),
-        room("Image", ["Bytes", "JSON", "Block", "DirtyMap", "Qcow2", "Graph"]),
+        room("Image", ["Bytes", "JSON", "Block", "Digests", "DirtyMap", "Qcow2", "Graph"]),
         // Layer 5: the only place where all parts meet.
         room(
             "Daemon",

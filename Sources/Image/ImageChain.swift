@@ -48,6 +48,16 @@ public final class ImageChain {
         self.layers = layers
     }
 
+    /// An image in a storage that is open already, alone.
+    init(_ image: Qcow2Image, in storage: any Storage, context: any IOContext) {
+        top = BlockIO(
+            context: context, driver: .format(image), file: storage, options: BlockIO.Options(isReadOnly: true))
+        layers = [
+            Layer(
+                path: "-", file: ImageFile(storage: storage, allocatedBytes: nil, identity: "-", close: {}), image: image)
+        ]
+    }
+
     /// Opens the image at `path`, read-only. `format` nil means: by its magic, which harms nobody while nothing is
     /// written. On failure everything is closed again.
     /// `below` is the folder that the image must lie in, where it was not named by the user.
@@ -90,6 +100,10 @@ public final class ImageChain {
         let (real, all) = (allocated / clusterSize, image.header.geometry.clusters(for: storage.length))
         return all >= max(real + real / 9, real + 2)
     }
+
+    /// The file that was named, and what is in it where that is qcow2.
+    var topFile: ImageFile? { layers.first?.file }
+    var topImage: Qcow2Image? { layers.first?.image }
 
     public func close() async { await Self.close(layers) }
 

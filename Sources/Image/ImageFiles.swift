@@ -7,6 +7,19 @@ public protocol ImageFiles: AnyObject {
     func open(_ path: String, _ use: FileUse) async throws(OpenError) -> ImageFile
     /// Makes `path`, empty, or empties it, and opens it for writing.
     func create(_ path: String, _ attributes: FileAttributes) async throws(OpenError) -> ImageFile
+    /// As `create`, but what was not there before has its name only once it is `completed`: before that, an end of the
+    /// process leaves nothing under it.
+    func begin(_ path: String, _ attributes: FileAttributes, _ cache: CacheMode) async throws(OpenError) -> ImageFile
+    /// Standard input and output, for the name `-`.
+    var input: any ImagePipe { get }
+    var output: any ImagePipe { get }
+}
+
+/// What is read or written front to back.
+public protocol ImagePipe: AnyObject {
+    /// Fills the buffer, less only at the end. Answers how many bytes came.
+    func read(into buffer: inout MutableRawSpan) async throws(BlockError) -> Int
+    func write(_ bytes: RawSpan) async throws(BlockError)
 }
 
 /// How a file is opened.
@@ -16,9 +29,13 @@ public struct FileUse: Equatable, Sendable {
     public var forceShare: Bool
     /// The path must lie in this folder or below it, links followed; nil where it was named by the user.
     public var below: String?
+    public var cache: CacheMode
 
-    public init(isWritable: Bool = false, forceShare: Bool = false, below: String? = nil) {
+    public init(
+        isWritable: Bool = false, forceShare: Bool = false, below: String? = nil, cache: CacheMode = .writeback
+    ) {
         self.isWritable = isWritable
+        self.cache = cache
         self.forceShare = forceShare
         self.below = below
     }
@@ -36,16 +53,23 @@ public struct ImageFile {
     public let close: () async -> Void
     /// As `close`, for a new image that could not be made: a file that was not there before goes again.
     public let abandon: () async -> Void
+    /// Whether it was made now, under no name or an empty one.
+    public let isNew: Bool
+    /// Gives a file that was begun its name.
+    public let complete: () async throws(OpenError) -> Void
 
     public init(
-        storage: any Storage, allocatedBytes: UInt64?, identity: String, close: @escaping () async -> Void,
-        abandon: (() async -> Void)? = nil
+        storage: any Storage, allocatedBytes: UInt64?, identity: String, isNew: Bool = false,
+        close: @escaping () async -> Void, abandon: (() async -> Void)? = nil,
+        complete: @escaping () async throws(OpenError) -> Void = { () async throws(OpenError) in }
     ) {
         self.storage = storage
         self.allocatedBytes = allocatedBytes
         self.identity = identity
         self.close = close
         self.abandon = abandon ?? close
+        self.isNew = isNew
+        self.complete = complete
     }
 }
 

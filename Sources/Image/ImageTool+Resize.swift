@@ -67,7 +67,8 @@ extension ImageTool {
         if let failure { throw failure }
     }
 
-    private func backing(of image: Qcow2Image, _ path: String) async throws(ImageError) -> ImageChain? {
+    /// What an image stands on, opened; nil where it stands on nothing.
+    func backing(of image: Qcow2Image, _ path: String) async throws(ImageError) -> ImageChain? {
         guard let name = image.header.backingFile else { return nil }
         let place: (path: String, format: String?, folder: String?)
         do { place = try BackingName.resolve(name, format: image.header.backingFormat, of: path, rule) } catch {

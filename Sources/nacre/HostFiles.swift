@@ -16,7 +16,7 @@ final class HostFiles: ImageFiles {
         let file = try FileStorage(
             FileOptions(
                 filename: path, isDevice: kind == .device, isReadOnly: !use.isWritable,
-                within: use.below.map { [$0] }), on: thread)
+                direct: use.cache.isDirect, noFlush: use.cache == .unsafe, within: use.below.map { [$0] }), on: thread)
         try lock(file, path, use)
         return image(file, storage: file)
     }
@@ -37,11 +37,34 @@ final class HostFiles: ImageFiles {
         return image(file, storage: BlockIO(context: thread, driver: .storage(file)), made: kind == nil ? path : nil)
     }
 
+    func begin(_ path: String, _ attributes: FileAttributes, _ cache: CacheMode) async throws(OpenError) -> ImageFile {
+        guard Self.kind(path) == nil else { return try await create(path, attributes) }
+        let file = try UnfinishedFile(
+            path, FileOptions(filename: path, direct: cache.isDirect, noFlush: cache == .unsafe), on: thread)
+        do throws(OpenError) { try lock(file.storage, path, FileUse(isWritable: true)) } catch {
+            file.abandon()
+            throw error
+        }
+        file.storage.setAttributes(attributes)
+        return ImageFile(
+            storage: BlockIO(context: thread, driver: .storage(file.storage)),
+            allocatedBytes: file.storage.allocatedBytes, identity: Self.identity(file.storage), isNew: true,
+            close: { file.storage.closeFile() }, abandon: { file.abandon() },
+            complete: { () async throws(OpenError) in try file.finish() })
+    }
+
+    var input: any ImagePipe { HostPipe.input(on: thread) }
+    var output: any ImagePipe { HostPipe.output(on: thread) }
+
+    private static func identity(_ file: FileStorage) -> String {
+        "\(file.fileIdentity.device):\(file.fileIdentity.inode)"
+    }
+
     /// `made`: the file that was not there before.
     private func image(_ file: FileStorage, storage: any Storage, made: String? = nil) -> ImageFile {
         ImageFile(
             storage: storage, allocatedBytes: file.allocatedBytes,
-            identity: "\(file.fileIdentity.device):\(file.fileIdentity.inode)", close: { file.closeFile() },
+            identity: Self.identity(file), isNew: made != nil, close: { file.closeFile() },
             abandon: {
                 file.closeFile()
                 if let made { try? FileManager.default.removeItem(atPath: made) }
@@ -73,3 +96,5 @@ final class HostFiles: ImageFiles {
         }
     }
 }
+
+extension HostPipe: @retroactive ImagePipe {}

@@ -47,17 +47,69 @@ final class MemoryFiles: ImageFiles {
         return file(storage, path, isNew: isNew)
     }
 
+    /// What was begun and has no name yet.
+    private(set) var unnamed = 0
+    /// Standard input: what is read from it, in the pieces in which it comes; and output.
+    let stdin = MemoryPipe()
+    let stdout = MemoryPipe()
+    var input: any ImagePipe { stdin }
+    var output: any ImagePipe { stdout }
+
+    func begin(_ path: String, _ attributes: FileAttributes, _ cache: CacheMode) async throws(OpenError) -> ImageFile {
+        if contents[path] != nil || path.hasPrefix("/nonexistent/") { return try await create(path, attributes) }
+        self.attributes = attributes
+        let storage = MemoryStorage(length: 0, growable: true)
+        let watched = WatchedStorage(FaultyStorage(storage, faults))
+        self.watched.append(watched)
+        openNow += 1
+        unnamed += 1
+        var isNamed = false
+        return ImageFile(
+            storage: watched, allocatedBytes: 0, identity: path, isNew: true,
+            close: { self.openNow -= 1 },
+            abandon: {
+                self.openNow -= 1
+                if isNamed { self.contents[path] = nil } else { self.unnamed -= 1 }
+            },
+            complete: {
+                self.contents[path] = storage
+                self.unnamed -= 1
+                isNamed = true
+            })
+    }
+
     private func file(_ storage: MemoryStorage, _ path: String, isNew: Bool = false) -> ImageFile {
         let watched = WatchedStorage(FaultyStorage(storage, faults))
         self.watched.append(watched)
         openNow += 1
         return ImageFile(
-            storage: watched, allocatedBytes: storage.contents.allocatedBytes, identity: path,
+            storage: watched, allocatedBytes: storage.contents.allocatedBytes, identity: path, isNew: isNew,
             close: { self.openNow -= 1 },
             abandon: {
                 self.openNow -= 1
                 if isNew { self.contents[path] = nil }
             })
+    }
+}
+
+/// A pipe in memory.
+final class MemoryPipe: ImagePipe {
+    var bytes: [UInt8] = []
+    private var position = 0
+    /// After so many bytes it breaks.
+    var breaksAfter = Int.max
+
+    func read(into buffer: inout MutableRawSpan) async throws(BlockError) -> Int {
+        if position >= breaksAfter { throw .io }
+        let count = min(buffer.byteCount, bytes.count - position)
+        buffer.copy(bytes.byteSpan.extracting(position..<position + count))
+        position += count
+        return count
+    }
+
+    func write(_ new: RawSpan) async throws(BlockError) {
+        if bytes.count >= breaksAfter { throw .closed }
+        bytes += new.array
     }
 }
 
