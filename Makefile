@@ -9,10 +9,11 @@
 # make kills [KILLS=1000] [FILESYSTEM=ext4]   SIGKILL under load on a file system of its own: ext4, xfs, btrfs (root) or none
 # make bench [WORKLOAD="read overwrite"] [ROUNDS=5] [SECONDS=2] [QEMU_PREFIX=DIR]   beside the peers (docs/performance.md)
 # make peer-qemu QEMU_PREFIX=DIR  a newer QEMU than the system's, unpacked there and not installed
+# make manuals [PREFIX=/usr/local] manual pages and completions of shells, from the tables of options
 # make mutants                    takes guards out one at a time: a check must notice each
 # make tsan                       what runs on several threads, under ThreadSanitizer
 # make fuzz TARGET=qcow2 SECONDS=60   random inputs, led by what they reach (docs/reliability.md); fuzz-merge keeps what is new
-.PHONY: deps build serve check fuzz fuzz-merge format docs clean simulate crash exhaustive faults audit repair soak peer kills tsan mutants bench peer-qemu
+.PHONY: deps build serve check fuzz fuzz-merge format docs clean simulate crash exhaustive faults audit repair soak peer kills tsan mutants bench peer-qemu manuals
 export SWIFT_BACKTRACE := enable=no
 
 # As people run it: with what it needs of the Swift libraries inside.
@@ -128,6 +129,11 @@ format:
 # The reference manual of QMP, from the schema.
 docs:
 	swift run qapigen --manual Schema >docs/qmp-reference.md.new && mv docs/qmp-reference.md.new docs/qmp-reference.md
+
+# Made by the program itself, so that they are those of its version.
+PREFIX := .build
+manuals: build
+	$(NACRE) manuals "$(PREFIX)/share"
 
 clean:
 	rm -rf .build $(DEMO)

@@ -70,6 +70,7 @@ let package = Package(
         room("Bytes"),
         room("JSON"),
         room("QAPI", ["JSON"]),
+        room("Commands"),
         // Layer 1: the roles, the I/O thread, the wire formats.
         room("Block", ["Bytes"]),
         room("HostIO", ["CLinux", "Bytes", "Block", log]),
@@ -104,9 +105,8 @@ let package = Package(
         .executableTarget(
             name: "nacre",
             dependencies: [
-                "CProgram", "Bytes", "JSON", "Block", "HostIO", "HostStorage", "QMPTypes", "Graph", "Image", "Monitor",
-                "Daemon",
-                arguments, log,
+                "CProgram", "Commands", "Bytes", "JSON", "Block", "HostIO", "HostStorage", "QMPTypes", "Qcow2", "Graph",
+                "Image", "Monitor", "Daemon", log,
             ], swiftSettings: settings, linkerSettings: packed),
         // Tools.
         .executableTarget(name: "qapigen", dependencies: ["QAPI", "JSON"], swiftSettings: common),
@@ -133,6 +133,7 @@ let package = Package(
         tests("BytesTests", ["Bytes"]),
         tests("JSONTests", ["JSON"]),
         tests("QAPITests", ["QAPI", "JSON", "QMPTypes"]),
+        tests("CommandsTests", ["Commands"]),
         tests("BlockTests", ["Block", "Bytes", "BlockTestKit"]),
         .target(
             name: "HostTestKit", dependencies: ["HostIO", "Block", "Bytes"], path: "Tests/HostTestKit",
@@ -161,7 +162,7 @@ let package = Package(
         tests(
             "DaemonTests",
             ["Daemon", "Fuzzing", "BlockTestKit", "Graph", "HostIO", "HostStorage", "Block", "Bytes", "JSON"]),
-        tests("NacreTests", ["nacre", "Daemon", "Image", "JSON"]),
+        tests("NacreTests", ["nacre", "Commands", "Daemon", "Image", "JSON"]),
         tests(
             "ConformanceTests",
             [

@@ -1,3 +1,4 @@
+import Commands
 import Daemon
 import Image
 
@@ -24,40 +25,36 @@ struct DaemonArguments {
 
     /// `asQEMU`: only the options of qemu-storage-daemon are known.
     init(_ arguments: [String], asQEMU: Bool) throws(Mistake) {
-        let items: [OptionScanner.Item]
-        do { items = try OptionScanner(Self.known(asQEMU: asQEMU)).scan(arguments) } catch {
-            throw Mistake(message: Self.text(error))
+        let read: CommandWords
+        do { read = try (asQEMU ? DaemonCommand.qemuSyntax : DaemonCommand.syntax).read(arguments) } catch {
+            throw Mistake(message: error.message)
         }
         // Whatever else stands on the line, the first of these two is answered.
-        for case .option(let name, _, _) in items where name == "help" || name == "version" {
-            request = name == "help" ? .help : .version
+        for given in read.options where given.option.long == "help" || given.option.long == "version" {
+            request = given.option.long == "help" ? .help : .version
             return
         }
-        for item in items {
-            switch item {
-            case .operand(let word): throw Mistake(message: "\(word): Unexpected argument")
-            case .option(let name, let value, let words): try take(name, value ?? "", words)
-            }
-        }
+        if let word = read.operands.first { throw Mistake(message: "\(word): Unexpected argument") }
+        for given in read.options { try take(given) }
         if isSealed, !allowedPaths.isEmpty {
             throw Mistake(message: "--sealed and --allow-path exclude each other")
         }
     }
 
-    private mutating func take(_ name: String, _ value: String, _ words: String) throws(Mistake) {
-        switch name {
-        case "daemonize": daemonizes = true
-        case "pidfile": pidFile = value
-        case "sealed": isSealed = true
-        case "allow-path": allowedPaths.append(value)
-        case "memory": memory = try Self.memory(value)
-        case "trace": warnings.append("\(words): warning: trace event '\(value)' does not exist")
-        default:
-            guard let kind = DaemonOption.Kind(rawValue: name) else {
-                preconditionFailure("the scanner knows no \(name)")
+    private mutating func take(_ given: CommandWords.Given) throws(Mistake) {
+        switch given.option.long {
+        case DaemonCommand.daemonize.long: daemonizes = true
+        case DaemonCommand.pidFile.long: pidFile = given.value
+        case DaemonCommand.sealed.long: isSealed = true
+        case DaemonCommand.allowPath.long: allowedPaths.append(given.value)
+        case DaemonCommand.memory.long: memory = try Self.memory(given.value)
+        case let name:
+            if let kind = DaemonOption.Kind(rawValue: name) {
+                options.append(DaemonOption(kind, given.value))
+                words.append(given.words)
+            } else {
+                warnings.append("\(given.words): warning: trace event '\(given.value)' does not exist")
             }
-            options.append(DaemonOption(kind, value))
-            self.words.append(words)
         }
     }
 
@@ -69,32 +66,6 @@ struct DaemonArguments {
             throw Mistake(message: "--memory: at least \(DaemonConfiguration.leastMemory >> 20)M")
         }
         return result
-    }
-
-    private static func known(asQEMU: Bool) -> [OptionScanner.Option] {
-        var result: [OptionScanner.Option] = [
-            .init("help", short: "h"), .init("version", short: "V"), .init("trace", short: "T", takesValue: true),
-            .init("daemonize"), .init("pidfile", takesValue: true),
-        ]
-        // QEMU's has no devices.
-        let kinds = DaemonOption.Kind.allCases.filter { !asQEMU || $0 != .device }
-        result += kinds.map { .init($0.rawValue, takesValue: true) }
-        if !asQEMU {
-            result += [.init("sealed"), .init("allow-path", takesValue: true), .init("memory", takesValue: true)]
-        }
-        return result
-    }
-
-    private static func text(_ mistake: OptionScanner.Mistake) -> String {
-        switch mistake {
-        case .unknownLong(let word): "unrecognized option '\(word)'"
-        case .unknownShort(let letter, _): "invalid option -- '\(letter)'"
-        case .ambiguous(let word, let names):
-            "option '\(word)' is ambiguous; possibilities: \(names.map { "'\($0)'" }.joined(separator: " "))"
-        case .missingValue(let word, nil): "option '\(word)' requires an argument"
-        case .missingValue(_, let letter?): "option requires an argument -- '\(letter)'"
-        case .unexpectedValue(let word): "option '\(word)' doesn't allow an argument"
-        }
     }
 
     /// How the option that failed was written.

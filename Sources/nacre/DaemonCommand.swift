@@ -1,16 +1,21 @@
 import CProgram
+import Commands
 import Daemon
 import Foundation
 import Synchronization
 
 /// `nacre daemon`, and `qemu-storage-daemon` where the program is called by that name.
-enum DaemonCommand {
+enum DaemonCommand: ProgramCommand {
+    static let qemuName: String? = "qemu-storage-daemon"
+
     static func run(_ words: [String], asQEMU: Bool) -> Never {
         let program = asQEMU ? "qemu-storage-daemon" : "nacre"
         let arguments: DaemonArguments
         do { arguments = try DaemonArguments(words, asQEMU: asQEMU) } catch { Program.fail(error.message, as: program) }
         switch arguments.request {
-        case .help: Program.say(help(asQEMU: asQEMU))
+        case .help:
+            let syntax = asQEMU ? qemuSyntax : syntax
+            Program.say(syntax.help(as: asQEMU ? syntax.name : "nacre \(syntax.name)"))
         case .version: Program.say(version(asQEMU: asQEMU))
         case .serve: serve(arguments, asQEMU: asQEMU, program)
         }

@@ -1,30 +1,43 @@
-import ArgumentParser
+import Commands
+import Foundation
 
 /// The program's own command line.
-struct Nacre: ParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "nacre",
-        abstract: "Serves, snapshots and inspects virtual-machine disk images.",
-        version: "nacre \(Program.version)",
-        subcommands: [ServeCommand.self, DaemonEntry.self, QMPCommand.self, ImgEntry.self])
-}
+enum Nacre {
+    static let commands: [any ProgramCommand.Type] = [
+        ServeCommand.self, DaemonCommand.self, QMPCommand.self, ImgProgram.self, ManualsCommand.self,
+    ]
 
-/// Stands in the list of commands; `main.swift` hands its words to `DaemonCommand`.
-struct DaemonEntry: ParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "daemon", abstract: "Serve what options and QMP say, as qemu-storage-daemon does.")
+    private static let version = OptionSyntax("version", short: "V", group: .general, "say the version")
 
-    @Argument(parsing: .captureForPassthrough) var words: [String] = []
+    static let syntax = CommandSyntax(
+        "nacre", "Serves, snapshots and inspects virtual-machine disk images.",
+        details: [
+            """
+            Called by the name of one of QEMU's programs (\(commands.compactMap { $0.qemuName }.joined(separator: ", "))) \
+            through a link, it behaves as that program does.
+            """
+        ],
+        options: [version],
+        examples: [
+            .init("serve disk.qcow2", "give an image to others over NBD, and say how to reach it"),
+            .init("img create -f qcow2 disk.qcow2 20G", "make an empty disk of 20 GiB"),
+        ],
+        commands: commands.map { $0.syntax })
 
-    func run() { DaemonCommand.run(words, asQEMU: false) }
-}
-
-/// Stands in the list of commands; `main.swift` hands its words to `ImgCommand`.
-struct ImgEntry: ParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "img", abstract: "Create, inspect, check and map images, as qemu-img does.")
-
-    @Argument(parsing: .captureForPassthrough) var words: [String] = []
-
-    func run() { ImgCommand.run(words, asQEMU: false) }
+    static func run(_ words: [String]) -> Never {
+        let read: CommandWords
+        do { read = try syntax.read(words) } catch { Program.misuse(error.message, as: syntax.name) }
+        if read.has(version), !read.has(.help) {
+            Program.say("nacre \(Program.version)\n")
+            exit(0)
+        }
+        guard !read.has(.help), let name = read.operands.first else {
+            Program.say(syntax.help(as: syntax.name))
+            exit(0)
+        }
+        guard let command = commands.first(where: { $0.syntax.name == name }) else {
+            Program.misuse("there is no command '\(name)'", as: syntax.name)
+        }
+        command.run(Array(read.operands.dropFirst()), asQEMU: false)
+    }
 }

@@ -20,4 +20,9 @@ enum Program {
         complain("\(program): \(message)\n")
         exit(code)
     }
+
+    /// A command line that nobody can carry out: what is wrong with it, and where to read how it should be.
+    static func misuse(_ message: String, as program: String) -> Never {
+        fail("\(message)\nTry '\(program) --help' for more information", as: program)
+    }
 }

@@ -1,27 +1,39 @@
-import ArgumentParser
 import Block
 import CProgram
+import Commands
 import Foundation
 import HostIO
 import JSON
 
 /// `nacre qmp SOCKET [COMMAND …]`: one QMP command, or a shell.
-struct QMPCommand: ParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "qmp", abstract: "Send one QMP command, or open a shell.",
-        discussion: """
+enum QMPCommand: ProgramCommand {
+    static let syntax = CommandSyntax(
+        "qmp", "Sends one QMP command, or opens a shell.",
+        details: [
+            """
             A command is its name with key=value arguments, dots for what lies deeper (file.driver=null-co), or with a \
             JSON object; or a whole request as one JSON object. Without a command a shell opens: Tab completes \
             command and argument names from the server's own schema, Ctrl-D ends it.
-            """)
+            """
+        ],
+        order: .optionsFirst,
+        operands: [
+            .init(.file("SOCKET"), "the server's socket: a path, or HOST:PORT"),
+            .init("WORD", count: .any, "the command and its arguments"),
+        ],
+        examples: [
+            .init("qmp.sock query-named-block-nodes", "ask what the server has open"),
+            .init(
+                "qmp.sock blockdev-snapshot-sync node-name=disk snapshot-node-name=disk-1 snapshot-file=disk-1.qcow2",
+                "snapshot a disk while it is in use"),
+        ])
 
-    @Argument(help: "The server's socket: a path, or HOST:PORT.") var socket: String
-    @Argument(parsing: .captureForPassthrough, help: "The command and its arguments.") var command: [String] = []
-
-    func run() throws {
-        let (socket, command) = (socket, command)
+    static func run(_ words: [String], asQEMU: Bool) -> Never {
+        let operands = read(words).operands
+        guard let socket = operands.first else { misuse("expecting the server's socket") }
+        let command = Array(operands.dropFirst())
         let code: Int32 = OwnThread.run { thread in await Self.talk(to: socket, command, on: thread) }
-        Foundation.exit(code)
+        exit(code)
     }
 
     /// A path where it names a file or has a slash, else `HOST:PORT`.

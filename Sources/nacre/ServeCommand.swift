@@ -1,48 +1,97 @@
-import ArgumentParser
+import Commands
 import Daemon
 import Foundation
 
 /// `nacre serve IMAGE`: the main job in one line.
-struct ServeCommand: ParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "serve", abstract: "Serve one image over NBD, with a QMP socket beside it.",
-        discussion: """
+struct ServeCommand: ProgramCommand {
+    static let syntax = CommandSyntax(
+        "serve", "Serves one image over NBD, with a QMP socket beside it.",
+        details: [
+            """
             A qcow2 image is recognised by its magic. Anything else needs --format raw, since the format of something \
             writable is never guessed. A backing file is opened where it lies in the image's own folder or below it. \
             Ctrl-C closes everything in order.
-            """)
+            """
+        ],
+        operands: [.init(.file("IMAGE"), "the image: a file or a block device")],
+        options: [format, readOnly, socket, qmp, name, port, address],
+        examples: [
+            .init("disk.qcow2", "serve an image on a unix socket, and say how to reach it"),
+            .init("--format raw --read-only --port 10809 /dev/vdb", "serve a device over TCP to readers"),
+        ])
 
-    @Argument(help: "The image: a file or a block device.") var image: String
-    @Option(help: "The image's format: qcow2 or raw.") var format: ImageKind?
-    @Flag(help: "Refuse writes.") var readOnly = false
-    @Option(help: "The NBD socket (a new private folder by default).") var socket: String?
-    @Option(help: "The QMP socket (beside the NBD socket by default).") var qmp: String?
-    @Option(help: "The name of the export.") var name = "disk"
-    @Option(help: "Serve on this TCP port instead of a unix socket.") var port: UInt16?
-    @Option(help: "The address of --port.") var address = "127.0.0.1"
+    private static let format = OptionSyntax(
+        "format", short: "f", value: .oneOf("raw", "qcow2"), "the image's format, if it is not qcow2")
+    private static let readOnly = OptionSyntax("read-only", short: "r", "refuse writes")
+    private static let socket = OptionSyntax(
+        "socket", short: "k", value: .file("PATH"), "the NBD socket; in a new private folder if not given")
+    private static let qmp = OptionSyntax(
+        "qmp", value: .file("PATH"), "the QMP socket; beside the NBD socket if not given")
+    private static let name = OptionSyntax(
+        "name", short: "x", value: "NAME", "the name of the export; disk if not given")
+    private static let port = OptionSyntax(
+        "port", short: "p", value: "PORT", "serve on this TCP port instead of a unix socket")
+    private static let address = OptionSyntax(
+        "address", short: "b", value: "HOST", "the address of --port; 127.0.0.1 if not given")
 
-    enum ImageKind: String, ExpressibleByArgument, CaseIterable { case raw, qcow2 }
+    enum ImageKind: String { case raw, qcow2 }
 
-    func validate() throws {
-        if port == 0 { throw ValidationError("--port is from 1 to 65535") }
-        if port != nil, socket != nil { throw ValidationError("--port and --socket exclude each other") }
-        if name.utf8.count > 255 { throw ValidationError("the export's name is longer than 255 bytes") }
+    private let image: String
+    private let format: ImageKind?
+    private let isReadOnly: Bool
+    private let socket: String?
+    private let qmp: String?
+    private let name: String
+    private let port: UInt16?
+    private let address: String
+
+    static func run(_ words: [String], asQEMU: Bool) -> Never {
+        do throws(UsageMistake) {
+            try ServeCommand(read(words)).run()
+        } catch { misuse(error.message) }
+        exit(0)
     }
 
-    func run() throws {
+    init(_ words: CommandWords) throws(UsageMistake) {
+        guard words.operands.count == 1 else { throw UsageMistake("expecting one image") }
+        image = words.operands[0]
+        format = try words[Self.format].map { word throws(UsageMistake) in
+            guard let kind = ImageKind(rawValue: word) else { throw UsageMistake("--format is raw or qcow2") }
+            return kind
+        }
+        port = try words[Self.port].map { word throws(UsageMistake) in
+            guard let port = UInt16(word), port > 0 else { throw UsageMistake("--port is from 1 to 65535") }
+            return port
+        }
+        isReadOnly = words.has(Self.readOnly)
+        socket = words[Self.socket]
+        qmp = words[Self.qmp]
+        name = words[Self.name] ?? "disk"
+        address = words[Self.address] ?? "127.0.0.1"
+        if port != nil, socket != nil { throw UsageMistake("--port and --socket exclude each other") }
+        if name.utf8.count > 255 { throw UsageMistake("the export's name is longer than 255 bytes") }
+    }
+
+    private func run() {
         let path = URL(filePath: image).standardizedFileURL.path
         let source = ServedImage(path: path, shown: image)
-        let kind = try source.kind(asked: format)
-        let folder = try PrivateFolder(needed: qmp == nil || (socket == nil && port == nil))
-        defer { folder.remove() }
+        let kind = source.kind(asked: format)
+        do {
+            let folder = try PrivateFolder(needed: qmp == nil || (socket == nil && port == nil))
+            defer { folder.remove() }
+            try serve(source, kind, folder)
+        } catch { Program.fail("\(image): \(error.localizedDescription)") }
+    }
+
+    private func serve(_ source: ServedImage, _ kind: ImageKind, _ folder: PrivateFolder) throws {
         let place = ServePlace(
             transport: port.map { .tcp(host: address, port: $0) }
                 ?? .unix(socket.map(absolute) ?? folder.path(of: "nbd.sock")),
             qmp: qmp.map(absolute) ?? folder.path(of: "qmp.sock"), export: name)
         let text = ServeText(
-            image: source, kind: kind, isReadOnly: readOnly, guessed: format == nil,
+            image: source, kind: kind, isReadOnly: isReadOnly, guessed: format == nil,
             backing: source.backingFiles(kind), place: place)
-        let options = try options(path, kind, place)
+        let options = try options(source.path, kind, place)
         do throws(DaemonStartError) {
             try Daemon.serve(
                 options,
@@ -63,12 +112,13 @@ struct ServeCommand: ParsableCommand {
             DaemonOption(
                 .blockdev,
                 try text([
-                    "driver": driver, "node-name": "file", "filename": path, "read-only": readOnly, "discard": "unmap",
+                    "driver": driver, "node-name": "file", "filename": path, "read-only": isReadOnly,
+                    "discard": "unmap",
                 ])),
             DaemonOption(
                 .blockdev,
                 try text([
-                    "driver": kind.rawValue, "node-name": "disk", "file": "file", "read-only": readOnly,
+                    "driver": kind.rawValue, "node-name": "disk", "file": "file", "read-only": isReadOnly,
                     "discard": "unmap",
                 ])),
             DaemonOption(.nbdServer, try text(["addr": place.transport.address])),
@@ -76,7 +126,7 @@ struct ServeCommand: ParsableCommand {
             DaemonOption(.monitor, "chardev=qmp"),
             DaemonOption(
                 .export,
-                try text(["type": "nbd", "id": "disk", "node-name": "disk", "name": name, "writable": !readOnly])),
+                try text(["type": "nbd", "id": "disk", "node-name": "disk", "name": name, "writable": !isReadOnly])),
         ]
     }
 

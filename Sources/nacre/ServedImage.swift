@@ -1,4 +1,3 @@
-import ArgumentParser
 import Foundation
 import Image
 
@@ -9,7 +8,7 @@ struct ServedImage: Sendable {
     let shown: String
 
     /// The format: what was asked for, or qcow2 by its magic. Nothing else is guessed.
-    func kind(asked: ServeCommand.ImageKind?) throws -> ServeCommand.ImageKind {
+    func kind(asked: ServeCommand.ImageKind?) -> ServeCommand.ImageKind {
         guard FileManager.default.fileExists(atPath: path) else {
             Program.fail("\(shown): Could not open '\(shown)': No such file or directory")
         }
