@@ -1,11 +1,10 @@
 public import Block
-public import Bytes
 import CLinux
 import Glibc
 
 /// A descriptor that is read or written front to back: standard input or output, whatever stands behind it. Calls are made
 /// on threads of the pool and may wait there as long as the other end lets them; so megabytes go in one call.
-public final class HostPipe {
+public final class HostPipe: BytePipe {
     private let thread: IOThread
     private let descriptor: Int32
 
@@ -19,11 +18,10 @@ public final class HostPipe {
     public static func input(on thread: IOThread) -> HostPipe { HostPipe(STDIN_FILENO, on: thread) }
     public static func output(on thread: IOThread) -> HostPipe { HostPipe(STDOUT_FILENO, on: thread) }
 
-    /// Fills the buffer, less only at the end of the stream. Answers how many bytes came.
     public func read(into buffer: inout MutableRawSpan) async throws(BlockError) -> Int {
         let total = buffer.byteCount
         // Proof: the span's memory outlives this call, which ends after the last call on it has ended.
-        nonisolated(unsafe) let memory = unsafe buffer.withUnsafeMutableBytes { unsafe $0.baseAddress }
+        nonisolated(unsafe) let memory = unsafe buffer.withUnsafeMutableBytes { $0.baseAddress }
         guard let memory = unsafe memory else { return 0 }
         let descriptor = self.descriptor
         var done = 0
@@ -42,11 +40,10 @@ public final class HostPipe {
         return done
     }
 
-    /// Sends all of the bytes. `closed` where nobody reads any more.
     public func write(_ bytes: RawSpan) async throws(BlockError) {
         let total = bytes.byteCount
         // Proof: as for `read`.
-        nonisolated(unsafe) let memory = unsafe bytes.withUnsafeBytes { unsafe $0.baseAddress }
+        nonisolated(unsafe) let memory = unsafe bytes.withUnsafeBytes { $0.baseAddress }
         guard let memory = unsafe memory else { return }
         let descriptor = self.descriptor
         var done = 0

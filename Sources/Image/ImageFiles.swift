@@ -11,15 +11,8 @@ public protocol ImageFiles: AnyObject {
     /// process leaves nothing under it.
     func begin(_ path: String, _ attributes: FileAttributes, _ cache: CacheMode) async throws(OpenError) -> ImageFile
     /// Standard input and output, for the name `-`.
-    var input: any ImagePipe { get }
-    var output: any ImagePipe { get }
-}
-
-/// What is read or written front to back.
-public protocol ImagePipe: AnyObject {
-    /// Fills the buffer, less only at the end. Answers how many bytes came.
-    func read(into buffer: inout MutableRawSpan) async throws(BlockError) -> Int
-    func write(_ bytes: RawSpan) async throws(BlockError)
+    var input: any BytePipe { get }
+    var output: any BytePipe { get }
 }
 
 /// How a file is opened.

@@ -8,7 +8,7 @@ import Qcow2
 extension ImageChain {
     /// A qcow2 image that comes from a pipe, read front to back. Its backing file, if it has one, is not looked for: a pipe has
     /// no folder.
-    static func stream(_ pipe: any ImagePipe, _ source: Source) async throws(ImageError) -> ImageChain {
+    static func stream(_ pipe: any BytePipe, _ source: Source) async throws(ImageError) -> ImageChain {
         let storage = PipeStorage(pipe)
         do throws(OpenError) {
             let image = try await Qcow2Image.open(

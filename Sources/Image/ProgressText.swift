@@ -14,6 +14,8 @@ public struct ProgressText {
         return "    (\(hundredths / 100).\(fraction)/100%)\r"
     }
 
+    /// The text when all is done.
+    public static let whole = "    (100.00/100%)\r"
     /// What ends the line.
     public static let end = "\n"
 }

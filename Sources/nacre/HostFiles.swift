@@ -53,8 +53,8 @@ final class HostFiles: ImageFiles {
             complete: { () async throws(OpenError) in try file.finish() })
     }
 
-    var input: any ImagePipe { HostPipe.input(on: thread) }
-    var output: any ImagePipe { HostPipe.output(on: thread) }
+    var input: any BytePipe { HostPipe.input(on: thread) }
+    var output: any BytePipe { HostPipe.output(on: thread) }
 
     private static func identity(_ file: FileStorage) -> String {
         "\(file.fileIdentity.device):\(file.fileIdentity.inode)"
@@ -96,5 +96,3 @@ final class HostFiles: ImageFiles {
         }
     }
 }
-
-extension HostPipe: @retroactive ImagePipe {}

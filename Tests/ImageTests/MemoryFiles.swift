@@ -52,8 +52,8 @@ final class MemoryFiles: ImageFiles {
     /// Standard input: what is read from it, in the pieces in which it comes; and output.
     let stdin = MemoryPipe()
     let stdout = MemoryPipe()
-    var input: any ImagePipe { stdin }
-    var output: any ImagePipe { stdout }
+    var input: any BytePipe { stdin }
+    var output: any BytePipe { stdout }
 
     func begin(_ path: String, _ attributes: FileAttributes, _ cache: CacheMode) async throws(OpenError) -> ImageFile {
         if contents[path] != nil || path.hasPrefix("/nonexistent/") { return try await create(path, attributes) }
@@ -93,7 +93,7 @@ final class MemoryFiles: ImageFiles {
 }
 
 /// A pipe in memory.
-final class MemoryPipe: ImagePipe {
+final class MemoryPipe: BytePipe {
     var bytes: [UInt8] = []
     private var position = 0
     /// After so many bytes it breaks.

@@ -25,9 +25,9 @@ protocol CopySource: AnyObject {
 
 /// A raw disk from a pipe.
 final class PipeSource: CopySource {
-    private let pipe: any ImagePipe
+    private let pipe: any BytePipe
 
-    init(_ pipe: any ImagePipe) { self.pipe = pipe }
+    init(_ pipe: any BytePipe) { self.pipe = pipe }
 
     var length: UInt64? { nil }
     var isStream: Bool { true }

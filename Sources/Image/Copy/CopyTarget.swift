@@ -89,9 +89,9 @@ final class DiskTarget: CopyTarget {
 
 /// A raw disk into a pipe.
 final class PipeTarget: CopyTarget {
-    private let pipe: any ImagePipe
+    private let pipe: any BytePipe
 
-    init(_ pipe: any ImagePipe) { self.pipe = pipe }
+    init(_ pipe: any BytePipe) { self.pipe = pipe }
 
     func store(_ bytes: RawSpan, at position: UInt64) async throws(BlockError) { try await pipe.write(bytes) }
 
@@ -108,10 +108,10 @@ final class PipeTarget: CopyTarget {
 
 /// The data clusters of a new image into a pipe: whole clusters, and nothing where the disk reads as zeros.
 final class ClusterPipeTarget: CopyTarget {
-    private let pipe: any ImagePipe
+    private let pipe: any BytePipe
     private let clusterSize: UInt64
 
-    init(_ pipe: any ImagePipe, clusterSize: UInt64) {
+    init(_ pipe: any BytePipe, clusterSize: UInt64) {
         self.pipe = pipe
         self.clusterSize = clusterSize
     }

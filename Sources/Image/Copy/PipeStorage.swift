@@ -12,7 +12,7 @@ final class PipeStorage: Storage {
         var taken = 0
     }
 
-    private let pipe: any ImagePipe
+    private let pipe: any BytePipe
     private var pieces: [UInt64: Piece] = [:]
     /// The pieces that are there, in order of their coming.
     private var order: [UInt64] = []
@@ -30,7 +30,7 @@ final class PipeStorage: Storage {
     /// What reading backwards fails with: ESPIPE.
     static let isGone = BlockError.system(29)
 
-    init(_ pipe: any ImagePipe) { self.pipe = pipe }
+    init(_ pipe: any BytePipe) { self.pipe = pipe }
 
     var length: UInt64 { end ?? UInt64(Int64.max) }
     var limits: StorageLimits { StorageLimits(growable: true) }

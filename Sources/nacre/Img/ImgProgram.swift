@@ -8,8 +8,8 @@ enum ImgProgram: ProgramCommand {
     static let qemuName: String? = "qemu-img"
 
     static let commands: [any ImgCommand.Type] = [
-        ImgAmend.self, ImgBitmap.self, ImgCheck.self, ImgCreate.self, ImgInfo.self,
-        ImgMap.self, ImgResize.self, ImgSnapshot.self,
+        ImgAmend.self, ImgBench.self, ImgBitmap.self, ImgCheck.self, ImgCompare.self, ImgConvert.self, ImgCreate.self,
+        ImgCopyBlocks.self, ImgInfo.self, ImgMap.self, ImgMeasure.self, ImgResize.self, ImgSnapshot.self,
     ]
 
     private static let version = OptionSyntax("version", short: "V", group: .general, "say the version")
