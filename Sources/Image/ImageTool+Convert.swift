@@ -127,6 +127,8 @@ extension ImageTool {
         let size = length ?? 0
         let creation = try request.creation(size: size)
         do throws(ImageError) { return try await TargetImage.make(creation, size: size, request.cache, self) } catch {
+            // It was made, and then could not be opened.
+            if error.message.hasPrefix("Could not open '\(request.target)'") { throw error }
             throw ImageError(
                 "\(request.target): error while converting \(creation.kind.rawValue): "
                     + error.message.dropping(prefix: "\(request.target): "))

@@ -79,7 +79,10 @@ extension ImageTool {
                 throw OpenError(error.message.dropping(prefix: ": "))
             }
             room = try Qcow2Room(options)
-        } catch { throw ImageError(error.message) }
+        } catch {
+            // It speaks of the options as they are written.
+            throw ImageError(error.message.replacing("(use version=v3 or greater)", with: "(use compat=1.1 or greater)"))
+        }
         var data: UInt64 = 0
         if let chain {
             // How much of the backing chain the new image would share is not known.

@@ -117,7 +117,7 @@ final class TargetImage {
         }
         var backing: ImageChain?
         do throws(ImageError) { backing = try await tool.backing(of: image, request.path) } catch {
-            throw OpenError(error.message)
+            throw OpenError("Could not open '\(request.path)': Could not open backing file: \(error.backingReason)")
         }
         let holder = data?.0 ?? file
         return TargetImage(
@@ -167,7 +167,7 @@ final class TargetImage {
             }
             let backing: ImageChain?
             do throws(ImageError) { backing = try await tool.backing(of: image, path) } catch {
-                throw OpenError(error.message)
+                throw OpenError("Could not open backing file: \(error.backingReason)")
             }
             return TargetImage(
                 path, file, below: below, image, data: data, backing: backing, isNew: false, isZeroed: false, cache,
@@ -234,5 +234,14 @@ final class TargetImage {
     private static func discard(_ file: ImageFile) async {
         if !file.isNew, file.storage.limits.growable { try? await file.storage.resize(to: 0) }
         await file.abandon()
+    }
+}
+
+extension ImageError {
+    /// Why a backing file could not be opened, without its name, which the reason has too.
+    fileprivate var backingReason: String {
+        guard message.hasPrefix("Could not open '") else { return message }
+        let parts = message.split(separator: "': ", maxSplits: 1)
+        return parts.count == 2 ? String(parts[1]) : message
     }
 }
