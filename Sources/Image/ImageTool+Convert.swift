@@ -5,15 +5,17 @@ import Qcow2
 
 extension ImageTool {
     /// `convert`: copies a guest's disk into a new image, or into one that is there with `-n`. The source is never written to;
-    /// a new target has its name only once it is whole. `progress` is told of the share that is done, 0 to 1.
-    public func convert(_ request: ConvertRequest, progress: @escaping (Double) -> Void = { _ in })
-        async throws(ImageError)
-    {
+    /// a new target has its name only once it is whole. `warn` takes what is to be known of a work that goes on, `progress` the
+    /// share that is done, 0 to 1.
+    public func convert(
+        _ request: ConvertRequest, warn: @escaping (String) -> Void = { _ in },
+        progress: @escaping (Double) -> Void = { _ in }
+    ) async throws(ImageError) {
         try request.check()
         progress(0)
         let sources = try await open(request)
         var failure: ImageError?
-        do throws(ImageError) { try await convert(request, sources, progress) } catch { failure = error }
+        do throws(ImageError) { try await convert(request, sources, warn, progress) } catch { failure = error }
         for source in sources { await source.chain.close() }
         if let failure { throw failure }
     }
@@ -53,11 +55,11 @@ extension ImageTool {
         try await opened.first?.chain.show(name)
     }
 
-    private func convert(_ request: ConvertRequest, _ opened: [Opened], _ progress: @escaping (Double) -> Void)
-        async throws(ImageError)
-    {
-        let salvage = DiskSource.Salvage(
-            isOn: request.salvages, warn: { if !request.isQuiet { report($0) } })
+    private func convert(
+        _ request: ConvertRequest, _ opened: [Opened], _ warn: @escaping (String) -> Void,
+        _ progress: @escaping (Double) -> Void
+    ) async throws(ImageError) {
+        let salvage = DiskSource.Salvage(isOn: request.salvages, warn: { if !request.isQuiet { warn($0) } })
         let leavesBacking = request.backingFile != nil || request.options["backing_file"] != nil
         let isStream = request.sources == ["-"]
         let source: any CopySource =
@@ -73,7 +75,7 @@ extension ImageTool {
         if request.target == "-" {
             try await convertToPipe(request, source, digest, progress)
         } else {
-            try await convert(request, source, digest, opened, progress)
+            try await convert(request, source, digest, opened, warn, progress)
         }
         // Where the disk goes to standard output, what is said about it does not.
         guard let digest else { return }
@@ -83,13 +85,13 @@ extension ImageTool {
 
     private func convert(
         _ request: ConvertRequest, _ source: any CopySource, _ digest: RunningHash?, _ opened: [Opened],
-        _ progress: @escaping (Double) -> Void
+        _ warn: (String) -> Void, _ progress: @escaping (Double) -> Void
     ) async throws(ImageError) {
         let target = try await openTarget(request, source.length)
         do throws(ImageError) {
             try await copy(request, source, to: target, digest, progress)
             if request.copiesBitmaps, let image = opened.first?.chain {
-                try await copyBitmaps(request, of: image, to: target)
+                try await copyBitmaps(request, of: image, to: target, warn)
             }
         } catch {
             await target.abandon()

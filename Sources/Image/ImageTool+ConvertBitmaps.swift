@@ -20,9 +20,9 @@ extension ImageTool {
     }
 
     /// Copies the persistent bitmaps of the image that was named; the target stores them when it is finished.
-    func copyBitmaps(_ request: ConvertRequest, of chain: ImageChain, to target: TargetImage)
-        async throws(ImageError)
-    {
+    func copyBitmaps(
+        _ request: ConvertRequest, of chain: ImageChain, to target: TargetImage, _ warn: (String) -> Void
+    ) async throws(ImageError) {
         guard let image = target.image, image.header.version >= 3 else {
             let format = target.image == nil ? "raw" : "qcow2"
             throw ImageError("Format driver '\(format)' does not support bitmaps")
@@ -38,7 +38,7 @@ extension ImageTool {
         for bitmap in source.bitmaps.all where bitmap.isPersistent {
             guard let name = bitmap.name else { continue }
             guard let map = bitmap.map else {
-                report("warning: Skipping inconsistent bitmap '\(name)'")
+                warn("warning: Skipping inconsistent bitmap '\(name)'")
                 continue
             }
             let copy: DirtyBitmap

@@ -2,18 +2,19 @@ import Block
 import Bytes
 
 extension ImageTool {
-    /// `dd`: copies blocks of one image into a new one, zeros like all else.
-    public func copyBlocks(_ request: CopyBlocksRequest) async throws(ImageError) {
+    /// `dd`: copies blocks of one image into a new one, zeros like all else. `warn` is told where there is nothing to
+    /// copy.
+    public func copyBlocks(_ request: CopyBlocksRequest, warn: (String) -> Void = { _ in }) async throws(ImageError) {
         let source = ImageChain.Source(
             files: files, context: context, rule: rule, forceShare: request.forceShare, announce: announce)
         let chain = try await ImageChain.open(request.input, format: request.format, source)
         var failure: ImageError?
-        do throws(ImageError) { try await copyBlocks(request, chain) } catch { failure = error }
+        do throws(ImageError) { try await copyBlocks(request, chain, warn) } catch { failure = error }
         await chain.close()
         if let failure { throw failure }
     }
 
-    private func copyBlocks(_ request: CopyBlocksRequest, _ chain: ImageChain) async throws(ImageError) {
+    private func copyBlocks(_ request: CopyBlocksRequest, _ chain: ImageChain, _ warn: (String) -> Void) async throws(ImageError) {
         let format = request.targetFormat ?? "raw"
         guard CreateRequest.Kind(rawValue: format) != nil else { throw ImageError("Unknown file format") }
         let disk = try DiskSource([(chain, request.input)], leavesBacking: false)
@@ -35,7 +36,7 @@ extension ImageTool {
             if let range {
                 try await copy(ByteRange(from: range.start, to: range.end), of: disk, to: target.walker)
             } else {
-                report("\(request.input): cannot skip to specified offset")
+                warn("\(request.input): cannot skip to specified offset")
             }
         } catch {
             await target.abandon()

@@ -32,7 +32,11 @@ extension ImageChain {
             case .exact(let id, let name):
                 list.first { (id == nil || $0.id == id) && (name == nil || $0.name == name) && !(id == nil && name == nil) }
             }
-        guard let image = topImage else { throw ImageError("Failed to load snapshot: Device is not snapshottable") }
+        guard let image = topImage else {
+            throw ImageError(
+                "Failed to load snapshot: Block format 'raw' used by device '' does not support temporarily loading internal "
+                    + "snapshots")
+        }
         guard let found else { throw ImageError("Failed to load snapshot: Can't find snapshot") }
         do { try await image.show(found) } catch { throw ImageError("Failed to load snapshot: \(error.message)") }
     }

@@ -43,7 +43,7 @@ struct ImgCompare: ImgCommand {
 
     func run(_ session: ImgSession) async throws(ImageError) -> Int32 {
         guard showsProgress else { return try await session.tool.compare(request) }
-        var line = ProgressText()
+        var line = ProgressText(step: 2)
         defer { session.tool.output(ProgressText.end) }
         return try await session.tool.compare(request) { share in
             if let text = line.text(share) { session.tool.output(text) }

@@ -127,14 +127,14 @@ struct ImgConvert: ImgCommand {
         case .list(let format): tool.output(FormatOptionText.creating(format, isNamed: false))
         case .convert(let request):
             guard request.showsProgress else {
-                try await tool.convert(request)
+                try await tool.convert(request, warn: session.warn)
                 return 0
             }
             // Where the disk itself goes to standard output, how far it is goes elsewhere.
             let say = request.target == "-" ? Program.complain : tool.output
             var line = ProgressText()
             defer { say(ProgressText.end) }
-            try await tool.convert(request) { share in if let text = line.text(share) { say(text) } }
+            try await tool.convert(request, warn: session.warn) { share in if let text = line.text(share) { say(text) } }
             // qemu-img says the last one once more.
             say(ProgressText.whole)
         }

@@ -25,7 +25,7 @@ struct ImgCopyBlocks: ImgCommand {
     }
 
     func run(_ session: ImgSession) async throws(ImageError) -> Int32 {
-        try await session.tool.copyBlocks(request)
+        try await session.tool.copyBlocks(request, warn: session.warn)
         return 0
     }
 }
