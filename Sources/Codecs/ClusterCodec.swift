@@ -14,34 +14,40 @@ public enum ClusterCodec: Sendable {
     /// bytes. Precondition: `room` is a multiple of `unit`.
     public func encode(_ cluster: RawSpan, room: Int, unit: Int) -> [UInt8]? {
         precondition(room % unit == 0, "the room holds whole units")
-        var output = [UInt8](repeating: 0, count: room)
-        let count = output.withMutableBytes { span in
-            Self.encoders.lend { (encoder) -> Int? in
+        // Proof: what counts as initialised was written: the stream by the encoder, the rest by the fill. The span does not
+        // outlive the closure.
+        let output = unsafe [UInt8](unsafeUninitializedCapacity: room) { target, count in
+            var span = unsafe MutableRawSpan(_unsafeBytes: UnsafeMutableRawBufferPointer(target))
+            let length = Self.encoders.lend { (encoder) -> Int? in
                 switch self {
                 case .deflate: try? encoder.deflate(cluster, into: &span)
                 case .zstd: try? encoder.zstd(cluster, into: &span)
                 }
             }
+            guard let length else { return }
+            count = (length + unit - 1) / unit * unit
+            span.fill(at: length, count: count - length)
         }
-        guard let count else { return nil }
-        let whole = (count + unit - 1) / unit * unit
-        output.removeLast(room - whole)
-        // Whatever a library left behind the stream goes.
-        for index in count..<whole { output[index] = 0 }
-        return output
+        return output.isEmpty ? nil : output
     }
 
     /// Decompresses what becomes exactly `count` bytes; bytes behind the end of the stream are ignored.
     public func decode(_ stored: RawSpan, count: Int) throws(CodecError) -> [UInt8] {
-        var output = [UInt8](repeating: 0, count: count)
-        try output.withMutableBytes { (span: inout MutableRawSpan) throws(CodecError) in
-            try Self.decoders.lend { (decoder) throws(CodecError) in
-                switch self {
-                case .deflate: try decoder.inflate(stored, into: &span)
-                case .zstd: try decoder.unzstd(stored, into: &span)
+        var failure: CodecError?
+        // Proof: a decoder that does not fail has written every byte; of one that fails none counts.
+        let output = unsafe [UInt8](unsafeUninitializedCapacity: count) { target, initialised in
+            var span = unsafe MutableRawSpan(_unsafeBytes: UnsafeMutableRawBufferPointer(target))
+            do throws(CodecError) {
+                try Self.decoders.lend { (decoder) throws(CodecError) in
+                    switch self {
+                    case .deflate: try decoder.inflate(stored, into: &span)
+                    case .zstd: try decoder.unzstd(stored, into: &span)
+                    }
                 }
-            }
+                initialised = count
+            } catch { failure = error }
         }
+        if let failure { throw failure }
         return output
     }
 }
