@@ -9,17 +9,19 @@ class Target:
     peer: str
     bound: float
     at_least: bool
+    # Which of our servers; None: the workload's first.
+    ours: str | None = None
 
     def text(self):
         return f"{'≥' if self.at_least else '≤'} {self.bound:g}×"
 
 
-def at_least(bound, figure="rate", peer="qsd"):
-    return Target(figure, peer, bound, True)
+def at_least(bound, figure="rate", peer="qsd", ours=None):
+    return Target(figure, peer, bound, True, ours)
 
 
-def at_most(bound, figure="cpu", peer="qsd"):
-    return Target(figure, peer, bound, False)
+def at_most(bound, figure="cpu", peer="qsd", ours=None):
+    return Target(figure, peer, bound, False, ours)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Verdict:
 
 def judge(workload, rounds):
     for target in workload.targets:
-        measured = ratio(rounds, target.figure, workload.ours, target.peer)
+        measured = ratio(rounds, target.figure, target.ours or workload.ours, target.peer)
         bound = None
         if target.figure == "rate" and target.peer != "floor":
             floor = ratio(rounds, "rate", "floor", target.peer)

@@ -21,9 +21,14 @@ def name(server):
     return NAMES.get(server, server)
 
 
+def figure(target):
+    """What is compared, and of which of our servers where it is not the first."""
+    return UNITS[target.figure] + (f" ({target.ours.removeprefix('ours, ')})" if target.ours else "")
+
+
 def lines(row):
     return "\n".join(
-        f"{row.workload.name:14} {UNITS[verdict.target.figure]} against {name(verdict.target.peer)}: "
+        f"{row.workload.name:14} {figure(verdict.target)} against {name(verdict.target.peer)}: "
         f"{verdict.measured.text() if verdict.measured else '-'}, wanted {verdict.target.text()}: {verdict.word()}"
         for verdict in row.verdicts)
 
@@ -45,7 +50,7 @@ def targets_table(rows):
     for row in rows:
         for number, verdict in enumerate(row.verdicts):
             title = row.workload.title if number == 0 else ""
-            out.append(f"| {title} | {UNITS[verdict.target.figure]} | {name(verdict.target.peer)} "
+            out.append(f"| {title} | {figure(verdict.target)} | {name(verdict.target.peer)} "
                        f"| {verdict.target.text()} | {verdict.measured.text() if verdict.measured else '—'} "
                        f"| {verdict.word()} |")
     return out

@@ -46,7 +46,8 @@ class Servers:
     def needs(self, kind):
         """The program behind a kind of server, or None where it is missing."""
         return {
-            "ours": self.ours, "ours, threads": self.ours, "ours, iSCSI": self.ours, "floor": self.floor_program,
+            "ours": self.ours, "ours, polling": self.ours, "ours, threads": self.ours, "ours, iSCSI": self.ours,
+            "floor": self.floor_program,
             "qsd": self.program("qemu-storage-daemon"), "qsd, threads": self.program("qemu-storage-daemon"),
             "qemu-nbd": self.program("qemu-nbd"), "nbdkit file": self.program("nbdkit"),
             "nbdkit memory": self.program("nbdkit"), "tgtd": self.program("tgtd"),
@@ -70,6 +71,9 @@ class Servers:
         match kind:
             case "ours":
                 command = self.daemon([self.ours, "daemon"], disk, "io_uring", socket, monitor)
+            case "ours, polling":
+                command = [*self.daemon([self.ours, "daemon"], disk, "io_uring", socket, monitor),
+                           "--object", "main-loop,id=loop,poll-max-ns=50000"]
             case "ours, threads":
                 command = self.daemon([self.ours, "daemon"], disk, "threads", socket, monitor)
             case "qsd":

@@ -29,8 +29,8 @@ WORKLOADS = (
     Workload("read", "4 KiB random read, depth 32", "full", fio("randread"), ALL, (
         at_least(2.5), at_most(0.40), at_least(1, peer="nbdkit file"), at_most(0.8, peer="nbdkit file"),
         at_least(0.8, peer="floor"))),
-    Workload("read-1", "4 KiB random read, depth 1", "full", fio("randread", depth=1), TRIO, (
-        at_most(0.8, "p50"), at_most(0.6))),
+    Workload("read-1", "4 KiB random read, depth 1", "full", fio("randread", depth=1),
+             ("ours", "ours, polling", "qsd", "floor"), (at_most(0.8, "p50", ours="ours, polling"), at_most(0.6))),
     Workload("overwrite", "4 KiB random overwrite, depth 32", "full", fio("randwrite"), ALL, (
         at_least(2), at_most(0.5), at_least(1, peer="nbdkit file"), at_most(0.8, peer="nbdkit file"))),
     Workload("allocate", "4 KiB random write into an empty image", "fresh_empty",

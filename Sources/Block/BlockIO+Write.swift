@@ -150,23 +150,31 @@ extension BlockIO {
         }
         var gathered = AlignedBuffer(byteCount: Int(head + tail) + bytes.byteCount)
         var whole = gathered.mutableBytes
-        if head > 0 {
-            var part = whole._mutatingExtracting(0..<Int(head))
+        // The tail of the last cluster may pass the disk's end; what lies there reads as zeros.
+        let inside = parts.tail.prefix(tail).intersection(ByteRange(at: 0, count: length))
+        let from = Int(head) + bytes.byteCount
+        if head > 0, !inside.isEmpty, bytes.byteCount <= Self.bridgedLimit {
+            var part = whole._mutatingExtracting(0..<from + Int(inside.count))
             try await read(at: parts.head.start, into: &part)
+        } else {
+            if head > 0 {
+                var part = whole._mutatingExtracting(0..<Int(head))
+                try await read(at: parts.head.start, into: &part)
+            }
+            if !inside.isEmpty {
+                var part = whole._mutatingExtracting(from..<from + Int(inside.count))
+                try await read(at: inside.start, into: &part)
+            }
         }
         whole.copy(bytes, at: Int(head))
-        if tail > 0 {
-            // The tail of the last cluster may pass the disk's end; what lies there reads as zeros.
-            let inside = parts.tail.intersection(ByteRange(at: 0, count: length))
-            let from = Int(head) + bytes.byteCount
-            var part = whole._mutatingExtracting(from..<from + Int(inside.count))
-            if inside.count > 0 { try await read(at: inside.start, into: &part) }
-        }
         try await data.write(at: offset - head, from: gathered.bytes, flags: [])
     }
 
     /// Up to this many bytes, head, data and tail are gathered into one write; beyond it copying costs more than calls.
     private static var gatherLimit: UInt64 { 256 << 10 }
+
+    /// Up to this many bytes of data, what lies around it is read with what it replaces, in one call.
+    private static var bridgedLimit: Int { 16 << 10 }
 
     /// Whether the bytes around new data must be written: not where they read as zeros and the place does too.
     private func needsCopy(_ part: ByteRange, _ format: any ImageFormat, _ readsZero: Bool) async throws(BlockError)

@@ -16,6 +16,8 @@ package protocol DaemonHost: StorageOpener, ImageCreator {
     func say(_ text: String)
     /// Standard input and output as one connection.
     var standardStreams: any ByteStream { get }
+    /// How long the thread looks for work before it sleeps, in nanoseconds.
+    var pollMaxNs: UInt64 { get set }
     /// How many descriptors this process may hold.
     var descriptorLimit: Int { get }
     /// Microseconds of UTC since 1970.

@@ -24,6 +24,11 @@ final class HostOpener: DaemonHost {
         workingFolder = FileManager.default.currentDirectoryPath
     }
 
+    var pollMaxNs: UInt64 {
+        get { thread.pollMaxNs }
+        set { thread.pollMaxNs = newValue }
+    }
+
     func open(_ spec: FileSpec) async throws(OpenError) -> any HostFile {
         try FileStorage(FileOptions(spec), from: descriptorSets, on: thread)
     }

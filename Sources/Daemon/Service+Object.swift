@@ -22,13 +22,17 @@ extension Service {
     /// What stands on a command line every process of the host can read, so no secret may.
     func addObject(_ arguments: ObjectOptions, isOnCommandLine: Bool) async throws(QMPError) {
         guard Self.isIdentifier(arguments.id) else { throw QMPError("Parameter 'id' expects an identifier") }
-        guard secrets[arguments.id] == nil, throttleGroups[arguments.id] == nil else {
+        guard secrets[arguments.id] == nil, throttleGroups[arguments.id] == nil, mainLoop != arguments.id else {
             throw QMPError("attempt to add duplicate property '\(arguments.id)' to object (type 'container')")
         }
         guard secrets.count + throttleGroups.count < Self.objectLimit else {
             throw QMPError("There are \(Self.objectLimit) objects already")
         }
         switch arguments.variant {
+        case .mainLoop(let properties):
+            guard mainLoop == nil else { throw QMPError("only one main-loop instance allowed") }
+            try setPolling(properties.pollMaxNs ?? 0)
+            mainLoop = arguments.id
         case .secret(let properties): try addSecret(arguments.id, properties, isOnCommandLine: isOnCommandLine)
         case .throttleGroup(let properties):
             let limits = try Filters.ThrottleLimits(properties)
@@ -41,6 +45,16 @@ extension Service {
         case .nothing: throw QMPError("Parameter 'qom-type' does not accept value '\(arguments.qomType.rawValue)'")
         }
     }
+
+    func setPolling(_ ns: Int64) throws(QMPError) {
+        guard ns >= 0, ns <= Self.longestPollNs else {
+            throw QMPError("poll-max-ns value must be in range [0, \(Self.longestPollNs)]")
+        }
+        host.pollMaxNs = UInt64(ns)
+    }
+
+    /// A thread that looks for longer than this never sleeps.
+    private static let longestPollNs: Int64 = 1_000_000_000
 
     private func addSecret(_ id: String, _ properties: SecretProperties, isOnCommandLine: Bool) throws(QMPError) {
         if isOnCommandLine, properties.data != nil, !configuration.actsAsQEMU {
@@ -55,6 +69,9 @@ extension Service {
             let isUsed = graph.usesThrottleGroup(id) || devices.usesThrottleGroup(id)
             if isUsed { throw QMPError("object '\(id)' is in use, can not be deleted") }
             throttleGroups[id] = nil
+        } else if mainLoop == id {
+            host.pollMaxNs = 0
+            mainLoop = nil
         } else if secrets.removeValue(forKey: id) == nil {
             throw QMPError("object '\(id)' not found")
         }

@@ -8,6 +8,7 @@ extension Service {
     /// What a path leads to.
     private enum Place {
         case root, objects
+        case mainLoop
         case secret(String)
         case throttleGroup(ThrottleGroup)
 
@@ -15,6 +16,7 @@ extension Service {
         var type: String {
             switch self {
             case .root, .objects: "container"
+            case .mainLoop: "main-loop"
             case .secret: "secret"
             case .throttleGroup: "throttle-group"
             }
@@ -27,19 +29,24 @@ extension Service {
         if parts == ["objects"] { return .objects }
         let isWhole = parts.count == 2 && parts[0] == "objects"
         if let id = parts.last, isWhole || (parts.count == 1 && !path.hasPrefix("/")) {
+            if id == mainLoop { return .mainLoop }
             if let group = throttleGroups[id] { return .throttleGroup(group) }
             if secrets[id] != nil { return .secret(id) }
         }
         throw QMPError("Device '\(path)' not found", class: .deviceNotFound)
     }
 
+    private static let pollMaxNs = "poll-max-ns"
+
     func qomList(_ arguments: QomListArguments) async throws(QMPError) -> [ObjectPropertyInfo] {
         var list = [ObjectPropertyInfo(name: "type", type: "string")]
         switch try place(arguments.path) {
         case .root: list.append(ObjectPropertyInfo(name: "objects", type: "child<container>"))
         case .objects:
+            if let mainLoop { list.append(ObjectPropertyInfo(name: mainLoop, type: "child<main-loop>")) }
             list += secrets.keys.sorted().map { ObjectPropertyInfo(name: $0, type: "child<secret>") }
             list += throttleGroups.keys.sorted().map { ObjectPropertyInfo(name: $0, type: "child<throttle-group>") }
+        case .mainLoop: list.append(ObjectPropertyInfo(name: Self.pollMaxNs, type: "int"))
         // What a secret holds is told to nobody.
         case .secret: break
         case .throttleGroup:
@@ -52,6 +59,7 @@ extension Service {
     func qomGet(_ arguments: QomGetArguments) async throws(QMPError) -> JSONValue {
         let place = try place(arguments.path)
         if arguments.property == "type" { return .string(place.type) }
+        if case .mainLoop = place, arguments.property == Self.pollMaxNs { return .int(Int64(host.pollMaxNs)) }
         if case .throttleGroup(let group) = place {
             let limits = group.limits.wire
             if arguments.property == "limits" { return .object(limits) }
@@ -66,6 +74,9 @@ extension Service {
         let place = try place(arguments.path)
         let name = arguments.property
         if name == "type" { throw QMPError("Property '\(place.type).type' is not writable") }
+        if case .mainLoop = place, name == Self.pollMaxNs {
+            return try setPolling(Int64(QAPIInput(arguments.value, path: name)))
+        }
         guard case .throttleGroup(let group) = place else {
             throw QMPError("Property '\(place.type).\(name)' not found")
         }

@@ -42,6 +42,8 @@ final class Service: QMPCommands {
     /// What initiators are told as serial numbers, by guest device.
     var serials: [String: String] = [:]
     var secrets: [String: Secret] = [:]
+    /// The object that stands for the thread, where there is one.
+    var mainLoop: String?
     /// The groups of limits that are objects.
     var throttleGroups: [String: ThrottleGroup] = [:]
     /// Clients that have negotiated, and the descriptors that each has named.

@@ -15,6 +15,7 @@ final class MemoryHost: DaemonHost {
     private(set) var asked: Set<String> = []
     private let context: SimulatedContext
     let workingFolder = "/"
+    var pollMaxNs: UInt64 = 0
 
     /// Its own files, and these.
     init(_ context: SimulatedContext, files others: [String: SparseBytes] = [:]) {

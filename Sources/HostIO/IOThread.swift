@@ -33,6 +33,9 @@ public final class IOThread: IOContext, TaskExecutor, @unchecked Sendable {
     private var ready: [UnownedJob] = []
     private var running: [UnownedJob] = []
     private var timers = TimerQueue()
+    private var polling = Polling()
+    /// How many completions the kernel has told.
+    private var completions: UInt64 = 0
     private var isStopping = false
     /// Jobs that became ready by work of the thread itself, for the budget of enqueues per suspension.
     private(set) var enqueues: UInt64 = 0
@@ -113,11 +116,29 @@ public final class IOThread: IOContext, TaskExecutor, @unchecked Sendable {
         runReady()
         takeInbox()
         while let body = timers.takeDue(at: nowNs) { body() }
-        let waits = ready.isEmpty && !isStopping
+        guard ready.isEmpty, !isStopping else { return enter(wait: false) }
+        guard polling.maxNs > 0 else { return enter(wait: true) }
+        let startNs = nowNs
+        if !lookForWork(from: startNs) { enter(wait: true) }
+        polling.note(idleNs: nowNs - startNs)
+    }
+
+    private func enter(wait: Bool) {
         // The clock is read once: it may pass the timer's time between two readings.
         let now = nowNs
         let timeout = timers.nextNs.map { $0 > now ? $0 - now : 1 } ?? 0
-        engine.enter(wait: waits, timeoutNs: timeout) { id, result in self.complete(id, result) }
+        engine.enter(wait: wait, timeoutNs: timeout) { id, result in self.complete(id, result) }
+    }
+
+    /// Asks the kernel again and again, for as long as that pays or a timer lets it. False where nothing came.
+    private func lookForWork(from startNs: UInt64) -> Bool {
+        let endNs = min(startNs &+ polling.spanNs, timers.nextNs ?? .max)
+        let before = completions
+        while nowNs < endNs {
+            enter(wait: false)
+            if completions != before { return true }
+        }
+        return false
     }
 
     /// Jobs that become ready meanwhile run too, but not for ever: those of a client that keeps us busy hold up neither
@@ -196,6 +217,7 @@ public final class IOThread: IOContext, TaskExecutor, @unchecked Sendable {
     }
 
     private func complete(_ id: UInt64, _ result: Int32) {
+        completions &+= 1
         if id == OperationTable.wakeUpID {
             var count: UInt64 = 0
             // Proof: eight bytes of a local.
@@ -204,6 +226,12 @@ public final class IOThread: IOContext, TaskExecutor, @unchecked Sendable {
         } else {
             operations.take(id)?.resume(result)
         }
+    }
+
+    /// How long the thread looks for work before it sleeps, at most, in nanoseconds; 0: it sleeps at once.
+    public var pollMaxNs: UInt64 {
+        get { polling.maxNs }
+        set { polling.maxNs = newValue }
     }
 
     // MARK: IOContext

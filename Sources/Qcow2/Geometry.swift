@@ -58,6 +58,12 @@ public struct Geometry: Equatable, Sendable {
         return (size >> bits) + (size & ((1 << bits) - 1) == 0 ? 0 : 1)
     }
 
+    /// Bytes of all L2 tables of a disk; the most there is where that is more.
+    func tableBytes(for size: UInt64) -> UInt64 {
+        let needed = l1Entries(for: size).multipliedReportingOverflow(by: clusterSize)
+        return needed.overflow ? .max : needed.partialValue
+    }
+
     /// The largest refcount table, in clusters.
     @inlinable public var maxRefcountTableClusters: UInt64 {
         clusters(for: Limits.refcountTableBytes)

@@ -42,8 +42,7 @@ public struct Options: Sendable {
         if let entry = l2CacheEntrySize, entry < 512 || entry > cluster || entry & (entry - 1) != 0 {
             throw OpenError("L2 cache entry size must be a power of two between 512 and the cluster size (\(cluster))")
         }
-        let needed = geometry.l1Entries(for: size).multipliedReportingOverflow(by: cluster)
-        let wholeImage = max(needed.overflow ? .max : needed.partialValue, cluster)
+        let wholeImage = max(geometry.tableBytes(for: size), cluster)
         let fewestRefcounts = Self.fewestRefcountBlocks * cluster
         var l2 = l2CacheSize ?? min(Self.defaultL2Cache, wholeImage)
         var refcount = refcountCacheSize ?? fewestRefcounts

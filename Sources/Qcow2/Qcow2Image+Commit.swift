@@ -20,12 +20,17 @@ extension Qcow2Image {
     public var commitUrgency: CommitUrgency {
         if let writeRefusal, writeRefusal != .corrupt || !needsCorruptMark { return .none }
         if freed.openClusters >= Self.urgentFreed / geometry.clusterSize
-            || isCrowded(dirtyTables.count, cacheSizes.l2 / 4 * 3) || isCrowded(dirtyBlocks.count, cacheSizes.refcount)
+            || isCrowded(dirtyTables.count, roomForTables) || isCrowded(dirtyBlocks.count, cacheSizes.refcount)
         {
             return .now
         }
         if freed.isPending || needsCorruptMark { return .soon }
         return hasChanges ? .later : .none
+    }
+
+    /// Where the cache has every table of the disk, no number of changed ones keeps others out.
+    private var roomForTables: UInt64 {
+        geometry.tableBytes(for: length) <= cacheSizes.l2 ? .max : cacheSizes.l2 / 4 * 3
     }
 
     /// Whether so many tables are changed that a cache of `room` bytes is full of them.

@@ -13,6 +13,9 @@ public struct RequestBuffer: ~Copyable {
     public static let least = 16 << 10
     /// A buffer up to this size is kept between requests, unless memory is short.
     private static let keptAtMost = 256 << 10
+    /// So is a longer one where its client holds no more than this in all: memory that is new to the process costs more
+    /// than the copy that it is for.
+    private static let keptInAll = 8 << 20
 
     public init(_ account: MemoryAccount) { self.account = account }
 
@@ -52,7 +55,8 @@ public struct RequestBuffer: ~Copyable {
     /// The request has ended: what was needed for it alone goes.
     public mutating func trim() {
         guard byteCount > Self.least else { return }
-        if byteCount > Self.keptAtMost || !account.budget.isRoomy { shrink() }
+        let isKept = byteCount <= Self.keptAtMost || account.used <= Self.keptInAll
+        if !isKept || !account.budget.isRoomy { shrink() }
     }
 
     /// Gives back all that is not needed between requests. Precondition: it is not lent.

@@ -70,6 +70,10 @@ final class ConnectedHost: DaemonHost {
     }
 
     var workingFolder: String { memory.workingFolder }
+    var pollMaxNs: UInt64 {
+        get { memory.pollMaxNs }
+        set { memory.pollMaxNs = newValue }
+    }
     func open(_ spec: FileSpec) async throws(OpenError) -> any HostFile { try await memory.open(spec) }
     func create(_ request: CreationRequest) async throws(OpenError) { try await memory.create(request) }
     func makeFile(_ creation: FileCreation, pace: Pace) async throws(OpenError) {

@@ -37,6 +37,42 @@ struct ThreadTests {
         thread.stop()
     }
 
+    @Test("a thread that looks before it sleeps hears others, fires timers and sleeps in the end", arguments: engines)
+    func polls(engine: IOThread.EngineChoice) async {
+        let thread = IOThread(engine: engine)
+        thread.start()
+        await thread.run { thread.pollMaxNs = 50_000_000 }
+        for number in 0..<200 { #expect(await thread.run { number } == number) }
+        let sleeps = await thread.run {
+            for _ in 0..<5 { await thread.sleep(ms: 2) }
+            let before = thread.waits
+            // Longer than it ever looks.
+            await thread.sleep(ms: 100)
+            return thread.waits - before
+        }
+        #expect(sleeps > 0)
+        thread.stop()
+    }
+
+    @Test("a thread looks for longer where work comes soon after, and not at all where it does not")
+    func pollingAdapts() {
+        var polling = Polling()
+        polling.note(idleNs: 1)
+        #expect(polling.spanNs == 0)
+        polling.maxNs = 50_000
+        polling.note(idleNs: 30_000)
+        #expect(polling.spanNs == Polling.firstNs)
+        for _ in 0..<10 { polling.note(idleNs: 40_000) }
+        #expect(polling.spanNs == 50_000)
+        polling.note(idleNs: 10_000)
+        #expect(polling.spanNs == 50_000)
+        polling.note(idleNs: 50_001)
+        #expect(polling.spanNs == 0)
+        polling.note(idleNs: 40_000)
+        polling.maxNs = 1000
+        #expect(polling.spanNs == 1000)
+    }
+
     @Test("a timer for after the end of time is one that does not fire", arguments: engines)
     func endOfTime(engine: IOThread.EngineChoice) async {
         let thread = IOThread(engine: engine)

@@ -87,6 +87,25 @@ struct BudgetTests {
         }
     }
 
+    @Test("the memory of a request of 1 MiB stays for the next one, that of a longer one goes")
+    func kept() throws {
+        let bench = Bench()
+        bench.export(MemoryStorage(SparseBytes(Self.pattern(16 << 20))))
+        let budget = bench.server.budget
+        try bench.run {
+            let client = try await bench.client()
+            let before = budget.common
+            #expect(try await client.read(at: 0, 1 << 20).error == 0)
+            #expect(budget.common < before - (512 << 10))
+            let kept = budget.common
+            #expect(try await client.read(at: 1 << 20, 1 << 20).error == 0)
+            #expect(budget.common == kept)
+            #expect(try await client.read(at: 0, 16 << 20).error == 0)
+            await bench.settle()
+            #expect(budget.common > kept)
+        }
+    }
+
     @Test("block status is as short as its memory, and goes on where it ended")
     func status() throws {
         let bench = Bench(budget: Self.tight)

@@ -211,6 +211,17 @@ import Testing
         #expect(bench.image.commitUrgency == .later)
     }
 
+    @Test("changed tables make a commit urgent where they crowd a cache, not where it has all tables of the disk")
+    func crowdedCache() throws {
+        // 512-byte clusters: a table maps 32 KiB, and 4096 tables are 2 MiB.
+        for (cache, urgency) in [(nil, CommitUrgency.later), (1 << 20, .now)] as [(UInt64?, CommitUrgency)] {
+            let bench = try Bench(
+                Self.create(size: 128 << 20, clusterSize: 512), options: Options(l2CacheSize: cache))
+            for index in 0..<2048 as Range<UInt64> { try bench.write([1], at: index << 15) }
+            #expect(bench.image.commitUrgency == urgency)
+        }
+    }
+
     @Test("R70: concurrent reads of one table load it once")
     func loadOnce() throws {
         let bench = try Bench(Self.create())

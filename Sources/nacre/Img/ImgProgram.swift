@@ -81,6 +81,7 @@ enum ImgProgram: ProgramCommand {
     // MARK: running
 
     private static func carryOut(_ command: any ImgCommand, asQEMU: Bool, _ program: String) -> Never {
+        IOThread.keepFreedMemory()
         let outcome: Result<Int32, ImageError> = OwnThread.run { thread in
             let tool = ImageTool(
                 files: HostFiles(thread), context: thread, rule: asQEMU ? .any : .ownFolder,
