@@ -61,7 +61,8 @@ public struct Qcow2Create {
     /// Empties the file and gives it the length of the image; a device is only cleared where metadata will lie.
     private func makeRoom() async throws(BlockError) {
         if file.limits.growable {
-            try await file.resize(to: 0)
+            // An empty file is left alone: ext4 writes back at once, when it is closed, whatever came behind a truncation.
+            if file.length > 0 { try await file.resize(to: 0) }
             return try await file.resize(to: layout.totalClusters * layout.clusterSize)
         }
         guard layout.data.end <= file.length else { throw .noSpace }
@@ -74,7 +75,7 @@ public struct Qcow2Create {
     /// read as the disk.
     private func makeRoomForData() async throws(BlockError) {
         if data.storage.limits.growable {
-            try await data.storage.resize(to: 0)
+            if data.storage.length > 0 { try await data.storage.resize(to: 0) }
             return try await data.storage.resize(to: options.size)
         }
         guard options.size <= data.storage.length else { throw .noSpace }
