@@ -158,7 +158,7 @@ let package = Package(
         tests("SCSITests", ["SCSI", "Devices", "Block", "Bytes", "BlockTestKit"]),
         tests("ISCSITests", ["ISCSI", "SCSI", "Devices", "Digests", "Block", "Bytes", "BlockTestKit"]),
         tests("MonitorTests", ["Monitor", "QMPTypes", "JSON", "Block", "Bytes", "BlockTestKit"]),
-        tests("ImageTests", ["Image", "JSON", "Qcow2", "Block", "Bytes", "BlockTestKit"]),
+        tests("ImageTests", ["Image", "JSON", "Qcow2", "Block", "Bytes", "BlockTestKit", "Digests"]),
         tests(
             "DaemonTests",
             ["Daemon", "Fuzzing", "BlockTestKit", "Graph", "HostIO", "HostStorage", "Block", "Bytes", "JSON"]),

@@ -79,7 +79,8 @@ extension BlockIO {
         while !rest.isEmpty {
             while queue.count < ahead, !coming.isEmpty {
                 let part = coming.prefix(batch)
-                queue.add(clusters(of: part, from: bytes.extracting(Int(part.start - range.start)..<bytes.byteCount), unit))
+                queue.add(
+                    clusters(of: part, from: bytes.extracting(Int(part.start - range.start)..<bytes.byteCount), unit))
                 coming = coming.dropping(part.count)
             }
             for encoded in await queue.next() {

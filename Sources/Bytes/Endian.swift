@@ -144,7 +144,8 @@ extension RawSpan {
             var any: UInt64 = 0
             for word in 0..<8 {
                 // Proof: 64 bytes remain in both, and any bit pattern is an integer.
-                any |= unsafe unsafeLoadUnaligned(fromUncheckedByteOffset: offset + 8 * word, as: UInt64.self)
+                any |=
+                    unsafe unsafeLoadUnaligned(fromUncheckedByteOffset: offset + 8 * word, as: UInt64.self)
                     ^ other.unsafeLoadUnaligned(fromUncheckedByteOffset: offset + 8 * word, as: UInt64.self)
             }
             if any != 0 { return false }

@@ -11,6 +11,7 @@
 #include <linux/openat2.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <malloc.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <stdio.h>
@@ -126,6 +127,10 @@ int nacre_open(const char *path, int flags, unsigned mode) { return open(path, f
 int nacre_open_without_links(const char *path, int flags) {
     struct open_how how = {.flags = (uint64_t)(flags | O_CLOEXEC), .resolve = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS};
     return (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof how);
+}
+void nacre_keep_freed(int keep, int largest) {
+    mallopt(M_TRIM_THRESHOLD, keep);
+    mallopt(M_MMAP_THRESHOLD, largest);
 }
 int nacre_open_unnamed(const char *folder, unsigned mode) { return open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, mode); }
 int nacre_link_unnamed(int fd, const char *path) {

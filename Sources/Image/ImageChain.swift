@@ -54,7 +54,8 @@ public final class ImageChain {
             context: context, driver: .format(image), file: storage, options: BlockIO.Options(isReadOnly: true))
         layers = [
             Layer(
-                path: "-", file: ImageFile(storage: storage, allocatedBytes: nil, identity: "-", close: {}), image: image)
+                path: "-", file: ImageFile(storage: storage, allocatedBytes: nil, identity: "-", close: {}),
+                image: image)
         ]
     }
 

@@ -46,7 +46,9 @@ extension ImageTool {
         }
     }
 
-    private func open(_ path: String, _ format: String?, _ request: CompareRequest) async throws(ImageError) -> ImageChain {
+    private func open(_ path: String, _ format: String?, _ request: CompareRequest) async throws(ImageError)
+        -> ImageChain
+    {
         let source = ImageChain.Source(
             files: files, context: context, rule: rule, forceShare: request.forceShare, announce: announce)
         do { return try await ImageChain.open(path, format: format, source) } catch {

@@ -107,10 +107,13 @@ extension ImageTool {
         let walker = target.walker
         let unit = request.isCompressed ? walker.limits.encodedUnit : 1
         if request.isCompressed, unit == 0 { throw ImageError("Compression not supported for this file format") }
-        if let length = source.length, length > walker.length { throw ImageError("output file is smaller than input file") }
+        if let length = source.length, length > walker.length {
+            throw ImageError("output file is smaller than input file")
+        }
         let sink = DiskTarget(
             walker,
-            detection: request.detection(unit: unit), isZeroed: request.targetIsZero || target.isZeroed, isCompressed: request.isCompressed,
+            detection: request.detection(unit: unit), isZeroed: request.targetIsZero || target.isZeroed,
+            isCompressed: request.isCompressed,
             backingEnd: request.skipsCreation ? nil : target.backingLength, grows: source.length == nil)
         var options = GuestCopy.Options()
         options.workers = request.workers
@@ -124,7 +127,8 @@ extension ImageTool {
 
     private func openTarget(_ request: ConvertRequest, _ length: UInt64?) async throws(ImageError) -> TargetImage {
         if request.skipsCreation {
-            return try await TargetImage.open(request.target, format: request.targetFormat ?? "raw", request.cache, self)
+            return try await TargetImage.open(
+                request.target, format: request.targetFormat ?? "raw", request.cache, self)
         }
         let size = length ?? 0
         let creation = try request.creation(size: size)

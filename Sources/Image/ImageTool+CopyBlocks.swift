@@ -14,7 +14,9 @@ extension ImageTool {
         if let failure { throw failure }
     }
 
-    private func copyBlocks(_ request: CopyBlocksRequest, _ chain: ImageChain, _ warn: (String) -> Void) async throws(ImageError) {
+    private func copyBlocks(_ request: CopyBlocksRequest, _ chain: ImageChain, _ warn: (String) -> Void)
+        async throws(ImageError)
+    {
         let format = request.targetFormat ?? "raw"
         guard CreateRequest.Kind(rawValue: format) != nil else { throw ImageError("Unknown file format") }
         let disk = try DiskSource([(chain, request.input)], leavesBacking: false)

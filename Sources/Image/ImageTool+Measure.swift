@@ -81,7 +81,8 @@ extension ImageTool {
             room = try Qcow2Room(options)
         } catch {
             // It speaks of the options as they are written.
-            throw ImageError(error.message.replacing("(use version=v3 or greater)", with: "(use compat=1.1 or greater)"))
+            throw ImageError(
+                error.message.replacing("(use version=v3 or greater)", with: "(use compat=1.1 or greater)"))
         }
         var data: UInt64 = 0
         if let chain {
@@ -100,7 +101,9 @@ extension ImageTool {
     }
 
     /// Bytes of the clusters that hold data.
-    private func dataBytes(of chain: ImageChain, _ length: UInt64, clusterSize: UInt64) async throws(ImageError) -> UInt64 {
+    private func dataBytes(of chain: ImageChain, _ length: UInt64, clusterSize: UInt64) async throws(ImageError)
+        -> UInt64
+    {
         let source = try DiskSource([(chain, "")], leavesBacking: false)
         var (position, total) = (0 as UInt64, 0 as UInt64)
         while position < length {

@@ -30,7 +30,9 @@ extension ImageChain {
             switch name {
             case .either(let text): list.first { $0.id == text } ?? list.first { $0.name == text }
             case .exact(let id, let name):
-                list.first { (id == nil || $0.id == id) && (name == nil || $0.name == name) && !(id == nil && name == nil) }
+                list.first {
+                    (id == nil || $0.id == id) && (name == nil || $0.name == name) && !(id == nil && name == nil)
+                }
             }
         guard let image = topImage else {
             throw ImageError(

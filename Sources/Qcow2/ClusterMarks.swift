@@ -34,7 +34,9 @@ public struct ClusterMarks: Sendable {
     }
 
     /// Whether one of the clusters is marked.
-    func containsAny(of clusters: Range<UInt64>) -> Bool { next(from: clusters.lowerBound, to: clusters.upperBound) != nil }
+    func containsAny(of clusters: Range<UInt64>) -> Bool {
+        next(from: clusters.lowerBound, to: clusters.upperBound) != nil
+    }
 
     /// The first marked cluster from one on, before another.
     public func next(from first: UInt64, to end: UInt64 = .max) -> UInt64? {

@@ -47,7 +47,9 @@ extension Qcow2Image {
             "L1 table", file, at: header.l1TableOffset, count: Int(header.l1Size))
         // An entry that names no table has no flag either: as a check sees it, there is nothing here.
         for index in l1.indices where l1[index] == L2Entry.copied { l1[index] = 0 }
-        var (snapshots, bitmaps) = (([] as [Snapshot], 0 as UInt64), ([] as [StoredBitmap], NodeBitmaps(memory: memory)))
+        var (snapshots, bitmaps) = (
+            ([] as [Snapshot], 0 as UInt64), ([] as [StoredBitmap], NodeBitmaps(memory: memory))
+        )
         if !options.isStream {
             var reader = SnapshotTableReader(file: file, header: header)
             reader.keepsEntries = options.loadsBitmaps

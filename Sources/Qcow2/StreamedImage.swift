@@ -47,7 +47,9 @@ public struct StreamedImage {
         let entries = layout.clusterSize / layout.l2EntrySize
         var nextTable = layout.firstL2Offset
         try await sendNumbers(layout.l1Clusters, send) { index in
-            guard index < layout.l1Entries, marks.containsAny(of: index * entries..<(index + 1) * entries) else { return 0 }
+            guard index < layout.l1Entries, marks.containsAny(of: index * entries..<(index + 1) * entries) else {
+                return 0
+            }
             defer { nextTable += layout.clusterSize }
             return L2Entry.copied | nextTable
         }

@@ -54,6 +54,9 @@ int nacre_fallocate(int fd, int mode, int64_t at, int64_t n);
 // Reads what the page cache holds and never waits for the device: -1 and EAGAIN where it holds nothing.
 ssize_t nacre_pread_cached(int fd, void *p, size_t n, int64_t at);
 
+// The allocator keeps up to so many bytes of what is freed, and takes less than so many from its own memory.
+void nacre_keep_freed(int keep, int largest);
+
 // A wake-up: closed on exec, never blocks.
 int nacre_eventfd(void);
 

@@ -94,7 +94,9 @@ struct Comparison {
         var offset = 0
         while offset < a.byteCount {
             let next = min(offset + 512, a.byteCount)
-            if !a.extracting(offset..<next).isEqual(to: b.extracting(offset..<next)) { return part.start + UInt64(offset) }
+            if !a.extracting(offset..<next).isEqual(to: b.extracting(offset..<next)) {
+                return part.start + UInt64(offset)
+            }
             offset = next
         }
         return nil
@@ -148,7 +150,8 @@ struct Comparison {
             return Status(count: range.count, isZero: true, isAllocated: true, kind: -1)
         }
         do {
-            let found = try await ImageMap.status(of: ByteRange(from: range.start, to: min(range.end, length)), side.chain)
+            let found = try await ImageMap.status(
+                of: ByteRange(from: range.start, to: min(range.end, length)), side.chain)
             return Status(
                 count: min(max(found.count, 1), range.count), isZero: found.flags.contains(.zero),
                 isAllocated: found.flags.contains(.allocated),

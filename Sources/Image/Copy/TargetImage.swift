@@ -110,7 +110,8 @@ final class TargetImage {
     ) async throws(OpenError) -> TargetImage {
         let file = files[files.count - 1]
         let below = BlockIO(context: tool.context, driver: .storage(file.storage))
-        let data = files.count > 1 ? (files[0], BlockIO(context: tool.context, driver: .storage(files[0].storage))) : nil
+        let data =
+            files.count > 1 ? (files[0], BlockIO(context: tool.context, driver: .storage(files[0].storage))) : nil
         try await Qcow2Create.create(on: below, data: data?.1, options)
         let image = try await Qcow2Image.open(file: below, options: Options()) {
             (_) async throws(OpenError) in data?.1

@@ -7,7 +7,8 @@ struct ImgBench: ImgCommand {
         "bench", "Sends requests to an image and tells how long they took.",
         operands: [.init(.image, "the image")],
         options: [
-            count, depth, size, step, offset, write, pattern, flushInterval, noDrain, .quiet, .format, .imageOpts, .object,
+            count, depth, size, step, offset, write, pattern, flushInterval, noDrain, .quiet, .format, .imageOpts,
+            .object,
             .cache, native, aio, .forceShare,
         ],
         examples: [.init("-f qcow2 -c 100000 -d 32 disk.qcow2", "read 100 000 times 4 KiB, 32 at a time")])

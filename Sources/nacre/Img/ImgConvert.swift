@@ -17,11 +17,15 @@ struct ImgConvert: ImgCommand {
             """,
         ],
         operands: [
-            .init(.file("SOURCE"), count: .some, "the images that are read"), .init(.file("TARGET"), "the image that is written"),
+            .init(.file("SOURCE"), count: .some, "the images that are read"),
+            .init(.file("TARGET"), "the image that is written"),
         ],
         options: [
-            OptionSyntax("format", short: "f", value: .format, group: .opening, "the sources' format; if not given, their first bytes tell it"),
-            targetFormat, .formatOptions, backing, backingFormat, compress, skipCreation, targetIsZero, sparse, snapshot,
+            OptionSyntax(
+                "format", short: "f", value: .format, group: .opening,
+                "the sources' format; if not given, their first bytes tell it"),
+            targetFormat, .formatOptions, backing, backingFormat, compress, skipCreation, targetIsZero, sparse,
+            snapshot,
             bitmaps, skipBroken, workers, outOfOrder, copyWhole, rate, salvage, checksum, .progress, .quiet,
             targetCache, sourceCache, .forceShare, .imageOpts, targetImageOpts, .object,
         ],
@@ -58,7 +62,8 @@ struct ImgConvert: ImgCommand {
     private static let targetCache = OptionSyntax(
         "cache", short: "t", value: .cache, group: .opening, "how the target is cached; unsafe if not given")
     private static let sourceCache = OptionSyntax(
-        "source-cache", short: "T", value: .cache, group: .opening, "how the sources are cached; writeback if not given")
+        "source-cache", short: "T", value: .cache, group: .opening, "how the sources are cached; writeback if not given"
+    )
     private static let targetImageOpts = OptionSyntax(
         "target-image-opts", group: .opening, "with -n: TARGET is options of the image's node")
 
@@ -134,7 +139,8 @@ struct ImgConvert: ImgCommand {
             let say = request.target == "-" ? Program.complain : tool.output
             var line = ProgressText()
             defer { say(ProgressText.end) }
-            try await tool.convert(request, warn: session.warn) { share in if let text = line.text(share) { say(text) } }
+            try await tool.convert(request, warn: session.warn) { share in if let text = line.text(share) { say(text) }
+            }
             // qemu-img says the last one once more.
             say(ProgressText.whole)
         }

@@ -5,7 +5,9 @@ import Image
 struct ImgCopyBlocks: ImgCommand {
     static let syntax = CommandSyntax(
         "dd", "Copies blocks of an image into a new one.",
-        operands: [.init("NAME=VALUE", count: .some, "if=SOURCE, of=TARGET, bs=BLOCK_SIZE (512), count=BLOCKS, skip=BLOCKS")],
+        operands: [
+            .init("NAME=VALUE", count: .some, "if=SOURCE, of=TARGET, bs=BLOCK_SIZE (512), count=BLOCKS, skip=BLOCKS")
+        ],
         options: [targetFormat, .format, .imageOpts, .object, .forceShare],
         examples: [.init("-f qcow2 -O raw bs=1M count=1 if=disk.qcow2 of=first.raw", "take the first MiB of a disk")])
 

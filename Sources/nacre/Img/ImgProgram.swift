@@ -74,7 +74,9 @@ enum ImgProgram: ProgramCommand {
     /// A further line of a message stands behind the program's name too where qemu-img has it so: of sizes and warnings.
     private static func complain(_ message: String, _ program: String) {
         var text = message
-        for start in ["kilo", "warning: ", "Failed in parsing ", "Invalid options for "] { text = text.replacing("\n" + start, with: "\n\(program): \(start)") }
+        for start in ["kilo", "warning: ", "Failed in parsing ", "Invalid options for "] {
+            text = text.replacing("\n" + start, with: "\n\(program): \(start)")
+        }
         Program.complain("\(program): \(text)\n")
     }
 
