@@ -53,7 +53,7 @@ struct ConvertTests {
     {
         _ = try await scratch.run(["rm", "-f", "out", "whole"])
         let ran = try await scratch.run([program, "convert"] + options + [source, "out"])
-        var found = ["\(ran.status.map(String.init) ?? "")", ran.out, ran.err]
+        var found = ["\(ran.status)", ran.out, ran.err]
         guard ran.status == 0, scratch.exists("out") else { return found }
         // Holes in the middle of a cluster are nobody's business.
         try await scratch.ok("cp", "--sparse=never", "out", "whole")
