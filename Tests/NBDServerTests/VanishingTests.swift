@@ -118,7 +118,7 @@ struct VanishingTests {
         let requests = NBDRequest(flags: [], type: 0, cookie: 5, offset: 0, length: 1000)
         let bytes = [0, 0, 0, 3] + option(7, infoData("disk")) + requests.encoded
         let stream = RecordedStream(bytes)
-        try bench.run { await bench.server.serve(stream) }
+        try bench.run { _ = await bench.server.serve(stream) }
         let reply = stream.sent.suffix(1016)
         #expect(reply.prefix(16) == [0x67, 0x44, 0x66, 0x98, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5])
         #expect(stream.isClosed)
@@ -132,7 +132,7 @@ struct VanishingTests {
         let request = NBDRequest(flags: [], type: 0, cookie: 5, offset: 0, length: 60_000).encoded
         let bytes = [0, 0, 0, 3] + option(7, infoData("disk")) + request + request + request
         let stream = RecordedStream(bytes, taking: taken)
-        try bench.run { await bench.server.serve(stream) }
+        try bench.run { _ = await bench.server.serve(stream) }
         #expect(stream.isClosed)
         #expect(stream.sent.count <= taken)
         #expect(gate.ended <= 3)

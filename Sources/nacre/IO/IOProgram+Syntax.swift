@@ -11,7 +11,8 @@ extension IOProgram {
         ],
         operands: [.init(.image, count: .optional, "the image; the command open opens one later")],
         options: [
-            command, version, trace, .format, .imageOpts, .object, readOnly, snapshot, .forceShare, noCache, .cache, discard,
+            command, version, trace, .format, .imageOpts, .object, readOnly, snapshot, .forceShare, noCache, .cache,
+            discard,
             aio, nativeAIO, copyOnRead, misalign,
         ],
         examples: [
@@ -37,5 +38,6 @@ extension IOProgram {
     static let nativeAIO = OptionSyntax("native-aio", short: "k", group: .opening, "as --aio native")
     static let copyOnRead = OptionSyntax(
         "copy-on-read", short: "C", group: .opening, "keep in the image what is read from below it")
-    static let misalign = OptionSyntax("misalign", short: "m", group: .opening, "accepted; buffers are aligned as needed")
+    static let misalign = OptionSyntax(
+        "misalign", short: "m", group: .opening, "accepted; buffers are aligned as needed")
 }
