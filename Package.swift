@@ -165,7 +165,7 @@ let package = Package(
         tests(
             "DaemonTests",
             ["Daemon", "Fuzzing", "BlockTestKit", "Graph", "HostIO", "HostStorage", "Block", "Bytes", "JSON"]),
-        tests("NacreTests", ["nacre", "Commands", "Daemon", "Image", "JSON"]),
+        tests("NacreTests", ["nacre", "Commands", "Daemon", "HostIO", "Graph", "Image", "JSON"]),
         tests(
             "ConformanceTests",
             [
