@@ -10,13 +10,14 @@
 # make conformance [GROUP=quick]  QEMU's own tests of its image tools, with its tools and with ours (docs/conformance.md)
 # make sequences [COUNT=1000] [FROM=0]   random image commands, with qemu-img and with ours
 # make kills [KILLS=1000] [FILESYSTEM=ext4]   SIGKILL under load on a file system of its own: ext4, xfs, btrfs (root) or none
+# make bench-images [ROUNDS=3]   the image tool beside qemu-img
 # make bench [WORKLOAD="read overwrite"] [ROUNDS=5] [SECONDS=2] [QEMU_PREFIX=DIR]   beside the peers (docs/performance.md)
 # make peer-qemu QEMU_PREFIX=DIR  a newer QEMU than the system's, unpacked there and not installed
 # make manuals [PREFIX=/usr/local] manual pages and completions of shells, from the tables of options
 # make mutants                    takes guards out one at a time: a check must notice each
 # make tsan                       what runs on several threads, under ThreadSanitizer
 # make fuzz TARGET=qcow2 SECONDS=60   random inputs, led by what they reach (docs/reliability.md); fuzz-merge keeps what is new
-.PHONY: conformance sequences moves deps build serve check fuzz fuzz-merge format docs clean simulate crash exhaustive faults audit repair soak peer kills tsan mutants bench peer-qemu manuals
+.PHONY: conformance sequences moves deps build serve check fuzz fuzz-merge format docs clean simulate crash exhaustive faults audit repair soak peer kills tsan mutants bench bench-images peer-qemu manuals
 export SWIFT_BACKTRACE := enable=no
 
 # As people run it: with what it needs of the Swift libraries inside.
@@ -105,6 +106,10 @@ FILESYSTEM := ext4
 kills: build
 	@scripts/deps test
 	scripts/kills --filesystem $(FILESYSTEM) --kills $(KILLS) $(RECORD)
+
+bench-images: build
+	@scripts/deps bench
+	python3 Benchmarks/images.py $(NACRE) --rounds $(or $(ROUNDS),3)
 
 # The whole run takes some 15 minutes, and is written down; a run of some workloads is only printed.
 bench: build

@@ -94,7 +94,7 @@ let package = Package(
         // Layer 4: the monitor, the image tool and iSCSI, as libraries.
         room("ISCSI", ["Bytes", "Block", "Digests", "Streams", "SCSI", log]),
         room("Monitor", ["Bytes", "JSON", "Block", "QMPTypes", log]),
-        room("Image", ["Bytes", "JSON", "Block", "DirtyMap", "Qcow2", "Filters", "Graph"]),
+        room("Image", ["Bytes", "JSON", "Block", "Digests", "DirtyMap", "Qcow2", "Filters", "Graph"]),
         // Layer 5: the only place where all parts meet.
         room(
             "Daemon",
@@ -161,11 +161,11 @@ let package = Package(
         tests("SCSITests", ["SCSI", "Devices", "Block", "Bytes", "BlockTestKit"]),
         tests("ISCSITests", ["ISCSI", "SCSI", "Devices", "Digests", "Block", "Bytes", "BlockTestKit"]),
         tests("MonitorTests", ["Monitor", "QMPTypes", "JSON", "Block", "Bytes", "BlockTestKit"]),
-        tests("ImageTests", ["Image", "JSON", "Qcow2", "Graph", "Block", "Bytes", "BlockTestKit"]),
+        tests("ImageTests", ["Image", "JSON", "Qcow2", "Graph", "Block", "Bytes", "BlockTestKit", "Digests"]),
         tests(
             "DaemonTests",
             ["Daemon", "Fuzzing", "BlockTestKit", "Graph", "HostIO", "HostStorage", "Block", "Bytes", "JSON"]),
-        tests("NacreTests", ["nacre", "Commands", "Daemon", "Image", "JSON"]),
+        tests("NacreTests", ["nacre", "Commands", "Daemon", "HostIO", "Graph", "Image", "JSON"]),
         tests(
             "ConformanceTests",
             [

@@ -3,59 +3,63 @@ import Synchronization
 
 /// What a worker hands back.
 private final class EncodedBox: Sendable {
-    let bytes = Mutex<[UInt8]?>(nil)
+    let clusters = Mutex<[[UInt8]?]>([])
 }
 
 /// Whole clusters of one request that are encoded ahead, several at once on the context's workers, and are taken in the
 /// order in which they were given.
 private final class EncodingQueue {
-    private final class Piece {
-        var result: [UInt8]?
+    /// Clusters that one worker encodes in one go: waking it costs as much as a small one's work.
+    private final class Batch {
+        var results: [[UInt8]?] = []
         var isDone = false
         let parking = Parking()
     }
 
     private let context: any IOContext
     private let encoder: ClusterEncoding
-    private var pieces: [Piece] = []
+    private var batches: [Batch] = []
 
     init(_ context: any IOContext, _ encoder: @escaping ClusterEncoding) {
         self.context = context
         self.encoder = encoder
     }
 
-    var count: Int { pieces.count }
+    /// Batches under way.
+    var count: Int { batches.count }
 
-    /// Begins to encode a cluster.
-    func add(_ cluster: [UInt8]) {
-        let piece = Piece()
-        pieces.append(piece)
+    /// Begins to encode some clusters.
+    func add(_ clusters: [[UInt8]]) {
+        let batch = Batch()
+        batches.append(batch)
         let (context, encoder) = (context, encoder)
         context.spawn {
             let box = EncodedBox()
             _ = await context.offload {
-                let encoded = encoder(cluster)
-                box.bytes.withLock { $0 = encoded }
+                let encoded = clusters.map(encoder)
+                box.clusters.withLock { $0 = encoded }
                 return 0
             }
-            piece.result = box.bytes.withLock { $0 }
-            piece.isDone = true
-            piece.parking.wake()
+            batch.results = box.clusters.withLock { $0 }
+            batch.isDone = true
+            batch.parking.wake()
         }
     }
 
-    /// The next cluster, encoded; nil where that does not make it smaller.
-    func next() async -> [UInt8]? {
-        let piece = pieces.removeFirst()
-        while !piece.isDone { await piece.parking.park() }
-        return piece.result
+    /// The next batch, encoded; nil for a cluster that does not become smaller.
+    func next() async -> [[UInt8]?] {
+        let batch = batches.removeFirst()
+        while !batch.isDone { await batch.parking.park() }
+        return batch.results
     }
 }
 
 extension BlockIO {
-    /// Clusters that one request has encoded ahead, at most; and their bytes together, but for two.
+    /// Batches that one request has encoded ahead, at most; their bytes together, but for two; and the bytes of one, but for
+    /// its last cluster.
     private static var mostAhead: Int { 8 }
     private static var mostBytesAhead: UInt64 { 4 << 20 }
+    private static var batchBytes: UInt64 { 256 << 10 }
 
     /// Writes whole clusters encoded. Those that do not become smaller are written as they are.
     func writeEncoded(_ range: ByteRange, of format: any ImageFormat, from bytes: RawSpan) async throws(BlockError) {
@@ -69,27 +73,42 @@ extension BlockIO {
             scheduleCommit(format)
         }
         let queue = EncodingQueue(context, encoder)
-        let ahead = max(2, min(Self.mostAhead, Int(Self.mostBytesAhead / unit)))
+        let batch = max(unit, min(Self.batchBytes, (range.count / 4).roundedDown(to: unit)))
+        let ahead = max(2, min(Self.mostAhead, Int(Self.mostBytesAhead / batch)))
         var (coming, rest) = (range, range)
         while !rest.isEmpty {
             while queue.count < ahead, !coming.isEmpty {
-                let part = coming.prefix(unit)
-                let from = Int(part.start - range.start)
-                var cluster = bytes.extracting(from..<from + Int(part.count)).array
-                // What lies behind the disk's end reads as zeros.
-                cluster.append(contentsOf: repeatElement(0, count: Int(unit) - cluster.count))
-                queue.add(cluster)
+                let part = coming.prefix(batch)
+                queue.add(
+                    clusters(of: part, from: bytes.extracting(Int(part.start - range.start)..<bytes.byteCount), unit))
                 coming = coming.dropping(part.count)
             }
-            let part = rest.prefix(unit)
-            let from = Int(part.start - range.start)
-            if let encoded = await queue.next() {
-                try await write(part, of: format, encoded: encoded, &walk)
-            } else {
-                try await write(part, of: format, from: bytes.extracting(from..<from + Int(part.count)), &walk)
+            for encoded in await queue.next() {
+                let part = rest.prefix(unit)
+                let from = Int(part.start - range.start)
+                if let encoded {
+                    try await write(part, of: format, encoded: encoded, &walk)
+                } else {
+                    try await write(part, of: format, from: bytes.extracting(from..<from + Int(part.count)), &walk)
+                }
+                rest = rest.dropping(part.count)
             }
-            rest = rest.dropping(part.count)
         }
+    }
+
+    /// The clusters of a range, whose bytes begin with `bytes`. What lies behind the disk's end reads as zeros.
+    private func clusters(of range: ByteRange, from bytes: RawSpan, _ unit: UInt64) -> [[UInt8]] {
+        var clusters: [[UInt8]] = []
+        var offset = 0
+        while offset < Int(range.count) {
+            var cluster = bytes.extracting(offset..<min(offset + Int(unit), Int(range.count))).array
+            if cluster.count < Int(unit) {
+                cluster.append(contentsOf: repeatElement(0, count: Int(unit) - cluster.count))
+            }
+            clusters.append(cluster)
+            offset += Int(unit)
+        }
+        return clusters
     }
 
     /// Writes one encoded cluster to a place of its own, whatever it had before.
@@ -117,10 +136,14 @@ extension BlockIO {
         var failure: BlockError?
         do throws(BlockError) {
             guard let file else { throw .noMedium }
-            var buffer = AlignedBuffer(byteCount: encoded.count)
-            var span = buffer.mutableBytes
-            span.copy(encoded.byteSpan)
-            try await file.write(at: ticket.offset, from: buffer.bytes, flags: [])
+            if file.limits.memoryAlignment == 1 {
+                try await file.write(at: ticket.offset, from: encoded.byteSpan, flags: [])
+            } else {
+                var buffer = AlignedBuffer(byteCount: encoded.count)
+                var span = buffer.mutableBytes
+                span.copy(encoded.byteSpan)
+                try await file.write(at: ticket.offset, from: buffer.bytes, flags: [])
+            }
         } catch { failure = error }
         if let failure {
             format.abandon(ticket)

@@ -48,7 +48,7 @@ extension BlockIO {
         case .unallocated:
             try await readBacking(part, into: &target)
         case .encoded:
-            try await format.decode(part, into: &target)
+            try await format.decode(part, into: &target, on: context)
         case .corrupt:
             throw .corrupt
         case .unresolved:

@@ -43,7 +43,9 @@ public protocol ImageFormat: AnyObject {
     /// Makes the first bytes of `guest` read as zeros, or unmaps them.
     func unmap(_ guest: ByteRange, to target: UnmapTarget) -> UnmapOutcome
     /// Reads `guest`, which lies in one encoded extent, decoded, into `buffer`.
-    func decode(_ guest: ByteRange, into buffer: inout MutableRawSpan) async throws(BlockError)
+    /// Whole clusters are decoded on the context's workers, parts of one in place.
+    func decode(_ guest: ByteRange, into buffer: inout MutableRawSpan, on context: any IOContext)
+        async throws(BlockError)
     /// Makes all that was published or unmapped before the call durable, data first, in the order of O1 to O17.
     /// Answers the ranges of the `file` child that nothing uses any more and that may now be punched. They stay out of use
     /// until they are given to `release`.

@@ -11,6 +11,7 @@
 #include <linux/openat2.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <malloc.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <stdio.h>
@@ -126,6 +127,16 @@ int nacre_open(const char *path, int flags, unsigned mode) { return open(path, f
 int nacre_open_without_links(const char *path, int flags) {
     struct open_how how = {.flags = (uint64_t)(flags | O_CLOEXEC), .resolve = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS};
     return (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof how);
+}
+void nacre_keep_freed(int keep, int largest) {
+    mallopt(M_TRIM_THRESHOLD, keep);
+    mallopt(M_MMAP_THRESHOLD, largest);
+}
+int nacre_open_unnamed(const char *folder, unsigned mode) { return open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, mode); }
+int nacre_link_unnamed(int fd, const char *path) {
+    char name[64];
+    snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
+    return linkat(AT_FDCWD, name, AT_FDCWD, path, AT_SYMLINK_FOLLOW);
 }
 int nacre_fallocate(int fd, int mode, int64_t at, int64_t n) { return fallocate(fd, mode, at, n); }
 int nacre_eventfd(void) { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); }

@@ -66,9 +66,29 @@ public final class ClusterDecoder {
     /// Decompresses zstd frames until the cluster is full; the last frame must end there.
     public func unzstd(_ input: RawSpan, into output: inout MutableRawSpan) throws(CodecError) {
         if unsafe zstd == nil { unsafe zstd = ZSTD_createDCtx() }
-        guard let context = unsafe zstd else { throw .unavailable }
+        guard unsafe zstd != nil else { throw .unavailable }
+        guard output.byteCount > 0, input.byteCount > 0 else { throw .invalid }
+        if unzstdFrame(input, into: &output) { return }
+        try unzstdSlowly(input, into: &output)
+    }
+
+    /// One frame that is the whole cluster, without the window that a stream needs; false where it is something else.
+    private func unzstdFrame(_ input: RawSpan, into output: inout MutableRawSpan) -> Bool {
         let room = output.byteCount
-        guard room > 0, input.byteCount > 0 else { throw .invalid }
+        guard let context = unsafe zstd else { return false }
+        // Proof: the context is ours; the pointers are valid for their sizes during the calls, and not kept.
+        return unsafe output.withUnsafeMutableBytes { target in
+            unsafe input.withUnsafeBytes { source in
+                let count = unsafe ZSTD_findFrameCompressedSize(source.baseAddress!, source.count)
+                guard ZSTD_isError(count) == 0, count <= source.count else { return false }
+                return unsafe ZSTD_decompressDCtx(context, target.baseAddress!, room, source.baseAddress!, count)
+                    == room
+            }
+        }
+    }
+
+    private func unzstdSlowly(_ input: RawSpan, into output: inout MutableRawSpan) throws(CodecError) {
+        guard let context = unsafe zstd else { throw .unavailable }
         // Proof: the context is ours; the buffers' pointers are valid for their sizes during the calls, and not kept.
         _ = unsafe ZSTD_DCtx_reset(context, ZSTD_reset_session_and_parameters)
         guard unsafe ZSTD_isError(ZSTD_DCtx_setParameter(context, ZSTD_d_windowLogMax, Self.zstdWindowLog)) == 0 else {

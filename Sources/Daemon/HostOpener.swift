@@ -93,6 +93,41 @@ package final class HostOpener: DaemonHost, ImageFiles {
         return isNew
     }
 
+    package func begin(_ path: String, _ attributes: FileAttributes, _ cache: CacheMode)
+        async throws(OpenError) -> BegunFile
+    {
+        var options = FileOptions(filename: path, direct: cache.isDirect, noFlush: cache.ignoresFlushes)
+        options.namesHolders = namesHolders
+        guard FileStorage.existingSize(path) == nil else {
+            _ = try await makeFile(path, attributes)
+            options.isDevice = FileStorage.isDevice(path)
+            let file = try FileStorage(options, on: thread)
+            try Self.lock(file)
+            return BegunFile(storage: BlockIO(context: thread, driver: .storage(file)), isNew: false) {
+                file.closeFile()
+            }
+        }
+        let file = try UnfinishedFile(path, options, on: thread)
+        do throws(OpenError) { try Self.lock(file.storage) } catch {
+            file.abandon()
+            throw error
+        }
+        file.storage.setAttributes(attributes)
+        return BegunFile(
+            storage: BlockIO(context: thread, driver: .storage(file.storage)), isNew: true,
+            close: { file.storage.closeFile() }, abandon: { file.abandon() },
+            complete: { () async throws(OpenError) in try file.finish() })
+    }
+
+    private static func lock(_ file: FileStorage) throws(OpenError) {
+        try file.acquirePermissions(
+            used: LockPermissions([.consistentRead, .write, .resize]),
+            shared: LockPermissions([.consistentRead, .writeUnchanged]))
+    }
+
+    package var input: any BytePipe { HostPipe.input(on: thread) }
+    package var output: any BytePipe { HostPipe.output(on: thread) }
+
     package func removeFile(_ path: String) { try? FileManager.default.removeItem(atPath: path) }
 
     private static func formattingLine(_ request: CreationRequest) throws(OpenError) -> String {

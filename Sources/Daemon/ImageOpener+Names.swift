@@ -173,4 +173,3 @@ extension OpenError {
         return String(message.dropFirst(start.count).dropLast(end.count))
     }
 }
-

@@ -47,13 +47,15 @@ extension ImageOpener {
     }
 
     /// What the image's node shall be: as it was, but for what is said.
-    private func options(of image: Opened, _ opening: IOOpening, _ changes: OptionList) throws(OpenError) -> NodeOptions {
+    private func options(of image: Opened, _ opening: IOOpening, _ changes: OptionList) throws(OpenError) -> NodeOptions
+    {
         guard let words = image.words, !opening.copiesOnRead else {
             throw OpenError("The image was not opened in words, and cannot be opened in another way")
         }
         var options: NodeOptions
         do throws(OpenError) { options = try read(words.appending(changes)).with(opening) } catch {
-            guard let name = changes.pairs.first(where: { error.message.hasSuffix("the option '\($0.key)'") })?.key else {
+            guard let name = changes.pairs.first(where: { error.message.hasSuffix("the option '\($0.key)'") })?.key
+            else {
                 throw error
             }
             throw OpenError("Cannot change the option '\(name)'")
@@ -61,7 +63,8 @@ extension ImageOpener {
         options.nodeName = image.node
         // What lies below stays, which a reopen has to say.
         if case .qcow2(var own) = options.driver, own.backing == nil {
-            own.backing = graph.node(image.node)?.backingNode.map { .child(.node($0)) }
+            own.backing =
+                graph.node(image.node)?.backingNode.map { .child(.node($0)) }
                 ?? BackingReference.none
             options.driver = .qcow2(own)
         }
@@ -71,5 +74,7 @@ extension ImageOpener {
 
 extension IOOpening {
     /// What its user does with it.
-    fileprivate var permissions: Permissions { isReadOnly && !isSnapshot ? .consistentRead : [.consistentRead, .write] }
+    fileprivate var permissions: Permissions {
+        isReadOnly && !isSnapshot ? .consistentRead : [.consistentRead, .write]
+    }
 }

@@ -19,7 +19,9 @@ public enum NBDListing {
             if consumed > 0 {
                 let rest = buffer.bytes.extracting(consumed..<count).array
                 var whole = buffer.mutableBytes
-                for (index, byte) in rest.enumerated() { whole.storeBytes(of: byte, toByteOffset: index, as: UInt8.self) }
+                for (index, byte) in rest.enumerated() {
+                    whole.storeBytes(of: byte, toByteOffset: index, as: UInt8.self)
+                }
                 count = rest.count
             }
             do throws(BlockError) {
@@ -67,7 +69,8 @@ public enum NBDListing {
 
     /// By the bits of the transmission flags.
     private static let names: [(bit: UInt16, name: String)] = [
-        (1, "readonly"), (2, "flush"), (3, "fua"), (4, "rotational"), (5, "trim"), (6, "zeroes"), (7, "df"), (8, "multi"),
+        (1, "readonly"), (2, "flush"), (3, "fua"), (4, "rotational"), (5, "trim"), (6, "zeroes"), (7, "df"),
+        (8, "multi"),
         (9, "resize"), (10, "cache"), (11, "fast-zero"),
     ]
 

@@ -4,6 +4,7 @@ import Graph
 import HostIO
 import Image
 import NBDServer
+import Qcow2
 import QMPTypes
 
 // One image for NBD clients, without a monitor.
@@ -46,6 +47,11 @@ extension Service {
         do throws(OpenError) { image = try await opener.open(wanted.image) } catch {
             throw error.within("Failed to \(configuration.actsAsQEMU ? "blk_new_open" : "open") '\(name)'")
         }
+        if let snapshot = wanted.image.internalSnapshot {
+            do throws(OpenError) { try await show(snapshot, in: image.node) } catch {
+                throw error.within("Failed to load snapshot")
+            }
+        }
         var node = image.node
         if wanted.offset > 0 {
             let part = RawOptions(file: .node(node), offset: wanted.offset)
@@ -57,6 +63,23 @@ extension Service {
             shared: [.consistentRead, .write, .writeUnchanged])
         root.writesThrough = wanted.image.cache.writesThrough
         return (root, image.isGuessedRaw && wanted.offset == 0 ? GuessedDisk(root) : root)
+    }
+
+    /// Shows an internal snapshot in the place of the disk: by its id, else by its name, or by what both are said to be.
+    private func show(_ wanted: String, in node: String) async throws(OpenError) {
+        guard let image = graph.qcow2Image(of: node) else {
+            let format = graph.node(node)?.driver ?? ""
+            throw OpenError(
+                "Block format '\(format)' used by device '' does not support temporarily loading internal snapshots")
+        }
+        guard graph.node(node)?.isReadOnly == true else { throw OpenError("a snapshot is served to be read only") }
+        let (id, name) = (OptionList(wanted)["snapshot.id"], OptionList(wanted)["snapshot.name"])
+        let found =
+            id == nil && name == nil
+            ? image.snapshots.first { $0.id == wanted } ?? image.snapshots.first { $0.name == wanted }
+            : image.snapshots.first { ($0.id == id || id == nil) && ($0.name == name || name == nil) }
+        guard let found else { throw OpenError("Can't find snapshot") }
+        try await image.show(found)
     }
 
     /// Lets clients in, no more at a time than are wanted, until the listener is closed or the last of them has gone.

@@ -33,7 +33,7 @@ public enum Hash: Sendable, CaseIterable {
         return Array(result.prefix(byteCount))
     }
 
-    private var algorithm: OpaquePointer? {
+    var algorithm: OpaquePointer? {
         // Proof: constants of the library, never freed.
         switch self {
         case .md5: unsafe EVP_md5()

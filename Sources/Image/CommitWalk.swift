@@ -65,7 +65,8 @@ struct CommitWalk {
         while !rest.isEmpty {
             let status = try await top.status(of: rest)
             let whole = rest.prefix(status.count.roundedDown(to: unit))
-            if !whole.isEmpty, status.flags.contains(.zero), !status.flags.contains(.data), whole.isAligned(to: cluster) {
+            if !whole.isEmpty, status.flags.contains(.zero), !status.flags.contains(.data), whole.isAligned(to: cluster)
+            {
                 try await base.zero(whole, flags: .mayUnmap)
                 rest = rest.dropping(whole.count)
             } else {

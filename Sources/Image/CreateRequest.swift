@@ -70,6 +70,16 @@ public struct CreateRequest: Sendable {
         return FileAttributes(noCopyOnWrite: options["nocow"] == "on", extentSizeHint: hint)
     }
 
+    /// What room a raw file has from the beginning.
+    func rawPreallocation() throws(ImageError) -> Preallocation {
+        let name = options["preallocation"] ?? "off"
+        guard let preallocation = Preallocation(rawValue: name) else {
+            throw ImageError("invalid parameter value: \(name)")
+        }
+        if preallocation == .metadata { throw ImageError("Unsupported preallocation mode: metadata") }
+        return preallocation
+    }
+
     private func unsupported(_ what: String) -> ImageError {
         ImageError("\(path): \(what) not supported for file format '\(kind.rawValue)'")
     }

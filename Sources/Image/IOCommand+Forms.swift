@@ -26,7 +26,8 @@ extension IOCommand {
 
         /// The line of the list of commands.
         func usage(as called: String? = nil) -> String {
-            "\(called ?? name) " + (takes.isEmpty ? "" : takes + " ") + (operation == .map ? " " : "") + "-- \(summary)\n"
+            "\(called ?? name) " + (takes.isEmpty ? "" : takes + " ") + (operation == .map ? " " : "")
+                + "-- \(summary)\n"
         }
 
         static func named(_ name: String) -> Form? { all.first { $0.name == name || $0.alias == name } }

@@ -27,7 +27,8 @@ extension IOCommand {
                     continue
                 }
                 guard let value = letters.isEmpty ? rest.popFirst() : String(letters) else {
-                    throw Mistake(form.usage(), complaint: "\(line.called): option requires an argument -- '\(letter)'\n")
+                    throw Mistake(
+                        form.usage(), complaint: "\(line.called): option requires an argument -- '\(letter)'\n")
                 }
                 try set(letter, value)
                 break
@@ -85,7 +86,9 @@ extension IOCommand {
         let digits = isNegative ? text.dropFirst() : text[...]
         let radix = digits.lowercased().hasPrefix("0x") ? 16 : digits.hasPrefix("0") ? 8 : 10
         let bare = radix == 16 ? digits.dropFirst(2) : digits
-        guard let first = bare.first, first != "-", first != "+", let value = Int64(bare, radix: radix) else { return nil }
+        guard let first = bare.first, first != "-", first != "+", let value = Int64(bare, radix: radix) else {
+            return nil
+        }
         return isNegative ? -value : value
     }
 
@@ -135,7 +138,9 @@ extension IOCommand {
         if options.isFastOnly, !options.isZero { throw Mistake("-n requires -z to be specified\n") }
         if options.mayUnmap, !options.isZero { throw Mistake("-u requires -z to be specified\n") }
         let sources = (options.isZero ? 1 : 0) + (options.pattern != nil ? 1 : 0) + (options.patternFile != nil ? 1 : 0)
-        if sources > 1, !isAsynchronous { throw Mistake("Only one of -z, -P, and -s can be specified at the same time\n") }
+        if sources > 1, !isAsynchronous {
+            throw Mistake("Only one of -z, -P, and -s can be specified at the same time\n")
+        }
     }
 
     /// Several buffers are one request.

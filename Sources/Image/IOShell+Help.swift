@@ -63,40 +63,40 @@ extension IOCommand.Form {
 
     private static let others = [
         "discard": """
-             Says that bytes of the disk are not needed any more.
+         Says that bytes of the disk are not needed any more.
 
-             Example:
-             'discard 64k 64k' gives the second cluster of most images back
+         Example:
+         'discard 64k 64k' gives the second cluster of most images back
 
-            """,
+        """,
         "open": """
-             Opens an image, which the other commands work on.
+         Opens an image, which the other commands work on.
 
-             Example:
-             'open -r -o driver=qcow2 disk.qcow2' opens it to be read
+         Example:
+         'open -r -o driver=qcow2 disk.qcow2' opens it to be read
 
-            """,
+        """,
         "reopen": """
-             Opens the image in another way, without closing it.
+         Opens the image in another way, without closing it.
 
-             Example:
-             'reopen -r' writes to it no longer
+         Example:
+         'reopen -r' writes to it no longer
 
-            """,
+        """,
         "truncate": """
-             Gives the disk another length.
+         Gives the disk another length.
 
-             Example:
-             'truncate -m full 1G' also gives what is new its room on the host
+         Example:
+         'truncate -m full 1G' also gives what is new its room on the host
 
-            """,
+        """,
         "sigraise": """
-             Raises a signal in this process, by its number.
+         Raises a signal in this process, by its number.
 
-             Example:
-             'sigraise 9' ends it as if it had crashed
+         Example:
+         'sigraise 9' ends it as if it had crashed
 
-            """,
+        """,
     ]
 
     private static func meaning(of letter: Character, _ name: String) -> String? {

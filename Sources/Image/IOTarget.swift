@@ -30,7 +30,9 @@ extension IOTarget {
     public func close() async {}
 
     public func resize(to length: UInt64, _ preallocation: Preallocation) async throws(OpenError) {
-        guard preallocation == .off else { throw OpenError("Unsupported preallocation mode: \(preallocation.rawValue)") }
+        guard preallocation == .off else {
+            throw OpenError("Unsupported preallocation mode: \(preallocation.rawValue)")
+        }
         var failure: BlockError?
         _ = try await use([.consistentRead, .write, .resize]) { storage in
             do throws(BlockError) { try await storage.resize(to: length) } catch { failure = error }
@@ -67,7 +69,7 @@ public struct IOOpening: Equatable, Sendable {
     public var copiesOnRead = false
     public var cache = CacheMode.writeback
     public var aio: FileDriverOptions.AIO?
-    public var discards = false
+    public var discards = true
     public var detectZeroes = CommonOptions.DetectZeroes.off
 
     public init(filename: String? = nil) { self.filename = filename }

@@ -9,10 +9,11 @@ public final class ImageChain {
     enum Access { case none, read, write }
 
     /// The disk.
-    public let top: BlockRoot
+    public let top: any Storage
     /// From the image that was named down to what lies below all.
     let layers: [Graph.Layer]
-    private let tool: ImageTool
+    /// Nil where the image is in a storage that somebody else opened.
+    private let tool: ImageTool?
     /// Users of the layers that are written, the disk's own first.
     private let roots: [BlockRoot]
     /// The nodes that the tool holds, from the top.
@@ -28,17 +29,23 @@ public final class ImageChain {
         self.roots = roots
         self.tool = tool
         self.nodes = nodes
-        layers = tool.graph.chain(below: top.nodeName)
+        image = tool.graph.qcow2Image(of: roots[0].nodeName)
+        layers = tool.graph.chain(below: roots[0].nodeName)
         holders = Dictionary(
-            tool.graph.holders(below: top.nodeName).map { (ObjectIdentifier($0.storage), $0) }
+            tool.graph.holders(below: roots[0].nodeName).map { (ObjectIdentifier($0.storage), $0) }
         ) { first, _ in first }
     }
 
-    /// The image's node in the tool's graph.
-    public var nodeName: String { top.nodeName }
+    /// A qcow2 image in a storage that is open already, alone: one that comes from a pipe.
+    init(_ image: Qcow2Image, in storage: any Storage, context: any IOContext) {
+        top = BlockIO(
+            context: context, driver: .format(image), file: storage, options: BlockIO.Options(isReadOnly: true))
+        self.image = image
+        (tool, layers, roots, nodes, holders) = (nil, [], [], [], [:])
+    }
 
     /// The format's state, where the image is qcow2.
-    public var image: Qcow2Image? { tool.graph.qcow2Image(of: nodeName) }
+    public let image: Qcow2Image?
 
     /// What `storage` is called as a file.
     public func filename(of storage: any Storage) -> String? { holders[ObjectIdentifier(storage)]?.filename }
@@ -55,8 +62,8 @@ public final class ImageChain {
 
     /// Ends the use of an image that was read.
     public func close() async {
-        for root in roots { await tool.graph.detach(root) }
-        for name in nodes { await tool.forget(name) }
+        for root in roots { await tool?.graph.detach(root) }
+        for name in nodes { await tool?.forget(name) }
     }
 
     /// Ends the use of an image that was written: all of it is durable then, or the error says that it is not.
@@ -65,10 +72,10 @@ public final class ImageChain {
         for root in roots where root.used.contains(.write) {
             do throws(BlockError) { try await root.flush() } catch { failure = failure ?? error }
         }
-        let failures = tool.closing.failures.count
+        let before = tool?.closing.failures.count ?? 0
         await close()
-        if failure == nil, tool.closing.failures.count > failures { failure = tool.closing.failures[failures] }
-        if let failure { throw ImageError("Could not close '\(top.name)': \(failure.sentence)") }
+        failure = failure ?? tool?.closing.failures.dropFirst(before).first
+        if let failure { throw ImageError("Could not close '\(roots.first?.name ?? "")': \(failure.sentence)") }
     }
 }
 

@@ -9,6 +9,37 @@ public protocol ImageFiles: StorageOpener {
     func makeFile(_ path: String, _ attributes: FileAttributes) async throws(OpenError) -> Bool
     /// Removes what could not be finished.
     func removeFile(_ path: String)
+    /// Makes a file that has its name only once it is completed, where nothing had that before: before that, an end of the
+    /// process leaves nothing under it. What is there already is emptied, as by `makeFile`.
+    func begin(_ path: String, _ attributes: FileAttributes, _ cache: CacheMode) async throws(OpenError) -> BegunFile
+    /// Standard input and output, for the name `-`.
+    var input: any BytePipe { get }
+    var output: any BytePipe { get }
+}
+
+/// A file that is being made.
+public struct BegunFile {
+    public let storage: any Storage
+    /// Whether it was made now, under no name or an empty one.
+    public let isNew: Bool
+    /// Ends its use as it is.
+    public let close: () async -> Void
+    /// As `close`; a file that was not there before goes again.
+    public let abandon: () async -> Void
+    /// Gives a file that was begun its name.
+    public let complete: () async throws(OpenError) -> Void
+
+    public init(
+        storage: any Storage, isNew: Bool, close: @escaping () async -> Void,
+        abandon: (() async -> Void)? = nil,
+        complete: @escaping () async throws(OpenError) -> Void = { () async throws(OpenError) in }
+    ) {
+        self.storage = storage
+        self.isNew = isNew
+        self.close = close
+        self.abandon = abandon ?? close
+        self.complete = complete
+    }
 }
 
 /// What holds the bytes of an image, open: a node of the tool's graph, in most cases a file. Nothing that an image names

@@ -36,7 +36,7 @@ public enum ImageMap {
 
     /// What the walker knows; where an image's file is emptier than its tables say (metadata was preallocated), the
     /// file's holes are told as zeros too.
-    private static func status(of range: ByteRange, _ chain: ImageChain) async throws(BlockError) -> BlockStatus {
+    static func status(of range: ByteRange, _ chain: ImageChain) async throws(BlockError) -> BlockStatus {
         var status = try await chain.top.status(of: range)
         guard status.flags.contains(.data), !status.flags.contains(.zero), let offset = status.offset,
             let holder = status.holder, chain.isSparse(holder), offset < holder.length

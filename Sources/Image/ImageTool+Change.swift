@@ -29,7 +29,7 @@ extension ImageTool {
     }
 
     /// Opens the file that an image names for its data, where its name may be followed; nil where it names none.
-    private func openData(_ header: Header, of image: ImageReference, beside file: ImageFile, isWritable: Bool)
+    func openData(_ header: Header, of image: ImageReference, beside file: ImageFile, isWritable: Bool)
         async throws(OpenError) -> ImageFile?
     {
         guard let name = header.dataFile, !name.isEmpty else { return nil }

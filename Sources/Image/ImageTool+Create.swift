@@ -80,11 +80,10 @@ extension ImageTool {
         guard let size = size.roundedUpToSector else {
             throw ImageError("Invalid image size specified. Must be between 0 and \(Int64.max).")
         }
-        let name = request.options["preallocation"] ?? "off"
-        guard let preallocation = Preallocation(rawValue: name) else {
-            throw ImageError("\(request.path): invalid parameter value: \(name)")
+        let preallocation: Preallocation
+        do { preallocation = try request.rawPreallocation() } catch {
+            throw ImageError("\(request.path): \(error.message)")
         }
-        if preallocation == .metadata { throw ImageError("\(request.path): Unsupported preallocation mode: metadata") }
         let attributes = try request.fileAttributes()
         let made: NewFile
         do { made = try await makeFile(request.path, attributes) } catch {

@@ -61,7 +61,7 @@ extension ImageTool {
         if let failure { throw failure }
     }
 
-    private func backing(of image: Qcow2Image, in file: ImageFile) async throws(ImageError) -> ImageChain? {
+    func backing(of image: Qcow2Image, in file: ImageFile) async throws(ImageError) -> ImageChain? {
         guard let name = image.header.backingFile else { return nil }
         let place: (path: String, format: String?, folder: String?)
         do {

@@ -1,9 +1,10 @@
+import Block
 import Bytes
 import Codecs
+import Synchronization
 
-/// The decompressor of one image, and the cluster it decompressed last: small reads in order decompress it once.
+/// The cluster of one image that was decompressed last: small reads in order decompress it once.
 final class ClusterDecoderCache {
-    private let decoder = ClusterDecoder()
     private var entry: UInt64 = 0
     private var bytes: [UInt8] = []
 
@@ -25,15 +26,34 @@ final class ClusterDecoderCache {
     func decode(_ input: RawSpan, of entry: UInt64, type: Header.CompressionType, clusterSize: Int)
         throws(CodecError)
     {
-        var output = [UInt8](repeating: 0, count: clusterSize)
-        let decoder = self.decoder
-        try output.withMutableBytes { (span: inout MutableRawSpan) throws(CodecError) in
-            switch type {
-            case .zlib: try decoder.inflate(input, into: &span)
-            case .zstd: try decoder.unzstd(input, into: &span)
-            }
-        }
+        bytes = try type.codec.decode(input, count: clusterSize)
         self.entry = entry
-        bytes = output
+    }
+}
+
+extension Header.CompressionType {
+    var codec: ClusterCodec {
+        switch self {
+        case .zlib: .deflate
+        case .zstd: .zstd
+        }
+    }
+}
+
+/// What a worker hands back.
+private final class DecodedBox: Sendable {
+    let bytes = Mutex<[UInt8]?>(nil)
+}
+
+extension IOContext {
+    /// Decompresses a cluster on a worker; nil where it is damaged.
+    func decoded(_ stored: [UInt8], by codec: ClusterCodec, count: Int) async -> [UInt8]? {
+        let box = DecodedBox()
+        _ = await offload {
+            let cluster = try? codec.decode(stored.byteSpan, count: count)
+            box.bytes.withLock { $0 = cluster }
+            return 0
+        }
+        return box.bytes.withLock { $0 }
     }
 }

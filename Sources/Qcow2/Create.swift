@@ -61,7 +61,8 @@ public struct Qcow2Create {
     /// Empties the file and gives it the length of the image; a device is only cleared where metadata will lie.
     private func makeRoom() async throws(BlockError) {
         if file.limits.growable {
-            try await file.resize(to: 0)
+            // An empty file is left alone: ext4 writes back at once, when it is closed, whatever came behind a truncation.
+            if file.length > 0 { try await file.resize(to: 0) }
             return try await file.resize(to: layout.totalClusters * layout.clusterSize)
         }
         guard layout.data.end <= file.length else { throw .noSpace }
@@ -74,7 +75,7 @@ public struct Qcow2Create {
     /// read as the disk.
     private func makeRoomForData() async throws(BlockError) {
         if data.storage.limits.growable {
-            try await data.storage.resize(to: 0)
+            if data.storage.length > 0 { try await data.storage.resize(to: 0) }
             return try await data.storage.resize(to: options.size)
         }
         guard options.size <= data.storage.length else { throw .noSpace }
@@ -116,16 +117,7 @@ public struct Qcow2Create {
         var offset: UInt64 = 0
         while offset < byteCount {
             let count = min(Self.piece, byteCount - offset)
-            var block = AlignedBuffer(byteCount: Int(count))
-            var span = block.mutableBytes
-            let first = offset * 8 / bits
-            for index in first..<min(total, first + count * 8 / bits) {
-                // Big-endian from a byte on; within a byte, from the least significant bit up.
-                let bit = (index - first) * bits
-                let byte = Int(bit / 8) + max(options.refcountBits / 8 - 1, 0)
-                let old = span.bytes.byte(at: byte)
-                span.storeBytes(of: old | 1 << UInt8(bit % 8), toByteOffset: byte, as: UInt8.self)
-            }
+            let block = options.refcountPiece(at: offset, count: count, clusters: total)
             try await file.write(at: layout.firstBlockOffset + offset, from: block.bytes, flags: [])
             offset += count
         }
@@ -137,6 +129,26 @@ public struct Qcow2Create {
         var span = buffer.mutableBytes
         bytes.withMutableBytes { source in span.copy(source.bytes) }
         return buffer
+    }
+}
+
+extension CreateOptions {
+    /// Bytes of the refcount blocks of an image that uses each of its clusters once, from an offset in them on. Both numbers
+    /// are multiples of 8.
+    func refcountPiece(at offset: UInt64, count: UInt64, clusters: UInt64) -> AlignedBuffer {
+        let bits = UInt64(refcountBits)
+        var block = AlignedBuffer(byteCount: Int(count))
+        var span = block.mutableBytes
+        let first = offset * 8 / bits
+        guard first < clusters else { return block }
+        for index in first..<min(clusters, first + count * 8 / bits) {
+            // Big-endian from a byte on; within a byte, from the least significant bit up.
+            let bit = (index - first) * bits
+            let byte = Int(bit / 8) + max(refcountBits / 8 - 1, 0)
+            let old = span.bytes.byte(at: byte)
+            span.storeBytes(of: old | 1 << UInt8(bit % 8), toByteOffset: byte, as: UInt8.self)
+        }
+        return block
     }
 }
 

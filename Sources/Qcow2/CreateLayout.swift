@@ -19,7 +19,8 @@ struct CreateLayout {
     /// Clusters of the disk that have an entry; their data lies here or in a file of its own.
     let mappedClusters: UInt64
 
-    init(_ options: CreateOptions) throws(OpenError) {
+    /// `mapped`: how many tables and clusters of data there are, where it is not what the options say.
+    init(_ options: CreateOptions, mapped: (tables: UInt64, clusters: UInt64)? = nil) throws(OpenError) {
         clusterSize = options.clusterSize
         countsPerBlock = options.clusterSize * 8 / UInt64(options.refcountBits)
         let dataTotal = options.size.dividedRoundingUp(by: clusterSize)
@@ -30,8 +31,8 @@ struct CreateLayout {
             cause: .system(27))
         guard l1Entries <= Limits.l1Bytes / 8, options.size <= UInt64(Int64.max) else { throw tooLarge }
         l1Clusters = (l1Entries * 8).dividedRoundingUp(by: clusterSize)
-        l2Tables = options.mapsAll ? l1Entries : 0
-        mappedClusters = options.mapsAll ? dataTotal : 0
+        l2Tables = mapped?.tables ?? (options.mapsAll ? l1Entries : 0)
+        mappedClusters = mapped?.clusters ?? (options.mapsAll ? dataTotal : 0)
         dataClusters = options.dataFile == nil ? mappedClusters : 0
         let described = 1 + l1Clusters + l2Tables + dataClusters
         // Refcount blocks and their table count themselves too: add them until nothing changes.

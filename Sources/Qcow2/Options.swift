@@ -13,10 +13,14 @@ public struct Options: Sendable {
     public var l2CacheEntrySize: UInt64?
     /// Whether the bits of bitmaps are read: not for who only looks at the image. Such an image must not be written.
     public var loadsBitmaps: Bool
+    /// Whether the file is a stream, read once from its start: only what maps the disk is looked at, for the lists of
+    /// snapshots and bitmaps lie behind the data. Such an image must not be written.
+    public var isStream: Bool
 
     public init(
         isReadOnly: Bool = false, l2CacheSize: UInt64? = nil, refcountCacheSize: UInt64? = nil,
-        cacheSize: UInt64? = nil, l2CacheEntrySize: UInt64? = nil, loadsBitmaps: Bool = true
+        cacheSize: UInt64? = nil, l2CacheEntrySize: UInt64? = nil, loadsBitmaps: Bool = true,
+        isStream: Bool = false
     ) {
         self.isReadOnly = isReadOnly
         self.l2CacheSize = l2CacheSize
@@ -24,6 +28,7 @@ public struct Options: Sendable {
         self.cacheSize = cacheSize
         self.l2CacheEntrySize = l2CacheEntrySize
         self.loadsBitmaps = loadsBitmaps
+        self.isStream = isStream
     }
 
     /// The L2 cache's size where nothing is said, in bytes: enough for 256 GiB at 64 KiB clusters.

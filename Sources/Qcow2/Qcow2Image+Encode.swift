@@ -20,20 +20,7 @@ extension Qcow2Image {
         let (type, room) = (header.compressionType, Int(geometry.clusterSize) - 512)
         // A cluster of one sector becomes no smaller.
         guard room > 0 else { return { _ in nil } }
-        return { cluster in
-            var output = [UInt8](repeating: 0, count: room)
-            let count = output.withMutableBytes { span in
-                switch type {
-                case .zlib: try? ClusterEncoder().deflate(cluster.byteSpan, into: &span)
-                case .zstd: try? ClusterEncoder().zstd(cluster.byteSpan, into: &span)
-                }
-            }
-            // Behind the compressed bytes the last sector is zeros.
-            guard let count, let whole = UInt64(count).roundedUp(to: 512) else { return nil }
-            output.removeLast(output.count - Int(whole))
-            for index in count..<output.count { output[index] = 0 }
-            return output
-        }
+        return { cluster in type.codec.encode(cluster.byteSpan, room: room, unit: 512) }
     }
 
     public func allocate(encoded count: UInt64, for guest: ByteRange) -> Allocation {

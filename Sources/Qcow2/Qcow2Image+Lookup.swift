@@ -1,5 +1,6 @@
 public import Block
 public import Bytes
+import Codecs
 
 extension Qcow2Image {
     /// log2 of the guest bytes that one L2 table maps.
@@ -114,12 +115,15 @@ extension Qcow2Image {
         l2.find(tableIndex(guest))?[entryIndex(guest)]
     }
 
-    public func decode(_ guest: ByteRange, into buffer: inout MutableRawSpan) async throws(BlockError) {
+    public func decode(_ guest: ByteRange, into buffer: inout MutableRawSpan, on context: any IOContext)
+        async throws(BlockError)
+    {
         guard let entry = entry(at: guest.start), case .compressed(let offset, let stored) = rules.read(entry) else {
             throw .io
         }
         let within = Int(guest.start & geometry.clusterMask)
-        guard within + buffer.byteCount <= Int(geometry.clusterSize) else { throw .invalid }
+        let clusterSize = Int(geometry.clusterSize)
+        guard within + buffer.byteCount <= clusterSize else { throw .invalid }
         if decoder.copy(entry.descriptor, from: within, into: &buffer) { return }
         // The last sector of a compressed cluster need not be whole in the file.
         let count = file.length > offset ? min(stored, file.length - offset) : 0
@@ -127,9 +131,16 @@ extension Qcow2Image {
         var input = AlignedBuffer(byteCount: Int(count))
         var span = input.mutableBytes
         try await file.read(at: offset, into: &span)
+        if buffer.byteCount == clusterSize {
+            let codec = header.compressionType.codec
+            guard let cluster = await context.decoded(input.bytes.array, by: codec, count: clusterSize) else {
+                throw .io
+            }
+            return buffer.copy(cluster.byteSpan)
+        }
         do {
             try decoder.decode(
-                input.bytes, of: entry.descriptor, type: header.compressionType, clusterSize: Int(geometry.clusterSize))
+                input.bytes, of: entry.descriptor, type: header.compressionType, clusterSize: clusterSize)
         } catch { throw .io }
         guard decoder.copy(entry.descriptor, from: within, into: &buffer) else { throw .io }
     }

@@ -47,13 +47,18 @@ extension Qcow2Image {
             "L1 table", file, at: header.l1TableOffset, count: Int(header.l1Size))
         // An entry that names no table has no flag either: as a check sees it, there is nothing here.
         for index in l1.indices where l1[index] == L2Entry.copied { l1[index] = 0 }
-        var reader = SnapshotTableReader(file: file, header: header)
-        reader.keepsEntries = options.loadsBitmaps
-        let snapshots = try await reader.read()
-        let bitmaps = try await readBitmaps(file, header, memory, withData: options.loadsBitmaps)
+        var (snapshots, bitmaps) = (
+            ([] as [Snapshot], 0 as UInt64), ([] as [StoredBitmap], NodeBitmaps(memory: memory))
+        )
+        if !options.isStream {
+            var reader = SnapshotTableReader(file: file, header: header)
+            reader.keepsEntries = options.loadsBitmaps
+            snapshots = try await reader.read()
+            bitmaps = try await readBitmaps(file, header, memory, withData: options.loadsBitmaps)
+        }
         return try Qcow2Image(
             header: header, headerSector: sector, file: file, data: data, options: options, observer: observer, l1: l1,
-            snapshots: (snapshots.snapshots, snapshots.bytes), bitmaps: bitmaps)
+            snapshots: snapshots, bitmaps: bitmaps)
     }
 
     /// Reads and checks the header cluster: one read, or two where clusters are larger than 64 KiB. Answers the first 512

@@ -50,6 +50,21 @@ final class SimulatedFiles: ImageFiles {
     }
 
     func removeFile(_ path: String) { disks[path] = nil }
+
+    func begin(_ path: String, _ attributes: FileAttributes, _ cache: CacheMode) async throws(OpenError) -> BegunFile {
+        let isNew = try await makeFile(path, attributes)
+        let file = try await open(FileSpec(filename: path))
+        return BegunFile(
+            storage: file, isNew: isNew, close: { await file.close() },
+            abandon: {
+                await file.close()
+                if isNew { self.removeFile(path) }
+            })
+    }
+
+    // Programs here have files alone.
+    var input: any BytePipe { preconditionFailure("a simulated program has no standard input") }
+    var output: any BytePipe { preconditionFailure("a simulated program has no standard output") }
 }
 
 /// One of them, open: passes everything on.
@@ -58,7 +73,9 @@ private final class SimulatedFile: HostFile {
     private let disk: SimDisk
     private let number: UInt64
 
-    init(_ spec: FileSpec, _ disk: SimDisk, number: UInt64) { (self.spec, self.disk, self.number) = (spec, disk, number) }
+    init(_ spec: FileSpec, _ disk: SimDisk, number: UInt64) {
+        (self.spec, self.disk, self.number) = (spec, disk, number)
+    }
 
     var filename: String { spec.filename }
     var identity: HostFileIdentity { HostFileIdentity(device: 1, inode: number) }

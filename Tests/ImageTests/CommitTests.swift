@@ -83,7 +83,8 @@ struct CommitTests {
         try other.run {
             try await $0.rebase(
                 RebaseRequest(
-                    image: ImageReference("mid", format: "qcow2"), backingFile: "wide", backingFormat: "qcow2", isUnsafe: true))
+                    image: ImageReference("mid", format: "qcow2"), backingFile: "wide", backingFormat: "qcow2",
+                    isUnsafe: true))
         }
         let wanted = try other.read("top", count: 384 << 10)
         #expect(wanted[300_000] == 0)
@@ -100,13 +101,13 @@ struct CommitTests {
         let bench = try self.bench()
         for path in ["top", "mid"] {
             let add = BitmapRequest(
-                image: ImageReference(path, format: "qcow2"), name: "b", commands: [.add], granularity: 4096, source: nil)
+                image: ImageReference(path, format: "qcow2"), name: "b", commands: [.add], granularity: 4096,
+                source: nil)
             try bench.run { try await $0.bitmap(add) }
         }
         try bench.run {
             try await $0.snapshot(
-                "top", format: "qcow2", .create(.init(name: "s", dateSeconds: 1, dateNanoseconds: 0)), forceShare: false
-            )
+                ImageReference("top", format: "qcow2"), .create(.init(name: "s", dateSeconds: 1, dateNanoseconds: 0)))
         }
         let before = try bench.read("top", count: 256 << 10)
         try commit(bench)

@@ -9,7 +9,7 @@ import Testing
 @Suite("commands whose I/O fails")
 struct FaultTests {
     /// How a command ended: its exit code, or nil where it threw (exit code 1).
-    private typealias Command = (Bench) throws -> Int32?
+    fileprivate typealias Command = (Bench) throws -> Int32?
 
     private static let modes: [(BlockError, forever: Bool, Fault.Effect)] = [
         (.io, false, .nothing), (.io, true, .torn), (.noSpace, false, .short), (.noSpace, true, .nothing),
@@ -17,7 +17,7 @@ struct FaultTests {
     ]
 
     /// A chain of two with data in both, an image with a leak, and one whose dirty bit is set.
-    private static func bench() throws -> Bench {
+    fileprivate static func bench() throws -> Bench {
         let bench = Bench()
         try bench.create("base.qcow2", options: "cluster_size=4096", size: "256K")
         try bench.write("base.qcow2", [(0, 9000), (100_000, 5000)])
@@ -36,7 +36,9 @@ struct FaultTests {
     }
 
     /// Fails each I/O of a command in turn; `isWhole` says whether what it left is what it leaves without a failure.
-    private func sweep(_ name: String, reads: [String], _ command: Command, isWhole: (Bench) -> Bool = { _ in true })
+    fileprivate func sweep(
+        _ name: String, reads: [String], _ command: Command, isWhole: (Bench) -> Bool = { _ in true }
+    )
         throws
     {
         let good = try Self.bench()
@@ -167,6 +169,52 @@ struct FaultTests {
                 MiniCheck(SparseBytes($0.files["top.qcow2"])), MiniCheck(SparseBytes($0.files["base.qcow2"]))
             )
             return top.isClean && base.isClean && top.mapped.isEmpty && base.mapped.count == 6
+        }
+    }
+}
+
+extension FaultTests {
+    @Test(
+        "R42: convert: a target that is not whole is not there, the source stays as it was", arguments: [false, true])
+    func convert(isCompressed: Bool) throws {
+        try sweep("convert", reads: ["top.qcow2", "base.qcow2"]) { bench in
+            var request = ConvertRequest(sources: ["top.qcow2"], target: "new.qcow2")
+            (request.format, request.targetFormat) = ("qcow2", "qcow2")
+            request.options = OptionList("cluster_size=4096")
+            request.isCompressed = isCompressed
+            request.workers = 3
+            let asked = request
+            do { try bench.run { try await $0.convert(asked) } } catch {
+                #expect(!bench.files.holds("new.qcow2") && bench.files.unnamed == 0)
+                throw error
+            }
+            return 0
+        } isWhole: {
+            MiniCheck(SparseBytes($0.files["new.qcow2"])).isClean
+        }
+    }
+
+    @Test("R42: compare, measure and dd")
+    func others() throws {
+        try sweep("compare", reads: ["top.qcow2", "base.qcow2"]) { bench in
+            let code = try bench.run { try await $0.compare(CompareRequest("top.qcow2", "leak.qcow2")) }
+            return code
+        }
+        try sweep("measure", reads: ["top.qcow2", "base.qcow2"]) { bench in
+            let request = try MeasureRequest(
+                operands: ["top.qcow2"], format: "qcow2", size: nil, targetFormat: "qcow2", options: OptionList(),
+                snapshot: nil, forceShare: false)
+            try bench.run { try await $0.measure(request, form: .human) }
+            return 0
+        }
+        try sweep("dd", reads: ["top.qcow2", "base.qcow2"]) { bench in
+            var request = try CopyBlocksRequest(["bs=64k", "if=top.qcow2", "of=new.raw"])
+            request.format = "qcow2"
+            let asked = request
+            try bench.run { try await $0.copyBlocks(asked) }
+            return 0
+        } isWhole: {
+            $0.files["new.raw"].count == 256 << 10
         }
     }
 }

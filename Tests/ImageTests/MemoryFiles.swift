@@ -50,6 +50,58 @@ final class MemoryFiles: ImageFiles {
     }
 
     func removeFile(_ path: String) { contents[path] = nil }
+
+    /// What was begun and has no name yet.
+    private(set) var unnamed = 0
+    /// Standard input: what is read from it, in the pieces in which it comes; and output.
+    let stdin = MemoryPipe()
+    let stdout = MemoryPipe()
+    var input: any BytePipe { stdin }
+    var output: any BytePipe { stdout }
+
+    func begin(_ path: String, _ attributes: FileAttributes, _ cache: CacheMode) async throws(OpenError) -> BegunFile {
+        self.attributes = attributes
+        let isThere = contents[path] != nil
+        if isThere || path.hasPrefix("/nonexistent/") { _ = try await makeFile(path, attributes) }
+        let storage = contents[path] ?? MemoryStorage(length: 0, growable: true)
+        let file = MemoryFile(FileSpec(filename: path), storage, in: self)
+        openNow += 1
+        if isThere { return BegunFile(storage: file, isNew: false) { await file.close() } }
+        unnamed += 1
+        var isNamed = false
+        return BegunFile(
+            storage: file, isNew: true, close: { await file.close() },
+            abandon: {
+                await file.close()
+                if isNamed { self.contents[path] = nil } else { self.unnamed -= 1 }
+            },
+            complete: {
+                self.contents[path] = storage
+                self.unnamed -= 1
+                isNamed = true
+            })
+    }
+}
+
+/// A pipe in memory.
+final class MemoryPipe: BytePipe {
+    var bytes: [UInt8] = []
+    private var position = 0
+    /// After so many bytes it breaks.
+    var breaksAfter = Int.max
+
+    func read(into buffer: inout MutableRawSpan) async throws(BlockError) -> Int {
+        if position >= breaksAfter { throw .io }
+        let count = min(buffer.byteCount, bytes.count - position)
+        buffer.copy(bytes.byteSpan.extracting(position..<position + count))
+        position += count
+        return count
+    }
+
+    func write(_ new: RawSpan) async throws(BlockError) {
+        if bytes.count >= breaksAfter { throw .closed }
+        bytes += new.array
+    }
 }
 
 /// One open file: passes everything on and counts what changes it.

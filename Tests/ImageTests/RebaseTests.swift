@@ -155,7 +155,8 @@ struct RebaseTests {
         func request(_ name: String?, _ format: String?, path: String = "top", isUnsafe: Bool = false) -> RebaseRequest
         {
             RebaseRequest(
-                image: ImageReference(path, format: path == "raw" ? "raw" : "qcow2"), backingFile: name, backingFormat: format,
+                image: ImageReference(path, format: path == "raw" ? "raw" : "qcow2"), backingFile: name,
+                backingFormat: format,
                 isUnsafe: isUnsafe)
         }
         expect("Invalid format name: 'foo'", request("new", "foo"))

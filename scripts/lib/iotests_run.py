@@ -43,8 +43,9 @@ class Bench:
     def standing_in(self, program):
         """This program under the names of the tools; where it has no such tool, the system's."""
         place = self.folder / "bin"
-        place.mkdir(exist_ok=True)
-        shutil.copy(program, place / "nacre")
+        if not place.exists():
+            place.mkdir()
+            shutil.copy(program, place / "nacre")
         found = {}
         for tool in TOOLS:
             link = place / tool
@@ -76,10 +77,17 @@ class Bench:
         except subprocess.TimeoutExpired:
             return None, place
         finally:
-            # Also whatever a test has left running.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(run.pid, signal.SIGKILL)
             run.wait()
+            self.sweep(place)
+
+    def sweep(self, place):
+        """Ends what a test has left running by itself: a server that works in the test's folder."""
+        for each in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                if str(place).encode() in each.read_bytes():
+                    os.kill(int(each.parent.name), signal.SIGKILL)
 
     def known(self, kind, group, wanted):
         """Which of the wanted tests are in the group."""

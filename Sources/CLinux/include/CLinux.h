@@ -44,10 +44,18 @@ int nacre_open(const char *path, int flags, unsigned mode);
 // openat2(2): as open, but ELOOP where any component of the path is a symbolic link.
 int nacre_open_without_links(const char *path, int flags);
 
+// A file without a name in a folder (O_TMPFILE), gone when its last descriptor closes unless it gets one.
+int nacre_open_unnamed(const char *folder, unsigned mode);
+// Gives such a file a name that nothing has: EEXIST where something has it.
+int nacre_link_unnamed(int fd, const char *path);
+
 int nacre_fallocate(int fd, int mode, int64_t at, int64_t n);
 
 // Reads what the page cache holds and never waits for the device: -1 and EAGAIN where it holds nothing.
 ssize_t nacre_pread_cached(int fd, void *p, size_t n, int64_t at);
+
+// The allocator keeps up to so many bytes of what is freed, and takes less than so many from its own memory.
+void nacre_keep_freed(int keep, int largest);
 
 // A wake-up: closed on exec, never blocks.
 int nacre_eventfd(void);

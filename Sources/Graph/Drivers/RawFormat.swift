@@ -74,7 +74,11 @@ final class RawFormat: ImageFormat {
         .passDown(offset: offset + guest.start, count: guest.count, target)
     }
 
-    func decode(_ guest: ByteRange, into buffer: inout MutableRawSpan) async throws(BlockError) { throw .io }
+    func decode(_ guest: ByteRange, into buffer: inout MutableRawSpan, on context: any IOContext)
+        async throws(BlockError)
+    {
+        throw .io
+    }
 
     func commit() async throws(BlockError) -> [ByteRange] {
         try await file.flush()

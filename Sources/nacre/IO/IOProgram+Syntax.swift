@@ -11,7 +11,8 @@ extension IOProgram {
         ],
         operands: [.init(.image, count: .optional, "the image; the command open opens one later")],
         options: [
-            command, version, trace, .format, .imageOpts, .object, readOnly, snapshot, .forceShare, noCache, .cache, discard,
+            command, version, trace, .format, .imageOpts, .object, readOnly, snapshot, .forceShare, noCache, .cache,
+            discard,
             aio, nativeAIO, copyOnRead, misalign,
         ],
         examples: [
@@ -30,12 +31,13 @@ extension IOProgram {
     static let noCache = OptionSyntax("nocache", short: "n", group: .opening, "as --cache none")
     static let discard = OptionSyntax(
         "discard", short: "d", value: .oneOf("ignore", "unmap", as: "MODE"), group: .opening,
-        "what becomes of discards: ignore or unmap; ignore if not given")
+        "what becomes of discards: ignore or unmap; unmap if not given")
     static let aio = OptionSyntax(
         "aio", short: "i", value: .oneOf("threads", "native", "io_uring", as: "MODE"), group: .opening,
         "how files are read and written: threads, native or io_uring")
     static let nativeAIO = OptionSyntax("native-aio", short: "k", group: .opening, "as --aio native")
     static let copyOnRead = OptionSyntax(
         "copy-on-read", short: "C", group: .opening, "keep in the image what is read from below it")
-    static let misalign = OptionSyntax("misalign", short: "m", group: .opening, "accepted; buffers are aligned as needed")
+    static let misalign = OptionSyntax(
+        "misalign", short: "m", group: .opening, "accepted; buffers are aligned as needed")
 }

@@ -15,7 +15,9 @@ enum IOProgram: ProgramCommand {
         let program = asQEMU ? "qemu-io" : "nacre io"
         let arguments: IOArguments
         do { arguments = try IOArguments(words) } catch {
-            if error.message.isEmpty { Program.complain(syntax.help(as: program)) } else {
+            if error.message.isEmpty {
+                Program.complain(syntax.help(as: program))
+            } else {
                 Program.complain("\(program): \(error.message)\n")
                 if error.sendsToHelp { Program.complain("Try '\(program) --help' for more information\n") }
             }
@@ -36,7 +38,9 @@ enum IOProgram: ProgramCommand {
     }
 
     /// The exit status.
-    private static func run(_ arguments: IOArguments, _ program: String, asQEMU: Bool, on thread: IOThread) async -> Int32 {
+    private static func run(_ arguments: IOArguments, _ program: String, asQEMU: Bool, on thread: IOThread) async
+        -> Int32
+    {
         let warn = { (text: String) in Program.complain(text + "\n") }
         let host = HostOpener(thread, namesHolders: true)
         let graph = Graph(

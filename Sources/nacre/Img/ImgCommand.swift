@@ -21,4 +21,7 @@ struct ImgSession {
     let thread: IOThread
     /// Whether the program was called `qemu-img`: QEMU's rules hold where ours differ on purpose.
     let asQEMU: Bool
+
+    /// Says on standard error what is to be known of a work that goes on.
+    func warn(_ text: String) { Program.complain("\(asQEMU ? "qemu-img" : "nacre img"): \(text)\n") }
 }

@@ -18,7 +18,8 @@ struct ImgCommit: ImgCommand {
         ])
 
     private static let base = OptionSyntax(
-        "base", short: "b", value: .file(), "the image of the chain that takes it all; the one right below if not given")
+        "base", short: "b", value: .file(), "the image of the chain that takes it all; the one right below if not given"
+    )
     private static let keep = OptionSyntax("keep", short: "d", "do not empty the image afterwards")
     private static let rate = OptionSyntax("rate", short: "r", value: "SIZE", "move at most so many bytes a second")
 

@@ -10,8 +10,9 @@ enum ImgProgram: ProgramCommand {
     static let qemuName: String? = "qemu-img"
 
     static let commands: [any ImgCommand.Type] = [
-        ImgAmend.self, ImgBitmap.self, ImgCheck.self, ImgCommit.self, ImgCreate.self, ImgInfo.self,
-        ImgMap.self, ImgRebase.self, ImgResize.self, ImgSnapshot.self,
+        ImgAmend.self, ImgBench.self, ImgBitmap.self, ImgCheck.self, ImgCommit.self, ImgCompare.self, ImgConvert.self,
+        ImgCopyBlocks.self, ImgCreate.self, ImgInfo.self, ImgMap.self, ImgMeasure.self, ImgRebase.self, ImgResize.self,
+        ImgSnapshot.self,
     ]
 
     private static let version = OptionSyntax("version", short: "V", group: .general, "say the version")
@@ -78,7 +79,9 @@ enum ImgProgram: ProgramCommand {
     /// A further line of a message stands behind the program's name too where qemu-img has it so: of sizes and warnings.
     private static func complain(_ message: String, _ program: String) {
         var text = message
-        for start in ["kilo", "warning: "] { text = text.replacing("\n" + start, with: "\n\(program): \(start)") }
+        for start in ["kilo", "warning: ", "Failed in parsing ", "Invalid options for "] {
+            text = text.replacing("\n" + start, with: "\n\(program): \(start)")
+        }
         Program.complain("\(program): \(text)\n")
     }
 
@@ -87,6 +90,7 @@ enum ImgProgram: ProgramCommand {
     private static func carryOut(
         _ command: any ImgCommand, _ objects: [String], asQEMU: Bool, _ program: String
     ) -> Never {
+        IOThread.keepFreedMemory()
         let outcome: Result<Int32, ImageError> = OwnThread.run { thread in
             let tool = ImageTool(
                 files: HostOpener(thread, namesHolders: !asQEMU), context: thread, rule: asQEMU ? .any : .ownFolder,

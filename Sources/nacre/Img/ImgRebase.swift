@@ -29,7 +29,8 @@ struct ImgRebase: ImgCommand {
         "backing-file", short: "b", value: .file(), "what it shall stand on, as the image will name it; '' for nothing")
     private static let backingFormat = OptionSyntax(
         "backing-format", short: "F", value: "FMT", "the format of that file")
-    private static let unsafe = OptionSyntax("unsafe", short: "u", "change the name only, whatever the disk reads as then")
+    private static let unsafe = OptionSyntax(
+        "unsafe", short: "u", "change the name only, whatever the disk reads as then")
     private static let sourceCache = OptionSyntax(
         "source-cache", short: "T", value: .cache, group: .opening, "the cache mode of the backing files")
 

@@ -55,7 +55,11 @@ struct NBDArguments {
             request = .disconnect(read.operands[0])
             return
         }
-        if read.has(.imageOpts) { image.options = OptionList(read.operands[0]) } else { image.filename = read.operands[0] }
+        if read.has(.imageOpts) {
+            image.options = OptionList(read.operands[0])
+        } else {
+            image.filename = read.operands[0]
+        }
         service.image = image
     }
 
@@ -151,7 +155,9 @@ struct NBDArguments {
             if forks { try refuse("List mode is incompatible with forking") }
         }
         if service.name.utf8.count > 4096 { try refuse("export name '\(service.name)' too long") }
-        if let text = service.description, text.utf8.count > 4096 { try refuse("export description '\(text)' too long") }
+        if let text = service.description, text.utf8.count > 4096 {
+            try refuse("export description '\(text)' too long")
+        }
         guard let inherited else {
             if let socket {
                 service.address = .unix(path: socket)

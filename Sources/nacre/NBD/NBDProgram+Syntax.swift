@@ -26,10 +26,12 @@ extension NBDProgram {
         OptionSyntax("bind", short: "b", value: "HOST", group: connecting, "the address; 0.0.0.0 if not given"),
         OptionSyntax("socket", short: "k", value: .file("PATH"), group: connecting, "serve on this unix socket"),
         OptionSyntax(
-            "shared", short: "e", value: "COUNT", group: connecting, "so many clients at a time; 1 if not given, 0: any"),
+            "shared", short: "e", value: "COUNT", group: connecting, "so many clients at a time; 1 if not given, 0: any"
+        ),
         OptionSyntax("persistent", short: "t", group: connecting, "go on after the last client"),
         OptionSyntax("verbose", short: "v", group: connecting, "accepted; what goes wrong is told in any case"),
-        OptionSyntax("export-name", short: "x", value: "NAME", group: connecting, "the export's name; empty if not given"),
+        OptionSyntax(
+            "export-name", short: "x", value: "NAME", group: connecting, "the export's name; empty if not given"),
         OptionSyntax("description", short: "D", value: "TEXT", group: connecting, "what clients are told of it"),
         OptionSyntax("list", short: "L", group: connecting, "list the exports of a server"),
         OptionSyntax("tls-creds", value: "ID", group: connecting, "refused: there is no TLS"),
@@ -77,7 +79,9 @@ extension NBDProgram {
 
     private static let attaching = OptionGroup("The kernel's client")
     private static let kernel = [
-        OptionSyntax("connect", short: "c", value: .file("DEVICE"), group: attaching, "attach the image to this device"),
-        OptionSyntax("disconnect", short: "d", group: attaching, "detach the device that is named in the image's place"),
+        OptionSyntax(
+            "connect", short: "c", value: .file("DEVICE"), group: attaching, "attach the image to this device"),
+        OptionSyntax(
+            "disconnect", short: "d", group: attaching, "detach the device that is named in the image's place"),
     ]
 }

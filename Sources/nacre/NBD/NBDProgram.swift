@@ -85,6 +85,7 @@ enum NBDProgram: ProgramCommand {
         guard FileManager.default.fileExists(atPath: device) else {
             Program.fail("\(failure) \(device): No such file or directory", as: program)
         }
-        Program.fail("\(device): the kernel's NBD client is not supported; nbd-client attaches a served image", as: program)
+        Program.fail(
+            "\(device): the kernel's NBD client is not supported; nbd-client attaches a served image", as: program)
     }
 }
