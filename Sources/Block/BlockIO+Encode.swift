@@ -120,6 +120,7 @@ extension BlockIO {
             var buffer = AlignedBuffer(byteCount: encoded.count)
             var span = buffer.mutableBytes
             span.copy(encoded.byteSpan)
+            await file.reach(.writeCompressed)
             try await file.write(at: ticket.offset, from: buffer.bytes, flags: [])
         } catch { failure = error }
         if let failure {

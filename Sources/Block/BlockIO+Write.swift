@@ -141,6 +141,7 @@ extension BlockIO {
         if !copiesHead && !copiesTail {
             return try await data.write(at: offset, from: bytes, flags: [])
         }
+        await file?.reach(.cowRead)
         let head = copiesHead ? parts.head.count : 0
         let tail = copiesTail ? parts.tail.count : 0
         guard head + tail + UInt64(bytes.byteCount) <= Self.gatherLimit else {
@@ -162,6 +163,7 @@ extension BlockIO {
             var part = whole._mutatingExtracting(from..<from + Int(inside.count))
             if inside.count > 0 { try await read(at: inside.start, into: &part) }
         }
+        await file?.reach(.cowWrite)
         try await data.write(at: offset - head, from: gathered.bytes, flags: [])
     }
 
@@ -201,6 +203,7 @@ extension BlockIO {
             var target = whole._mutatingExtracting(0..<Int(inside.count))
             try await read(at: inside.start, into: &target)
         }
+        await file?.reach(.cowWrite)
         try await data.write(at: offset, from: buffer.bytes, flags: [])
     }
 

@@ -24,43 +24,70 @@ extension ImageTool {
                     try await carryOut(command, request, target.image, source.map { $0.image } ?? target.image)
                 }
             } catch { failure = error }
-            await source?.file.close()
+            await source?.close()
         } catch { failure = error }
         do { try await target.image?.close() } catch {
             let text = "Could not store the bitmaps of '\(request.path)': \(error.sentence)"
             failure = failure ?? ImageError(text)
         }
-        await target.file.close()
+        await target.close()
         if let failure { throw failure }
     }
 
-    /// A file, and what is in it where that is qcow2.
+    /// A file, what is in it where that is qcow2, and the file for its data where it has one.
     private struct OpenImage {
         let file: ImageFile
-        let image: Qcow2Image?
+        var image: Qcow2Image?
+        var data: (file: ImageFile, walker: BlockIO)?
+
+        func close() async {
+            data?.walker.retire()
+            await data?.file.close()
+            await file.close()
+        }
     }
 
     private func open(_ path: String, _ format: String?, isWritable: Bool, _ memory: BitmapMemory)
         async throws(ImageError) -> OpenImage
     {
         do throws(OpenError) {
-            let file = try await files.open(path, FileUse(isWritable: isWritable))
+            var opened = OpenImage(file: try await files.open(path, FileUse(isWritable: isWritable)))
             do throws(OpenError) {
                 var known = format
-                if known == nil { known = try await FormatProbe.format(of: file.storage) }
+                if known == nil { known = try await FormatProbe.format(of: opened.file.storage) }
                 switch known ?? "" {
-                case "raw": return OpenImage(file: file, image: nil)
-                case "qcow2":
-                    let image = try await Qcow2Image.open(
-                        file: file.storage, options: Options(isReadOnly: !isWritable), memory: memory)
-                    return OpenImage(file: file, image: image)
+                case "raw": break
+                case "qcow2": try await openImage(&opened, path, isWritable: isWritable, memory)
                 case let other: throw OpenError("Unknown driver '\(other)'")
                 }
             } catch {
-                await file.close()
+                await opened.close()
                 throw error
             }
+            return opened
         } catch { throw ImageError.couldNotOpen(path, error) }
+    }
+
+    private func openImage(_ opened: inout OpenImage, _ path: String, isWritable: Bool, _ memory: BitmapMemory)
+        async throws(OpenError)
+    {
+        let file = opened.file
+        var data: (file: ImageFile, walker: BlockIO)?
+        do throws(OpenError) {
+            opened.image = try await Qcow2Image.open(
+                file: file.storage, options: Options(isReadOnly: !isWritable), memory: memory
+            ) { (header) async throws(OpenError) in
+                guard let found = try await source.openData(header, of: path, beside: file, isWritable: isWritable)
+                else { return nil }
+                let walker = BlockIO(context: context, driver: .storage(found.file.storage))
+                data = (found.file, walker)
+                return walker
+            }
+        } catch {
+            opened.data = data
+            throw error
+        }
+        opened.data = data
     }
 
     private func carryOut(

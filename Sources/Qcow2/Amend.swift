@@ -90,8 +90,8 @@ extension AmendOptions {
         if header.hasDataFile {
             throw OpenError("Cannot downgrade an image with a data file", cause: .unsupported)
         }
-        // QEMU forgets them, and leaks what they hold.
-        if header.extensions.contains(where: { $0.type == HeaderExtension.bitmapsType }) {
+        // QEMU forgets them, and leaks what they hold. Without the autoclear bit an extension means nothing.
+        if header.autoclear.contains(.bitmaps) {
             throw OpenError(
                 "Cannot downgrade an image with bitmaps, which have to be removed first", cause: .unsupported)
         }
@@ -151,6 +151,7 @@ extension Qcow2Image {
                 }
             }
         } catch {
+            await resumeBitmaps()
             if let overflow {
                 throw OpenError(
                     "Cannot decrease refcount entry width to \(bits) bits: Cluster at offset "
@@ -159,6 +160,14 @@ extension Qcow2Image {
             }
             throw OpenError("Could not amend the image: \(error.sentence)", cause: error)
         }
+    }
+
+    /// What was stored for a step that failed is in use again before anybody writes (O10).
+    private func resumeBitmaps() async {
+        await structure.lock()
+        defer { structure.unlock() }
+        guard writeRefusal == nil else { return }
+        do throws(BlockError) { try await markBitmapsInUse() } catch { fence(error) }
     }
 
     private func nameDataFile(_ name: String?, _ isRaw: Bool) async throws(BlockError) {
@@ -195,7 +204,9 @@ extension Qcow2Image {
         new.version = 2
         (new.incompatible, new.compatible, new.autoclear) = ([], [], [])
         new.unknownFields = []
-        new.extensions.removeAll { $0.type == HeaderExtension.featureNamesType }
+        new.extensions.removeAll {
+            $0.type == HeaderExtension.featureNamesType || $0.type == HeaderExtension.bitmapsType
+        }
         try await replaceHeader(with: new)
     }
 }

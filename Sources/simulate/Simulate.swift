@@ -5,5 +5,8 @@ struct Simulate: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "simulate",
         abstract: "Runs programs on simulated disks and judges what crashes and failures leave.",
-        subcommands: [Audit.self, Bitmaps.self, Crash.self, Exhaustive.self, Faults.self, Peer.self, Repair.self])
+        subcommands: [
+            Audit.self, Bitmaps.self, Crash.self, Exhaustive.self, Faults.self, Model.self, Peer.self, Repair.self,
+            Space.self,
+        ])
 }

@@ -18,7 +18,7 @@ struct InternalSnapshotTests {
 
     @Test("whatever I/O fails, what was there is there, and somebody was told", arguments: [1, 4] as [UInt64])
     func faults(seed: UInt64) throws {
-        var examination = FaultExamination(snapshots: seed, on: CrashTests.stored)
+        var examination = FaultExamination(Scenario(snapshots: seed, on: CrashTests.stored), seed: seed)
         examination.every = 23
         #expect(try examination.run().points > 5)
     }
@@ -61,7 +61,7 @@ struct InternalSnapshotTests {
         for program in [Program(crash: seed), Scenario(seed: seed, on: CrashTests.stored).program] {
             for step in program.steps {
                 switch step {
-                case .snapshotCreate, .snapshotApply, .snapshotDelete, .amend: Issue.record("\(step)")
+                case .snapshotCreate, .snapshotApply, .snapshotDelete, .amend, .refit: Issue.record("\(step)")
                 default: break
                 }
             }
