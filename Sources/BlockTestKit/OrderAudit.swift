@@ -84,7 +84,8 @@ public final class OrderAudit {
         checkBitmaps(inPlace: clusters, operation, before)
         guard touchesMetadata || isResize else { return latest = before }
         metadataChanges += 1
-        metadataWrites.insert(operation.id)
+        // What is cut off or gained holds no metadata, and leaves none in doubt.
+        if touchesMetadata { metadataWrites.insert(operation.id) }
         let isHeader = clusters == [0]
         if isInDoubt, !isHeader { broken("O13", "metadata changes after a failed change of metadata", operation) }
         if isHeader, operation.range.start < 512, operation.range.end > 512 {

@@ -1,5 +1,6 @@
 public import Block
 import Bytes
+import DirtyMap
 
 /// What `amend` shall change; nil leaves a thing as it is.
 public struct AmendOptions: Equatable, Sendable {
@@ -197,6 +198,8 @@ extension Qcow2Image {
 
     /// To version 2, which knows neither features nor clusters of zeros.
     private func downgrade(_ pace: Pace) async throws(BlockError) {
+        // Also those that are not stored yet.
+        if bitmaps.all.contains(where: \.isPersistent) { throw .unsupported }
         try await switchOver(pace: pace, onFreed: { _ in }) { (next: NextImage) async throws(BlockError) in
             try await next.expandZeros()
         }

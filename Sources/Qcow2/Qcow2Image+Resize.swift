@@ -88,7 +88,7 @@ extension Qcow2Image {
         isSizeDirty = !isStored && diskHeader.size != newLength
         try await unmapPast(newLength)
         // What is cut off is not needed any more: the file's tables say so durably, or the disk's size does.
-        if let data, data.limits.growable, data.length > newLength, isStored { try? await data.resize(to: newLength) }
+        if let data, data.limits.growable, data.length > newLength, isStored { try await data.resize(to: newLength) }
     }
 
     /// Unmaps all subclusters that lie wholly past an end.

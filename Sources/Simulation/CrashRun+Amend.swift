@@ -24,8 +24,10 @@ extension CrashRun {
             let leaks = MiniCheck(disk.contents).leaks
             do throws(OpenError) { try await image.amend(step) } catch {
                 flushFailed = flushFailed || chain.hasFailedFlush
-                // Refcounts that have no room in the new width, a header that has none in its cluster.
-                if !image.isFenced, error.cause == .invalid || error.cause == .noSpace { return }
+                // Refcounts that have no room in the new width, a header that has none in its cluster, bitmaps that version 2
+                // has not.
+                let refusals: [BlockError] = [.invalid, .noSpace, .unsupported]
+                if !image.isFenced, let cause = error.cause, refusals.contains(cause) { return }
                 return try excuse(error.cause ?? .io, "amend: \(error.message)")
             }
             let check = MiniCheck(disk.contents)
