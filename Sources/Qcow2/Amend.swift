@@ -123,15 +123,24 @@ extension Qcow2Image {
         do throws(BlockError) {
             switch step {
             case .upgrade: try await upgrade(pace)
-            case .lazyRefcounts(let lazy):
-                try await writeHeaderFields {
-                    if lazy { $0.compatible.insert(.lazyRefcounts) } else { $0.compatible.remove(.lazyRefcounts) }
-                }
+            case .lazyRefcounts(let lazy): try await setLazyRefcounts(lazy)
             case .downgrade: try await downgrade(pace)
             case .dataFile(let name, let isRaw): try await nameDataFile(name, isRaw)
             case .resize, .refcountBits: throw .invalid
             }
         } catch { throw OpenError("Could not amend the image: \(error.sentence)", cause: error) }
+    }
+
+    private func setLazyRefcounts(_ lazy: Bool) async throws(BlockError) {
+        do throws(BlockError) {
+            try await writeHeaderFields {
+                if lazy { $0.compatible.insert(.lazyRefcounts) } else { $0.compatible.remove(.lazyRefcounts) }
+            }
+        } catch {
+            // What the header says now is not known (O13).
+            fence(error)
+            throw error
+        }
     }
 
     private func changeRefcountBits(_ bits: Int, _ pace: Pace, _ progress: (Double) -> Void) async throws(OpenError) {

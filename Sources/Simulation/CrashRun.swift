@@ -228,7 +228,8 @@ public final class CrashRun {
         await admit(range, changes: true)
         begin(range, changes: true) { [self] (io, request) async throws(BlockError) in
             oracle.issue(request, change, range)
-            bitmaps.changed(range)
+            // An image that refuses changes is changed by none.
+            if chain.image.writeRefusal == nil { bitmaps.changed(range) }
             do throws(BlockError) { try await body(io) } catch {
                 oracle.fail(request, range)
                 throw error
