@@ -37,13 +37,13 @@ import Testing
     @Test("qemu-img finds nothing wrong in what was repaired, and reads it as we do")
     func second() throws {
         var asked = 0
-        for seed in stride(from: 0, to: 400, by: 16) as StrideTo<UInt64> {
+        for seed in stride(from: 0, to: 400, by: 25) as StrideTo<UInt64> {
             let examination = RepairExamination(try DamagedImage(seed: seed, on: CrashTests.stored))
             guard let outcome = try examination.repaired() else { continue }
             try Self.ask(outcome, examination.image.base)
             asked += 1
         }
-        #expect(asked > 10)
+        #expect(asked > 6)
     }
 
     private static func ask(_ outcome: RepairExamination.Outcome, _ base: SparseBytes?) throws {
