@@ -2,6 +2,8 @@
 # make check                      everything that CI checks
 # make crash [STATES=1000000]     crash states of random programs, from where the recorded runs ended (docs/reliability.md)
 # make faults [POINTS=100000]     failed I/Os, likewise
+# make bitmaps [STATES=1000000]   crash states and failed I/Os of programs with persistent bitmaps, likewise
+# make space [CHANGES=10000000]   random changes of one image, and how much of its file it takes meanwhile
 # make repair [IMAGES=10000]      images damaged at random, repaired, with crashes and failed I/Os meanwhile, likewise
 # make moves [IMAGES=1000]        rebases and commits, broken off at every point and with failed I/Os, likewise
 # make exhaustive                 all short programs: goes on where it ended, and begins anew on another commit
@@ -17,7 +19,7 @@
 # make mutants                    takes guards out one at a time: a check must notice each
 # make tsan                       what runs on several threads, under ThreadSanitizer
 # make fuzz TARGET=qcow2 SECONDS=60   random inputs, led by what they reach (docs/reliability.md); fuzz-merge keeps what is new
-.PHONY: conformance sequences moves deps build serve check fuzz fuzz-merge format docs clean simulate crash exhaustive faults audit repair soak peer kills tsan mutants bench bench-images peer-qemu manuals
+.PHONY: conformance sequences moves deps build serve check fuzz fuzz-merge format docs clean simulate crash exhaustive faults audit bitmaps space repair soak peer kills tsan mutants bench bench-images peer-qemu manuals
 export SWIFT_BACKTRACE := enable=no
 
 # As people run it: with what it needs of the Swift libraries inside.
@@ -51,7 +53,7 @@ check:
 STATES := 1000000
 POINTS := 100000
 PROGRAMS := 100000
-# Which programs the seeds stand for: plain, or snapshots.
+# Which programs the seeds stand for: plain, snapshots, data-files, sizes or mixed.
 FAMILY := plain
 RECORD := --record docs/reliability.md
 
@@ -66,6 +68,14 @@ exhaustive: simulate
 
 faults: simulate
 	.build/release/simulate faults --family $(FAMILY) --points $(POINTS) $(RECORD)
+
+bitmaps: simulate
+	.build/release/simulate bitmaps --states $(STATES) $(RECORD)
+
+CHANGES := 10000000
+
+space: simulate
+	.build/release/simulate space --changes $(CHANGES)
 
 repair: simulate
 	.build/release/simulate repair --images $(or $(IMAGES),10000) $(RECORD)

@@ -136,6 +136,7 @@ extension BlockIO {
         var failure: BlockError?
         do throws(BlockError) {
             guard let file else { throw .noMedium }
+            await file.reach(.writeCompressed)
             if file.limits.memoryAlignment == 1 {
                 try await file.write(at: ticket.offset, from: encoded.byteSpan, flags: [])
             } else {

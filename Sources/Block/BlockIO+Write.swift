@@ -141,6 +141,7 @@ extension BlockIO {
         if !copiesHead && !copiesTail {
             return try await data.write(at: offset, from: bytes, flags: [])
         }
+        await file?.reach(.cowRead)
         let head = copiesHead ? parts.head.count : 0
         let tail = copiesTail ? parts.tail.count : 0
         guard head + tail + UInt64(bytes.byteCount) <= Self.gatherLimit else {
@@ -167,6 +168,7 @@ extension BlockIO {
             }
         }
         whole.copy(bytes, at: Int(head))
+        await file?.reach(.cowWrite)
         try await data.write(at: offset - head, from: gathered.bytes, flags: [])
     }
 
@@ -209,6 +211,7 @@ extension BlockIO {
             var target = whole._mutatingExtracting(0..<Int(inside.count))
             try await read(at: inside.start, into: &target)
         }
+        await file?.reach(.cowWrite)
         try await data.write(at: offset, from: buffer.bytes, flags: [])
     }
 

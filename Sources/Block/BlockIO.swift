@@ -125,6 +125,10 @@ public final class BlockIO: Storage {
         }
     }
 
+    public func reach(_ event: FaultEvent) async {
+        if case .storage(let storage) = driver { await storage.reach(event) }
+    }
+
     /// Gives back to the host what nothing of the format uses any more. A failure is no failure of whatever freed it: the
     /// space stays taken.
     public func punch(_ freed: [ByteRange]) async {

@@ -33,6 +33,8 @@ public protocol Storage: AnyObject {
     func status(of range: ByteRange) async throws(BlockError) -> BlockStatus
     /// Sets the length. Growing adds bytes that read as zeros.
     func resize(to length: UInt64) async throws(BlockError)
+    /// The format whose file this is comes to a step of its own, and goes on when this returns: for who injects faults.
+    func reach(_ event: FaultEvent) async
 }
 
 extension Storage {
@@ -40,6 +42,8 @@ extension Storage {
     public func readNow(at offset: UInt64, into buffer: inout MutableRawSpan) -> Bool { false }
     /// Likewise.
     public func writeNow(at offset: UInt64, from bytes: RawSpan) -> Bool { false }
+    /// For all but those who inject faults.
+    public func reach(_ event: FaultEvent) async {}
 }
 
 public struct WriteFlags: OptionSet, Sendable {

@@ -19,6 +19,8 @@ public struct MiniCheck {
     public private(set) var compressed: [UInt64: ByteRange] = [:]
     /// Whether guest data lies in a file of its own.
     public private(set) var hasDataFile = false
+    /// Whether that shall read as the disk by itself.
+    public private(set) var isDataRaw = false
     public private(set) var size: UInt64 = 0
     public private(set) var clusterSize: UInt64 = 0
     /// Subclusters of a cluster: 32, or 1 where entries are plain.
@@ -81,6 +83,7 @@ public struct MiniCheck {
             isCorrupt = incompatible & 2 != 0
             if incompatible & 0b1_0000 != 0 { subclusters = 32 }
             hasDataFile = incompatible & 0b100 != 0
+            isDataRaw = hasDataFile && number(at: 88, bytes: 8) & 0b10 != 0
             if incompatible & ~0b1_1111 != 0 { complain("unknown incompatible features \(incompatible)") }
             let order = number(at: 96, bytes: 4)
             guard order <= 6 else { return complain("refcount order \(order)") }

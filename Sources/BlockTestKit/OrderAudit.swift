@@ -36,10 +36,13 @@ public final class OrderAudit {
         self.disk = disk
         self.data = data
         durable = MiniCheck(disk.durable)
-        data?.onEvent = { [weak self] event in
-            guard let self, case .hardened(let operations) = event else { return }
-            for operation in operations { self.filledData.formUnion(Self.sectors(of: operation.range)) }
-        }
+        data?.onEvent = { [weak self] event in self?.observe(data: event) }
+    }
+
+    /// Told of each event of the disk for data; tells itself, as long as nobody else wants to be told.
+    public func observe(data event: SimDisk.Event) {
+        guard case .hardened(let operations) = event else { return }
+        for operation in operations { filledData.formUnion(Self.sectors(of: operation.range)) }
     }
 
     /// Told of each event of the disk as it happens.
@@ -81,7 +84,8 @@ public final class OrderAudit {
         checkBitmaps(inPlace: clusters, operation, before)
         guard touchesMetadata || isResize else { return latest = before }
         metadataChanges += 1
-        metadataWrites.insert(operation.id)
+        // What is cut off or gained holds no metadata, and leaves none in doubt.
+        if touchesMetadata { metadataWrites.insert(operation.id) }
         let isHeader = clusters == [0]
         if isInDoubt, !isHeader { broken("O13", "metadata changes after a failed change of metadata", operation) }
         if isHeader, operation.range.start < 512, operation.range.end > 512 {

@@ -1,3 +1,4 @@
+import Block
 import Filters
 import Graph
 import QMPTypes

@@ -20,38 +20,62 @@ extension ImageTool {
                     try await carryOut(command, request, target.image, source.map { $0.image } ?? target.image)
                 }
             } catch { failure = error }
-            await source?.file.close()
+            await source?.close()
         } catch { failure = error }
         do { try await target.image?.close() } catch {
             let text = "Could not store the bitmaps of '\(request.image.text)': \(error.sentence)"
             failure = failure ?? ImageError(text)
         }
-        await target.file.close()
+        await target.close()
         if let failure { throw failure }
     }
 
-    /// A file, and what is in it where that is qcow2.
+    /// A file, what is in it where that is qcow2, and the file for its data where it has one.
     private struct OpenImage {
         let file: ImageFile
-        let image: Qcow2Image?
+        var image: Qcow2Image?
+        var data: ImageFile?
+
+        func close() async {
+            await data?.close()
+            await file.close()
+        }
     }
 
     private func open(_ image: ImageReference, isWritable: Bool, _ memory: BitmapMemory)
         async throws(ImageError) -> OpenImage
     {
         do throws(OpenError) {
-            let file = try await openFile(image, isWritable: isWritable)
+            var opened = OpenImage(file: try await openFile(image, isWritable: isWritable))
             do throws(OpenError) {
-                guard try await file.readKind() == .qcow2 else { return OpenImage(file: file, image: nil) }
-                return OpenImage(
-                    file: file,
-                    image: try await Qcow2Image.open(
-                        file: file.storage, options: Options(isReadOnly: !isWritable), memory: memory))
+                if try await opened.file.readKind() == .qcow2 {
+                    try await openImage(&opened, image, isWritable: isWritable, memory)
+                }
             } catch {
-                await file.close()
+                await opened.close()
                 throw error
             }
+            return opened
         } catch { throw ImageError.couldNotOpen(image.text, error) }
+    }
+
+    private func openImage(
+        _ opened: inout OpenImage, _ image: ImageReference, isWritable: Bool, _ memory: BitmapMemory
+    ) async throws(OpenError) {
+        let file = opened.file
+        var data: ImageFile?
+        do throws(OpenError) {
+            opened.image = try await Qcow2Image.open(
+                file: file.storage, options: Options(isReadOnly: !isWritable), memory: memory
+            ) { (header) async throws(OpenError) in
+                data = try await openData(header, of: image, beside: file, isWritable: isWritable)
+                return data?.storage
+            }
+        } catch {
+            opened.data = data
+            throw error
+        }
+        opened.data = data
     }
 
     private func carryOut(

@@ -1,5 +1,6 @@
 public import Block
 import Bytes
+import DirtyMap
 
 /// What `amend` shall change; nil leaves a thing as it is.
 public struct AmendOptions: Equatable, Sendable {
@@ -90,8 +91,8 @@ extension AmendOptions {
         if header.hasDataFile {
             throw OpenError("Cannot downgrade an image with a data file", cause: .unsupported)
         }
-        // QEMU forgets them, and leaks what they hold.
-        if header.extensions.contains(where: { $0.type == HeaderExtension.bitmapsType }) {
+        // QEMU forgets them, and leaks what they hold. Without the autoclear bit an extension means nothing.
+        if header.autoclear.contains(.bitmaps) {
             throw OpenError(
                 "Cannot downgrade an image with bitmaps, which have to be removed first", cause: .unsupported)
         }
@@ -122,15 +123,24 @@ extension Qcow2Image {
         do throws(BlockError) {
             switch step {
             case .upgrade: try await upgrade(pace)
-            case .lazyRefcounts(let lazy):
-                try await writeHeaderFields {
-                    if lazy { $0.compatible.insert(.lazyRefcounts) } else { $0.compatible.remove(.lazyRefcounts) }
-                }
+            case .lazyRefcounts(let lazy): try await setLazyRefcounts(lazy)
             case .downgrade: try await downgrade(pace)
             case .dataFile(let name, let isRaw): try await nameDataFile(name, isRaw)
             case .resize, .refcountBits: throw .invalid
             }
         } catch { throw OpenError("Could not amend the image: \(error.sentence)", cause: error) }
+    }
+
+    private func setLazyRefcounts(_ lazy: Bool) async throws(BlockError) {
+        do throws(BlockError) {
+            try await writeHeaderFields {
+                if lazy { $0.compatible.insert(.lazyRefcounts) } else { $0.compatible.remove(.lazyRefcounts) }
+            }
+        } catch {
+            // What the header says now is not known (O13).
+            fence(error)
+            throw error
+        }
     }
 
     private func changeRefcountBits(_ bits: Int, _ pace: Pace, _ progress: (Double) -> Void) async throws(OpenError) {
@@ -151,6 +161,7 @@ extension Qcow2Image {
                 }
             }
         } catch {
+            await resumeBitmaps()
             if let overflow {
                 throw OpenError(
                     "Cannot decrease refcount entry width to \(bits) bits: Cluster at offset "
@@ -159,6 +170,14 @@ extension Qcow2Image {
             }
             throw OpenError("Could not amend the image: \(error.sentence)", cause: error)
         }
+    }
+
+    /// What was stored for a step that failed is in use again before anybody writes (O10).
+    private func resumeBitmaps() async {
+        await structure.lock()
+        defer { structure.unlock() }
+        guard writeRefusal == nil else { return }
+        do throws(BlockError) { try await markBitmapsInUse() } catch { fence(error) }
     }
 
     private func nameDataFile(_ name: String?, _ isRaw: Bool) async throws(BlockError) {
@@ -188,6 +207,8 @@ extension Qcow2Image {
 
     /// To version 2, which knows neither features nor clusters of zeros.
     private func downgrade(_ pace: Pace) async throws(BlockError) {
+        // Also those that are not stored yet.
+        if bitmaps.all.contains(where: \.isPersistent) { throw .unsupported }
         try await switchOver(pace: pace, onFreed: { _ in }) { (next: NextImage) async throws(BlockError) in
             try await next.expandZeros()
         }
@@ -195,7 +216,9 @@ extension Qcow2Image {
         new.version = 2
         (new.incompatible, new.compatible, new.autoclear) = ([], [], [])
         new.unknownFields = []
-        new.extensions.removeAll { $0.type == HeaderExtension.featureNamesType }
+        new.extensions.removeAll {
+            $0.type == HeaderExtension.featureNamesType || $0.type == HeaderExtension.bitmapsType
+        }
         try await replaceHeader(with: new)
     }
 }

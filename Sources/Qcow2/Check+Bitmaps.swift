@@ -7,7 +7,7 @@ extension Qcow2Check {
         guard header.autoclear.contains(.bitmaps),
             let part = header.extensions.first(where: { $0.type == HeaderExtension.bitmapsType })
         else { return }
-        try await openBitmaps()
+        guard try await openBitmaps() else { return }
         let data = part.data
         guard data.count >= 24 else { return bitmapDamage("ERROR bitmaps extension is too short") }
         let (bytes, start) = (Self.number(data, at: 8), Self.number(data, at: 16))
@@ -18,8 +18,12 @@ extension Qcow2Check {
         do throws(BlockError) {
             var tables: [BitmapTable: UInt32] = [:]
             var tableBytes: UInt64 = 0
-            var offset: UInt64 = 0
+            var (offset, found): (UInt64, UInt32) = (0, 0)
             while offset + 24 <= bytes {
+                found += 1
+                guard found <= Limits.bitmaps else {
+                    return bitmapDamage("ERROR bitmap directory \(range) lists more bitmaps than an image may have")
+                }
                 guard let entry = try await read(ByteRange(at: start + offset, count: 24)) else {
                     return bitmapDamage("ERROR bitmap directory \(range) is damaged")
                 }
@@ -68,15 +72,23 @@ extension Qcow2Check {
     /// Bytes of bits that are read for it.
     private static var bitmapBytes: UInt64 { 64 << 20 }
 
-    /// Reads the bitmaps as an opening does, for which what contradicts itself there is a reason to refuse.
-    private func openBitmaps() async throws(BlockError) {
-        guard isFirstWindow else { return }
+    /// Reads the bitmaps as an opening does, for which what contradicts itself there is a reason to refuse. False where they
+    /// cannot be read.
+    private func openBitmaps() async throws(BlockError) -> Bool {
+        guard isFirstWindow else { return true }
         do throws(OpenError) {
             _ = try await Qcow2Image.readBitmaps(file, header, BitmapMemory(limit: Self.bitmapBytes), withData: true)
         } catch {
-            // What could not be read is told by the walk; what is too much for the memory that bitmaps may take is no damage.
-            if error.cause == nil { bitmapDamage("ERROR \(error.message)") }
+            switch error.cause {
+            case nil: bitmapDamage("ERROR \(error.message)")
+            // Too much for the memory that bitmaps may take is no damage.
+            case .limit: break
+            default:
+                try unreadable("ERROR: I/O error in the bitmap directory")
+                return false
+            }
         }
+        return true
     }
 
     /// Damage that costs the bitmaps, and nothing else.

@@ -86,7 +86,7 @@ extension Qcow2Check {
     /// One entry, of whatever kind.
     private func countOdd(_ entry: L2Entry, _ index: Int, _ cursor: inout L2Cursor) {
         if entry.isCompressed { return countCompressed(entry, index, cursor) }
-        let reserved: UInt64 = header.version >= 3 ? 0x3F00_0000_0000_01FE : 0x3F00_0000_0000_01FF
+        let reserved: UInt64 = 0x3F00_0000_0000_01FF & ~(header.knowsZeroFlag ? L2Entry.zeroFlag : 0)
         if entry.descriptor & reserved != 0 {
             entryDamage("ERROR found l2 entry with reserved bits set: \(hex(entry.descriptor))", cursor)
         }

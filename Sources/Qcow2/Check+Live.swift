@@ -25,17 +25,21 @@ extension Qcow2Check {
     struct Suspicion {
         let cluster: UInt64
         let isLeak: Bool
-        let message: String
+        /// Nil where there are messages enough.
+        let message: String?
     }
 
-    /// So many suspicions are kept; where there are more, the rest is only counted.
-    static var suspicionLimit: Int { 10_000 }
+    /// So many suspicions are kept, 40 bytes each: more is not said of an image that is written meanwhile.
+    static var suspicionLimit: Int { 1 << 20 }
+    /// So many have a message; the rest is only counted.
+    static var messageLimit: Int { 10_000 }
 
     /// In a check of an image that is written meanwhile: keeps what is said of a cluster for later. False in any other check.
     func suspects(_ cluster: UInt64, isLeak: Bool, _ message: @autoclosure () -> String) -> Bool {
         guard let watch else { return false }
         if !watch.contains(cluster), suspicions.count < Self.suspicionLimit {
-            suspicions.append(Suspicion(cluster: cluster, isLeak: isLeak, message: message()))
+            let text = suspicions.count < Self.messageLimit ? message() : nil
+            suspicions.append(Suspicion(cluster: cluster, isLeak: isLeak, message: text))
         }
         return true
     }
@@ -72,7 +76,9 @@ extension Qcow2Image {
             try await flush()
             let header = diskHeader
             var messages: [String] = []
-            let check = Qcow2Check(file, header, .none, pace: pace) { messages.append($0) }
+            let check = Qcow2Check(file, header, .none, pace: pace) {
+                if messages.count < Qcow2Check.messageLimit { messages.append($0) }
+            }
             check.watch = watch
             check.result.totalClusters = geometry.clusters(for: header.size)
             try await check.analyse()
@@ -81,7 +87,7 @@ extension Qcow2Image {
             for message in messages { report(message) }
             for suspicion in check.suspicions where !watch.contains(suspicion.cluster) {
                 if suspicion.isLeak { check.result.leaks += 1 } else { check.result.corruptions += 1 }
-                report(suspicion.message)
+                suspicion.message.map(report)
             }
             return check.result
         }

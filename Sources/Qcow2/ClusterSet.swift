@@ -20,6 +20,9 @@ struct ClusterSet {
         return false
     }
 
+    /// Whether a cluster of the set is one of those that `matches` tells of: looks at each.
+    func contains(where matches: (UInt64) -> Bool) -> Bool { slots.contains { $0 != 0 && matches($0 &- 1) } }
+
     /// Answers false where the cluster was there already.
     @discardableResult
     mutating func insert(_ cluster: UInt64) -> Bool {

@@ -77,6 +77,10 @@ public struct Header: Equatable, Sendable {
         self.extensions = version >= 3 ? [.featureNames(FeatureName.standard)] : []
     }
 
+    /// Whether bit 0 of an L2 entry says that its cluster reads as zeros. In version 2, and where entries are extended, it is
+    /// reserved ("Standard Cluster Descriptor" of the specification).
+    var knowsZeroFlag: Bool { version >= 3 && !incompatible.contains(.extendedL2) }
+
     public var geometry: Geometry {
         Geometry(
             clusterBits: clusterBits, refcountOrder: refcountOrder,

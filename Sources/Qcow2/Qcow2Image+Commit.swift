@@ -178,10 +178,11 @@ extension Qcow2Image {
         try await write(frozen.blocks.filter(\.wasNew))
         if !frozen.refcountSectors.isEmpty {
             try await flushFile()
-            try await write(frozen.refcountSectors, to: header.refcountTableOffset)
+            try await write(frozen.refcountSectors, to: header.refcountTableOffset, .refblockAllocHookup)
         }
         try await write(frozen.blocks.filter { !$0.wasNew })
         for part in frozen.tables where part.wasNew {
+            await file.reach(.l2Update)
             try await write(part.words, 0..<part.words.count, at: part.offset)
         }
         try await flushFile()
@@ -190,7 +191,7 @@ extension Qcow2Image {
         frozen.increasesAreDurable = true
         if frozen.changesMapping {
             for part in frozen.tables where !part.wasNew { try await writeChanged(part) }
-            try await write(frozen.l1Sectors, to: header.l1TableOffset)
+            try await write(frozen.l1Sectors, to: header.l1TableOffset, .l1Update)
             try await flushFile()
         }
         if let size = frozen.size { try await writeHeaderFields { $0.size = size } }
@@ -199,12 +200,16 @@ extension Qcow2Image {
     func write(_ blocks: [Frozen.Block]) async throws(BlockError) {
         for part in blocks {
             let buffer = AlignedBuffer(copying: part.bytes)
+            await file.reach(.refblockUpdatePart)
             try await file.write(at: part.block.offset, from: buffer.bytes, flags: [])
         }
     }
 
-    private func write(_ sectors: [Frozen.Sector], to table: UInt64) async throws(BlockError) {
+    private func write(
+        _ sectors: [Frozen.Sector], to table: UInt64, _ event: FaultEvent
+    ) async throws(BlockError) {
         for sector in sectors {
+            await file.reach(event)
             try await write(sector.entries, 0..<64, at: table + UInt64(sector.index) * 512)
         }
     }
@@ -216,6 +221,7 @@ extension Qcow2Image {
 
     /// Writes the changed parts of a table, neighbours in one write.
     private func writeChanged(_ part: Frozen.Table) async throws(BlockError) {
+        await file.reach(.l2Update)
         let partBytes = L2Table.partBytes(clusterSize: part.words.count * 8)
         var mask = part.mask
         while mask != 0 {
@@ -233,6 +239,7 @@ extension Qcow2Image {
     private func lowerRefcounts(_ frozen: Frozen) async throws(BlockError) {
         // In a damaged image a leak does no harm, and lowering the wrong count would.
         guard !frozen.freed.isEmpty, !isCorrupt else { return }
+        unlowered = nil
         var zeroed: [ClusterRun] = []
         // In the order of the file: refcounts lie together, and so does what is punched.
         var rest = frozen.freed.sorted { $0.start < $1.start }[...]
@@ -253,6 +260,7 @@ extension Qcow2Image {
                     // The counts could not be read: what is left is tried again at the next commit.
                     let left = ClusterRun(start: cluster, count: run.end - cluster)
                     freed.restore([left] + rest.dropFirst())
+                    unlowered = error
                     break lowering
                 }
             }
@@ -291,7 +299,8 @@ extension Qcow2Image {
         if !isReadOnly { try await flushFile() }
     }
 
-    /// Writes back all changes, gives back all freed clusters, and takes no more requests. No request may be under way.
+    /// Writes back all changes, gives back all freed clusters, and takes no more requests. No request may be under way. Throws
+    /// also where all is written back and something could not be given back: what stays counted is a leak.
     public func close() async throws(BlockError) {
         guard !isClosed else { return }
         defer { isClosed = true }
@@ -299,6 +308,7 @@ extension Qcow2Image {
         try await drain()
         try await storeBitmaps()
         try await drain()
+        if let unlowered { throw unlowered }
     }
 }
 

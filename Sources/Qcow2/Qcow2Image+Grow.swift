@@ -56,8 +56,10 @@ extension Qcow2Image {
             throw .corrupt
         }
         highWater = max(highWater, (plan.first + plan.count) << bits)
+        await file.reach(.reftableGrow)
         let table = try await writeGrowth(plan)
         do {
+            await file.reach(.refblockAllocSwitchTable)
             try await flushFile()
             try await writeHeaderFields {
                 $0.refcountTableOffset = plan.tableFirst << bits
@@ -85,6 +87,7 @@ extension Qcow2Image {
                 RefcountBlock.store(1, in: &bytes, Int(position), geometry.refcountOrder)
             }
             let buffer = AlignedBuffer(copying: bytes)
+            await file.reach(.refblockAllocWriteBlocks)
             try await file.write(at: (plan.first + number) << bits, from: buffer.bytes, flags: [])
         }
         // The new table names them too, so they must be whole before the header names it.
@@ -92,6 +95,7 @@ extension Qcow2Image {
             let buffer = AlignedBuffer(copying: block.bytes)
             try await file.write(at: block.offset, from: buffer.bytes, flags: [])
         }
+        await file.reach(.refblockAllocWriteTable)
         try await writeTable(table, at: plan.tableFirst << bits)
         return table
     }
@@ -154,17 +158,20 @@ extension Qcow2Image {
         let bits = UInt64(geometry.clusterBits)
         // From here on, until the header names the new table, the L1 table on disk equals the one in memory.
         let clusters = geometry.clusters(for: entries * 8)
+        await file.reach(.l1GrowAllocTable)
         let row = try await takeRow(clusters)
         do {
             release(try await commitLocked())
             var table = l1
             table.append(contentsOf: repeatElement(0, count: Int(clusters) << Int(bits - 3) - table.count))
+            await file.reach(.l1GrowWriteTable)
             try await writeTable(table, at: row.start << bits)
         } catch {
             freed.add(row)
             throw error
         }
         do {
+            await file.reach(.l1GrowActivateTable)
             try await flushFile()
             try await writeHeaderFields {
                 $0.l1Size = UInt32(entries)

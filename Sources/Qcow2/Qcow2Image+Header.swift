@@ -33,7 +33,11 @@ extension Qcow2Image {
     private func put(_ new: Header, _ bytes: [UInt8], besides old: [UInt8]) async throws(BlockError) {
         if bytes.count > 512, bytes[512...] != old[512...] {
             let rest = AlignedBuffer(copying: Array(bytes[512...]))
-            try await file.write(at: 512, from: rest.bytes, flags: [])
+            do throws(BlockError) { try await file.write(at: 512, from: rest.bytes, flags: []) } catch {
+                // What the header's cluster holds now is not known.
+                if error != .noSpace { fence(error) }
+                throw error
+            }
             try await flushFile()
         }
         let sector = AlignedBuffer(copying: Array(bytes[..<512]))

@@ -130,6 +130,7 @@ extension Qcow2Image {
         guard count > 0 else { throw .io }
         var input = AlignedBuffer(byteCount: Int(count))
         var span = input.mutableBytes
+        await file.reach(.readCompressed)
         try await file.read(at: offset, into: &span)
         if buffer.byteCount == clusterSize {
             let codec = header.compressionType.codec

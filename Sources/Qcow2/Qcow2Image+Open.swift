@@ -112,6 +112,7 @@ extension Qcow2Image {
     /// features that are not kept, marks bitmaps as in use.
     func prepareForWriting() async throws(OpenError) {
         let count = Int(header.refcountTableClusters) << Int(geometry.clusterBits - 3)
+        await file.reach(.reftableLoad)
         refcountTable = try await Self.readTable(
             "refcount table", file, at: header.refcountTableOffset, count: count)
         try noteMetadata()

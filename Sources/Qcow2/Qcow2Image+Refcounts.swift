@@ -115,6 +115,7 @@ extension Qcow2Image {
         // Written at once, so that its space is secured; linked by the next commit (O8).
         highWater = max(highWater, offset + geometry.clusterSize)
         let buffer = AlignedBuffer(copying: block.bytes)
+        await file.reach(.refblockAllocWrite)
         try await file.write(at: offset, from: buffer.bytes, flags: [])
         block.isNew = true
         dirtyBlocks.append(block)

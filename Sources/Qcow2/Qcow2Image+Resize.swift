@@ -46,12 +46,20 @@ extension Qcow2Image {
             try await shrink(to: newLength)
         } else {
             try await unmapPast(length)
-            // The file for data is the disk's length, so that it can be read by itself.
-            if let data, data.limits.growable, data.length < newLength { try await data.resize(to: newLength) }
+            try await growData(to: newLength)
             let entries = geometry.l1Entries(for: newLength)
             if entries > UInt64(l1.count) { try await growL1(to: entries) }
             length = newLength
         }
+    }
+
+    /// Makes the file for data as long as the disk, so that it can be read by itself. Where it was longer it may hold anything
+    /// there: a raw one gains zeros all the same.
+    private func growData(to newLength: UInt64) async throws(BlockError) {
+        guard let data else { return }
+        let end = min(data.length, newLength)
+        if isDataRaw, end > length { try await data.zero(ByteRange(from: length, to: end), flags: .mayUnmap) }
+        if data.limits.growable, data.length < newLength { try await data.resize(to: newLength) }
     }
 
     public func confirmLength() {
@@ -80,7 +88,7 @@ extension Qcow2Image {
         isSizeDirty = !isStored && diskHeader.size != newLength
         try await unmapPast(newLength)
         // What is cut off is not needed any more: the file's tables say so durably, or the disk's size does.
-        if let data, data.limits.growable, data.length > newLength, isStored { try? await data.resize(to: newLength) }
+        if let data, data.limits.growable, data.length > newLength, isStored { try await data.resize(to: newLength) }
     }
 
     /// Unmaps all subclusters that lie wholly past an end.

@@ -85,6 +85,7 @@ extension Qcow2Image {
             try await markCorrupt()
             throw .corrupt
         }
+        await file.reach(.l2Load)
         let bytes = try await readCluster(at: offset)
         // The table may have been copied, or dropped by a resize, meanwhile: then the caller looks again.
         guard index < l1.count, l1[index] == entry, l2.find(index) == nil else { return }
@@ -104,6 +105,7 @@ extension Qcow2Image {
             try await markCorrupt()
             throw .corrupt
         }
+        await file.reach(.refblockLoad)
         let bytes = try await readCluster(at: entry)
         guard index < refcountTable.count, refcountTable[index] == entry, blocks.find(index) == nil else { return }
         blocks.insert(
@@ -124,6 +126,7 @@ extension Qcow2Image {
     /// Gives the active state its own copy of a table that a snapshot shares. The caller holds `structure`.
     private func copyTable(_ index: Int) async throws(BlockError) {
         guard index < l1.count, l1[index] != 0, l1[index] & L2Entry.copied == 0 else { return }
+        await file.reach(.l2AllocCowRead)
         if l2.find(index) == nil {
             try await loadOnce(Need.loadTable.at(index)) { () async throws(BlockError) in
                 try await self.loadTable(index)
@@ -164,6 +167,7 @@ extension Qcow2Image {
         let cluster = try await takeCluster()
         let offset = cluster << UInt64(geometry.clusterBits)
         do {
+            await file.reach(.l2AllocWrite)
             try await writeCluster(AlignedBuffer(byteCount: Int(geometry.clusterSize)), at: offset)
         } catch {
             freed.add(ClusterRun(start: cluster, count: 1))

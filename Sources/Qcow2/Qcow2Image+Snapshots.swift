@@ -37,20 +37,19 @@ extension Qcow2Image {
         _ new: NewSnapshot, pace: Pace = .none, onFreed: ([ByteRange]) async -> Void = { _ in }
     ) async throws(BlockError) -> Snapshot {
         try checkKeepsSnapshots()
-        guard snapshots.count < Limits.snapshots, inactiveL1Clusters(with: UInt64(l1.count)) != nil else {
-            throw .system(27)
-        }
-        let snapshot = Snapshot(new, id: nextSnapshotID, of: header)
+        var made: Snapshot?
         try await switchOver(pace: pace, onFreed: onFreed) { (next: NextImage) async throws(BlockError) in
-            var snapshot = snapshot
-            // What was not committed when this was asked for may have made the table longer.
-            (snapshot.l1TableOffset, snapshot.l1Size) = (next.header.l1TableOffset, next.header.l1Size)
-            snapshot.diskSize = next.header.size
+            guard snapshots.count < Limits.snapshots, inactiveL1Clusters(with: UInt64(l1.count)) != nil else {
+                throw .system(27)
+            }
+            var snapshot = Snapshot(new, id: nextSnapshotID, of: next.header)
             snapshot.stored = snapshot.encoded
             try await next.writeL1(try await next.share(next.l1), entries: next.l1.count)
             try await next.writeSnapshots(next.snapshots + [snapshot])
+            made = snapshot
         }
-        return snapshots.last ?? snapshot
+        guard let made else { throw .io }
+        return made
     }
 
     /// Makes the disk what it was when a snapshot was made, its size and the saved state of a machine included. What the
@@ -59,13 +58,13 @@ extension Qcow2Image {
         id: String, pace: Pace = .none, onFreed: ([ByteRange]) async -> Void = { _ in }
     ) async throws(BlockError) {
         try checkKeepsSnapshots()
-        if hasBitmaps { throw .busy }
-        let snapshot = try snapshot(id: id)
-        let size = snapshot.diskSize ?? header.size
-        let entries = geometry.l1Entries(for: size)
-        guard size <= UInt64(Int64.max), entries * 8 <= Limits.l1Bytes else { throw .system(27) }
-        let l1 = try await l1Table(of: snapshot)
         try await switchOver(pace: pace, onFreed: onFreed) { (next: NextImage) async throws(BlockError) in
+            if hasBitmaps { throw .busy }
+            let snapshot = try next.snapshots.with(id: id)
+            let size = snapshot.diskSize ?? next.header.size
+            let entries = geometry.l1Entries(for: size)
+            guard size <= UInt64(Int64.max), entries * 8 <= Limits.l1Bytes else { throw .system(27) }
+            let l1 = try await l1Table(of: snapshot)
             try await next.drop(next.l1, at: next.header.l1TableOffset)
             try await next.writeL1(try await next.share(l1), entries: max(l1.count, Int(entries)))
             next.header.size = size
@@ -80,12 +79,12 @@ extension Qcow2Image {
         id: String, pace: Pace = .none, onFreed: ([ByteRange]) async -> Void = { _ in }
     ) async throws(BlockError) {
         try checkKeepsSnapshots()
-        let snapshot = try snapshot(id: id)
-        let l1 = try await l1Table(of: snapshot)
         try await switchOver(pace: pace, onFreed: onFreed) { (next: NextImage) async throws(BlockError) in
-            try await next.drop(l1, at: snapshot.l1TableOffset)
+            let snapshot = try next.snapshots.with(id: id)
+            try await next.drop(try await l1Table(of: snapshot), at: snapshot.l1TableOffset)
             var rest = next.snapshots
-            rest.removeAll { $0 == snapshot }
+            // A damaged table may have it twice; one of them has gone.
+            if let index = rest.firstIndex(of: snapshot) { rest.remove(at: index) }
             try await next.writeSnapshots(rest)
             let flagged = try await next.flagged(next.l1)
             guard flagged != next.l1 else { return }
@@ -97,11 +96,6 @@ extension Qcow2Image {
     /// Where data lies apart nothing counts its clusters, so that none could be shared.
     private func checkKeepsSnapshots() throws(BlockError) {
         if rules.hasDataFile { throw .unsupported }
-    }
-
-    private func snapshot(id: String) throws(BlockError) -> Snapshot {
-        guard let snapshot = snapshots.first(where: { $0.id == id }) else { throw .system(2) }
-        return snapshot
     }
 
     func l1Table(of snapshot: Snapshot) async throws(BlockError) -> [UInt64] {

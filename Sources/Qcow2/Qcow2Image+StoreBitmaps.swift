@@ -17,6 +17,8 @@ extension Qcow2Image {
     /// Stores all bitmaps that are to be kept, consistent with the data. No request is under way, and none comes before they
     /// are marked as in use again.
     func storeBitmaps() async throws(BlockError) {
+        await structure.lock()
+        defer { structure.unlock() }
         let kept = bitmaps.all.filter(\.isPersistent)
         // In a damaged image what is marked as in use stays so.
         guard !kept.isEmpty || !storedBitmaps.isEmpty, !isCorrupt else { return }
@@ -29,8 +31,6 @@ extension Qcow2Image {
         for bitmap in kept where !storedBitmaps.contains(where: { $0.name == bitmap.name }) {
             if let map = bitmap.map { entries.append(.new(bitmap, map)) }
         }
-        await structure.lock()
-        defer { structure.unlock() }
         try await replaceDirectory(entries)
     }
 

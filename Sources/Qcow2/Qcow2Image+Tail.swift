@@ -14,7 +14,7 @@ extension Qcow2Image {
         let end = (last + 1) << bits
         guard writeRefusal == nil, tickets.isEmpty, commitUrgency == .none, end < file.length else { return }
         // A refcount that is wrong for metadata is wrong for more than that: such an image keeps what it has.
-        guard !(last + 1...file.length >> bits).contains(where: { metadata.contains($0) }) else { return }
+        guard !metadata.contains(where: { $0 > last }) else { return }
         try await file.resize(to: end)
         highWater = min(highWater, end)
         freeHint = min(freeHint, last + 1)

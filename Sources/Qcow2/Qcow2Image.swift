@@ -54,6 +54,8 @@ public final class Qcow2Image: ImageFormat {
     /// The end of all places ever used, in bytes: what lies behind reads as zeros in a file that grows.
     var highWater: UInt64 = 0
     var freed = FreedClusters()
+    /// Why refcounts of what was freed could not be read, and stay too high as long as that lasts.
+    var unlowered: BlockError?
     /// Where the next compressed cluster goes, if it fits.
     var packing: PackingPlace?
     var generations = Generations()

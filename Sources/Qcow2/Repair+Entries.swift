@@ -34,10 +34,19 @@ struct EntryMender {
         var next: UInt64 = 0
         /// Where a cluster of zeros is, once one was asked for.
         private(set) var zeros: UInt64?
+        /// More was asked for than is kept: there is no place for it.
+        private(set) var isFull = false
+
+        /// So many copies are kept, some hundred bytes each: entries of compressed data can name one place in millions of ways.
+        static let limit = 1 << 18
 
         mutating func place(of original: ByteRange, clusterSize: UInt64) -> UInt64 {
             if let place = places[original] { return place }
             let place = next
+            guard order.count < Self.limit else {
+                isFull = true
+                return place
+            }
             places[original] = place
             order.append(original)
             next += (original.count + clusterSize - 1) / clusterSize * clusterSize
@@ -71,7 +80,7 @@ struct EntryMender {
         var mended = entry
         // Where both are said of a subcluster, its data is kept.
         mended.bitmap &= ~(UInt64(entry.allocated) << 32)
-        let flags = L2Entry.copied | (header.version >= 3 ? L2Entry.zeroFlag : 0)
+        let flags = L2Entry.copied | (header.knowsZeroFlag ? L2Entry.zeroFlag : 0)
         mended.descriptor &= L2Entry.offsetMask | flags
         let place = entry.descriptor & L2Entry.offsetMask
         if header.incompatible.contains(.externalDataFile) {

@@ -101,15 +101,14 @@ extension Qcow2Check {
         try await writeHeaderFields()
     }
 
-    /// The bytes of a snapshot's entry as they should be.
+    /// The bytes of a snapshot's entry as they should be. Of extra data that is too long only what is kept is read.
     private func entry(of snapshot: CheckedSnapshot) async throws(BlockError) -> [UInt8] {
-        guard
-            let bytes = try await read(ByteRange(at: header.snapshotsOffset + snapshot.offset, count: snapshot.length))
-        else { throw .io }
-        var entry = bytes.bytes.array
-        if snapshot.extraSize > Limits.snapshotExtraBytes {
-            entry.removeSubrange(40 + Self.knownExtraBytes..<40 + Int(snapshot.extraSize))
-        }
+        let start = header.snapshotsOffset + snapshot.offset
+        let names = 40 + UInt64(snapshot.extraSize)
+        let isTooLong = snapshot.extraSize > Limits.snapshotExtraBytes
+        let head = ByteRange(at: start, count: isTooLong ? 40 + UInt64(Self.knownExtraBytes) : names)
+        var entry = try await bytes(head)
+        entry += try await bytes(ByteRange(at: start + names, count: snapshot.length - names))
         let known = extraBytes(of: snapshot, &entry)
         entry.withMutableBytes { (span: inout MutableRawSpan) in
             span.storeBigEndian(snapshot.l1Offset, at: 0)
@@ -118,6 +117,12 @@ extension Qcow2Check {
             if let size = snapshot.mendedDiskSize { span.storeBigEndian(size, at: 48) }
         }
         return entry
+    }
+
+    /// Reads bytes, of which those that are not in the file are zeros.
+    private func bytes(_ range: ByteRange) async throws(BlockError) -> [UInt8] {
+        guard let buffer = try await read(range) else { return [UInt8](repeating: 0, count: Int(range.count)) }
+        return buffer.bytes.array
     }
 
     /// Makes an entry's extra data as long as it must and may be. Answers its length.

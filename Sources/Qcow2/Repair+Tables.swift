@@ -169,7 +169,7 @@ extension Qcow2Check {
         let start = freeStart * geometry.clusterSize
         guard copies.next > start else { return true }
         let room = file.limits.growable ? file.length + Self.growth : file.length - min(start, file.length)
-        guard copies.next - start > room else { return true }
+        guard copies.isFull || copies.next - start > room else { return true }
         report("ERROR metadata whose place something else uses is too much to be copied: \(copies.next - start) bytes")
         damage.isHopeless = true
         return false

@@ -1,5 +1,7 @@
+import Block
+
 extension Snapshot {
-    /// The entry of a snapshot that is about to be made. Its places are filled in when the tables are written.
+    /// The entry of a snapshot that is about to be made of the active state.
     init(_ new: NewSnapshot, id: String, of header: Header) {
         self.init(
             l1TableOffset: header.l1TableOffset, l1Size: header.l1Size, id: id,
@@ -31,6 +33,12 @@ extension Snapshot {
 }
 
 extension [Snapshot] {
+    /// The one of this id; throws `system(ENOENT)` where there is none.
+    func with(id: String) throws(BlockError) -> Snapshot {
+        guard let snapshot = first(where: { $0.id == id }) else { throw .system(2) }
+        return snapshot
+    }
+
     /// The snapshot table: entries as they are stored, each from a multiple of 8 on.
     var table: [UInt8] {
         var bytes: [UInt8] = []

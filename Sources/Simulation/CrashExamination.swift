@@ -44,7 +44,7 @@ public struct CrashExamination {
                 try point.forEachState(budget: statesPerPoint, &random) { state throws(Violation) in
                     do throws(Violation) { try judge(state, &known, &result) } catch {
                         throw error.told(in: state) {
-                            "\($0)\n\(state.choice) at \(result.states): \(point.disk.text)\n\(start.name)\n\(program)"
+                            "\($0)\n\(state.choice) at \(result.states): \(point.text)\n\(start.name)\n\(program)"
                         }
                     }
                 }
@@ -58,7 +58,8 @@ public struct CrashExamination {
     private func judge(_ state: CrashState, _ known: inout [UInt64: CrashJudge.Found], _ result: inout Result)
         throws(Violation)
     {
-        let fingerprint = state.image.fingerprint &+ UInt64(state.point.below.count)
+        let data = state.data.map { $0.fingerprint &* 31 &+ 1 } ?? 0
+        let fingerprint = state.image.fingerprint &+ UInt64(state.point.below.count) &+ data
         if let found = known[fingerprint] {
             // What is found depends on the bytes; what may be found on the moment.
             return try CrashJudge(program.shape).compare(found, state.point)
@@ -78,8 +79,8 @@ public struct CrashExamination {
         shape.size = UInt64(found.contents.count)
         let again = Program(seed: program.seed &+ UInt64(result.states), shape: shape, length: 3)
         let start = StartImage(
-            name: "after a crash", image: state.image, base: state.point.base, below: state.point.below,
-            contents: found.contents, snapshots: found.snapshots)
+            name: "after a crash", image: state.image, data: state.data, base: state.point.base,
+            below: state.point.below, contents: found.contents, snapshots: found.snapshots)
         var examination = CrashExamination(again, on: start)
         examination.statesPerPoint = 8
         examination.everyEvent = true

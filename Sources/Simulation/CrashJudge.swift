@@ -12,6 +12,8 @@ public struct CrashJudge {
     /// What a fresh start found on a disk.
     public struct Found {
         public let contents: [UInt8]
+        /// The file for data by itself, where it shall always read as the disk, cut or filled up to the disk's length.
+        public let raw: [UInt8]?
         /// Clusters that nothing uses.
         public let leaks: Int
         public let snapshots: [KeptSnapshot]
@@ -30,6 +32,9 @@ public struct CrashJudge {
     /// What was found against what may be found at that moment.
     func compare(_ found: Found, _ point: CrashPoint) throws(Violation) {
         if let wrong = point.judge(found) { throw wrong }
+        if let raw = found.raw, let wrong = point.oracle.judge(afterCrash: raw) {
+            throw wrong.told { "the raw file for data by itself: \($0)" }
+        }
         if let wrong = point.bitmaps.judge(found.bitmaps) { throw wrong }
     }
 
@@ -46,6 +51,12 @@ public struct CrashJudge {
             throw error as? Violation ?? Violation("\(error)", .corrupt)
         }
         let after = MiniCheck(chain.disks[chain.top].contents)
+        if check.isDataRaw, let data = chain.dataDisks[chain.top]?.contents {
+            // A crash in the middle of a new size may leave it longer than the disk.
+            guard Self.fitted(data, contents.count) == after.contents(data: data).array else {
+                throw Violation("the raw file for data does not read as the disk after it was written", .corrupt)
+            }
+        }
         guard after.errors.isEmpty, !after.isDirty else {
             throw Violation("D4 after writing: \(after.errors)", .corrupt)
         }
@@ -66,14 +77,22 @@ public struct CrashJudge {
                 UInt64(kept.dirty.count) == granules
             else { throw Violation("D6: bitmap '\(bitmap.name)' is not kept after the crash", .corrupt) }
         }
-        return Found(contents: contents, leaks: check.leaks, snapshots: snapshots, bitmaps: check.bitmaps)
+        return Found(
+            contents: contents, raw: check.isDataRaw ? state.data.map { Self.fitted($0, contents.count) } : nil,
+            leaks: check.leaks, snapshots: snapshots, bitmaps: check.bitmaps)
+    }
+
+    private static func fitted(_ data: SparseBytes, _ count: Int) -> [UInt8] {
+        var data = data
+        data.resize(to: UInt64(count))
+        return data.array
     }
 
     private func readAndRewrite(_ state: CrashState, _ chain: SimulatedChain) async throws -> [UInt8] {
         do {
             if let base = state.point.base { chain.setBase(base) }
             for image in state.point.below { try await chain.pushBelow(chain.disk(image)) }
-            try await chain.push(chain.disk(state.image))
+            try await chain.push(chain.disk(state.image), data: state.data.map { chain.disk($0) })
         } catch { throw Violation("D3: it does not open: \(error)", .corrupt) }
         let io = chain.io
         let found: [UInt8]

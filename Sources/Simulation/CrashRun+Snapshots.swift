@@ -7,7 +7,7 @@ import Qcow2
 // state before or the state after, all of it, and nothing between (O9).
 extension CrashRun {
     func createSnapshot() async throws {
-        guard snapshots.count < 4 else { return }
+        guard snapshots.count < 4, program.shape.dataFile == .none else { return }
         try await drain()
         let contents: [UInt8]
         do { contents = try await settled() } catch { return try excuse(error, "flush before a snapshot") }
@@ -49,10 +49,10 @@ extension CrashRun {
 
     /// Makes the disk durable as a client's flush does, and answers what it reads as.
     func settled() async throws(BlockError) -> [UInt8] {
-        let (io, disk) = (chain.io, chain.disks[chain.top])
-        let (point, hadFailed) = (oracle.flushPoint, flushFailed || disk.hasFailedFlush)
+        let io = chain.io
+        let (point, hadFailed) = (oracle.flushPoint, flushFailed || chain.hasFailedFlush)
         do throws(BlockError) { try await io.finish() } catch {
-            flushFailed = flushFailed || disk.hasFailedFlush
+            flushFailed = flushFailed || chain.hasFailedFlush
             throw error
         }
         if hadFailed { fail(Violation("a flush succeeds after one that failed (D7)", .swallowed)) }
@@ -74,7 +74,7 @@ extension CrashRun {
         do throws(BlockError) {
             try await body(image) { await io.punch($0) }
         } catch {
-            flushFailed = flushFailed || disk.hasFailedFlush
+            flushFailed = flushFailed || chain.hasFailedFlush
             if !image.isFenced { other = nil }
             // A refcount of one or two bits has no room for many snapshots.
             if error == .invalid, image.header.geometry.refcountBits <= 2 { return false }

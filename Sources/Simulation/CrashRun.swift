@@ -56,7 +56,7 @@ public final class CrashRun {
             chain.faults.clear()
             chain.dropAll()
             try? context.runToIdle()
-            for disk in chain.disks { disk.onEvent = nil }
+            for disk in chain.disks + chain.topDisks { disk.onEvent = nil }
             chain.base?.onEvent = nil
             onPoint = nil
         }
@@ -71,9 +71,10 @@ public final class CrashRun {
                 step = program.steps.count
                 try await drain()
                 if mayFail {
-                    // What failed behind the client's back is told now at the latest.
+                    // What failed behind the client's back is told now at the latest, or by the end of the image.
                     await flush()
                     try await drain()
+                    if reported == 0, chain.faults.fired > 0 { try await closeAtLast() }
                 }
                 chain.faults.clear()
                 try await compare()
@@ -94,24 +95,31 @@ public final class CrashRun {
         if let base = start.base { chain.setBase(base) }
         for image in start.below { try await chain.pushBelow(chain.disk(image)) }
         if let image = start.image {
-            let disk = chain.disk(image)
+            let (disk, data) = (chain.disk(image), start.data.map { chain.disk($0) })
             // Opening may write: it repairs what a crash left where the image says so.
-            watch(disk)
-            try await chain.push(disk)
+            watch(disk, data)
+            try await chain.push(disk, data: data)
         } else {
             try await chain.push(size: program.shape.size)
-            watch(chain.disks[chain.top])
+            watchTop()
         }
         didBegin = true
     }
 
-    /// Only one disk at a time is written, the others keep what they hold (D8).
-    func watch(_ disk: SimDisk) {
+    func watchTop() { watch(chain.disks[chain.top], chain.dataDisks[chain.top]) }
+
+    /// Only one image at a time is written, the others keep what they hold (D8).
+    private func watch(_ disk: SimDisk, _ data: SimDisk?) {
         for other in chain.disks { keep(other) }
         if let base = chain.base { keep(base) }
-        disk.audit = OrderAudit(disk)
-        disk.onEvent = { [self, unowned disk] event in
-            if let broken = disk.audit?.broken { fail(Violation(broken, .unordered)) }
+        let audit = OrderAudit(disk, data: data)
+        disk.audit = audit
+        disk.onEvent = { [self, unowned audit] event in
+            if let broken = audit.broken { fail(Violation(broken, .unordered)) }
+            if isPoint(event) { showPoint() }
+        }
+        data?.onEvent = { [self, unowned audit] event in
+            audit.observe(data: event)
             if isPoint(event) { showPoint() }
         }
     }
@@ -125,11 +133,20 @@ public final class CrashRun {
         }
     }
 
+    /// Closes the image while failures last, and opens it for reading once they are over.
+    private func closeAtLast() async throws {
+        do { try await chain.close(chain.top) } catch { return reported += 1 }
+        oracle.closed()
+        chain.faults.clear()
+        for disk in chain.topDisks { disk.reopen() }
+        try await chain.open(chain.top, readOnly: true)
+    }
+
     /// Closes the top image, which leaves nothing to a flush that might come (O16).
     private func close() async throws {
         let disk = chain.disks[chain.top]
         try await chain.close(chain.top)
-        let left = disk.pending.filter { if case .discard = $0.change { false } else { true } }
+        let left = chain.topDisks.flatMap(\.pending).filter { if case .discard = $0.change { false } else { true } }
         if let left = left.first { throw Violation("not durable when the image is closed: \(left) (O16)") }
         if let wrong = bitmaps.judge(closed: MiniCheck(disk.contents).bitmaps) { throw wrong }
         oracle.closed()
@@ -150,7 +167,8 @@ public final class CrashRun {
     public var point: CrashPoint? {
         guard let disk = chain.disks.last else { return nil }
         return CrashPoint(
-            disk: disk.snapshot, base: chain.base?.contents, below: chain.disks.dropLast().map(\.contents),
+            disk: disk.snapshot, data: chain.dataDisks[chain.top]?.snapshot, base: chain.base?.contents,
+            below: chain.disks.dropLast().map(\.contents),
             oracle: oracle, snapshots: snapshots, other: other, bitmaps: bitmaps)
     }
 
@@ -194,6 +212,7 @@ public final class CrashRun {
         case .snapshotApply(let choice): try await applySnapshot(choice)
         case .snapshotDelete(let choice): try await deleteSnapshot(choice)
         case .amend(let choice): try await amend(choice)
+        case .refit(let size, let mode): try await refit(to: max(512, size & ~511), mode)
         case .reopen: try await reopen()
         case .bitmap(let step): try await change(step)
         case .compare:
@@ -209,7 +228,8 @@ public final class CrashRun {
         await admit(range, changes: true)
         begin(range, changes: true) { [self] (io, request) async throws(BlockError) in
             oracle.issue(request, change, range)
-            bitmaps.changed(range)
+            // An image that refuses changes is changed by none.
+            if chain.image.writeRefusal == nil { bitmaps.changed(range) }
             do throws(BlockError) { try await body(io) } catch {
                 oracle.fail(request, range)
                 throw error
@@ -230,10 +250,10 @@ public final class CrashRun {
     private func flush() async {
         await admit(ByteRange(at: 0, count: 0), changes: false)
         begin(ByteRange(at: 0, count: 0), changes: false) { [self] (io, _) async throws(BlockError) in
-            let (point, disk) = (oracle.flushPoint, chain.disks[chain.top])
-            let hadFailed = flushFailed || disk.hasFailedFlush
+            let point = oracle.flushPoint
+            let hadFailed = flushFailed || chain.hasFailedFlush
             do throws(BlockError) { try await io.flush() } catch {
-                flushFailed = flushFailed || disk.hasFailedFlush
+                flushFailed = flushFailed || chain.hasFailedFlush
                 throw error
             }
             if hadFailed { fail(Violation("a flush succeeds after one that failed (D7)", .swallowed)) }
@@ -242,7 +262,7 @@ public final class CrashRun {
         }
     }
 
-    private func resize(to size: UInt64) async throws {
+    func resize(to size: UInt64) async throws {
         try await drain()
         if chain.image.header.version == 2, !snapshots.isEmpty {
             // Version 2 does not keep the size of an internal snapshot's disk.
@@ -268,6 +288,7 @@ public final class CrashRun {
     }
 
     private func snapshot(size: UInt64) async throws {
+        guard program.shape.dataFile == .none else { return }
         try await drain()
         try await close()
         keep(chain.disks[chain.top])
@@ -280,12 +301,12 @@ public final class CrashRun {
         oracle.endResize(request, hasFailed: false)
         oracle.closed()
         flushFailed = false
-        watch(chain.disks[chain.top])
+        watchTop()
     }
 
     /// Puts an internal snapshot into the closed top image by hand, where it has none and there is room for one.
     private func snapshotInside() async throws {
-        guard snapshots.isEmpty else { return }
+        guard snapshots.isEmpty, program.shape.dataFile == .none else { return }
         try await drain()
         try await close()
         let top = chain.top
@@ -296,7 +317,7 @@ public final class CrashRun {
             }
             chain.replace(top, with: forged)
             snapshots = SnapshotForge.snapshots(in: forged)
-            watch(chain.disks[top])
+            watchTop()
         } else {
             chain.disks[top].reopen()
         }
@@ -308,7 +329,7 @@ public final class CrashRun {
         try await drain()
         try await close()
         showPoint()
-        chain.disks[chain.top].reopen()
+        for disk in chain.topDisks { disk.reopen() }
         flushFailed = false
         try await chain.open(chain.top, readOnly: false)
     }

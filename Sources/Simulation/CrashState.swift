@@ -3,6 +3,8 @@ public import BlockTestKit
 /// The moment of a crash: the disk that was written, everything below it, and what the guest's disk may read as then.
 public struct CrashPoint: Sendable {
     public let disk: SimDisk.Snapshot
+    /// The disk of its data, where that lies apart.
+    public let data: SimDisk.Snapshot?
     /// The raw disk at the bottom.
     public let base: SparseBytes?
     /// The qcow2 images between, from the bottom; they are not written.
@@ -41,10 +43,12 @@ public struct CrashPoint: Sendable {
     }
 
     public init(
-        disk: SimDisk.Snapshot, base: SparseBytes?, below: [SparseBytes], oracle: SectorOracle,
+        disk: SimDisk.Snapshot, data: SimDisk.Snapshot? = nil, base: SparseBytes?, below: [SparseBytes],
+        oracle: SectorOracle,
         snapshots: [KeptSnapshot], other: Outcome? = nil, bitmaps: BitmapOracle = BitmapOracle()
     ) {
         self.disk = disk
+        self.data = data
         self.base = base
         self.below = below
         self.oracle = oracle
@@ -57,16 +61,40 @@ public struct CrashPoint: Sendable {
 /// What a machine finds after a crash.
 public struct CrashState: Sendable {
     public let image: SparseBytes
+    /// The file for its data, where that lies apart.
+    public let data: SparseBytes?
     public let point: CrashPoint
     /// Which pending changes were kept, for the report.
     public let choice: String
+
+    public init(image: SparseBytes, data: SparseBytes? = nil, point: CrashPoint, choice: String) {
+        (self.image, self.data, self.point, self.choice) = (image, data, point, choice)
+    }
 }
 
 extension CrashPoint {
+    /// A change that is not durable: which disk's, and its place among those of that disk.
+    private struct Change {
+        let isOfData: Bool
+        let index: Int
+        let operation: SimDisk.Operation
+    }
+
+    /// What is not durable, in the order in which it came about.
+    private var changes: [Change] {
+        let own = disk.pending.enumerated().map { Change(isOfData: false, index: $0, operation: $1) }
+        guard let data else { return own }
+        let others = data.pending.enumerated().map { Change(isOfData: true, index: $0, operation: $1) }
+        return (own + others).sorted {
+            ($0.operation.completedNs ?? .max, $0.operation.issuedNs)
+                < ($1.operation.completedNs ?? .max, $1.operation.issuedNs)
+        }
+    }
+
     /// What is left where only the process ends: everything that completed.
     public var killed: CrashState {
-        let completed = disk.pending.indices.filter { disk.pending[$0].completedNs != nil }
-        return state(completed, torn: nil, [])
+        let changes = changes
+        return state(changes.filter { $0.operation.completedNs != nil }, "what completed")
     }
 
     /// The crash states of this point, at most `budget`: all subsets of the pending changes where they are few, else
@@ -75,7 +103,8 @@ extension CrashPoint {
     public func forEachState<Failure: Error>(
         budget: Int, _ random: inout SeededRandom, _ body: (CrashState) throws(Failure) -> Void
     ) throws(Failure) {
-        let count = disk.pending.count
+        let changes = changes
+        let count = changes.count
         var choices: [[Int]] = []
         if count <= 10, 1 << count <= budget {
             choices = (0..<1 << count).map { mask in (0..<count).filter { mask >> $0 & 1 == 1 } }
@@ -88,17 +117,31 @@ extension CrashPoint {
             while choices.count > budget { choices.remove(at: 2 + random.below(choices.count - 2)) }
             while choices.count < budget { choices.append(all.filter { _ in random.chance(50) }) }
         }
-        for kept in choices {
-            try body(state(kept, torn: nil, []))
-            guard let last = kept.last, let sectors = disk.tear(last, &random) else { continue }
-            try body(state(kept, torn: last, sectors))
+        for choice in choices {
+            let kept = choice.map { changes[$0] }
+            let text = "kept \(choice) of \(count)"
+            try body(state(kept, text))
+            guard let last = kept.last, let disk = last.isOfData ? data : disk,
+                let sectors = disk.tear(last.index, &random)
+            else { continue }
+            try body(state(kept, text + ", of the last only sectors \(sectors.sorted())", torn: sectors))
         }
     }
 
-    private func state(_ kept: [Int], torn: Int?, _ sectors: Set<UInt64>) -> CrashState {
-        let image = disk.image(keeping: kept, torn: torn.map { [$0: sectors] } ?? [:])
-        var choice = "kept \(kept) of \(disk.pending.count)"
-        if let torn { choice += ", of \(torn) only sectors \(sectors.sorted())" }
-        return CrashState(image: image, point: self, choice: choice)
+    /// The state with some changes, of the last of them perhaps only some sectors.
+    private func state(_ kept: [Change], _ choice: String, torn: Set<UInt64>? = nil) -> CrashState {
+        func image(_ disk: SimDisk.Snapshot, isOfData: Bool) -> SparseBytes {
+            let mine = kept.filter { $0.isOfData == isOfData }
+            guard let torn, let last = kept.last, last.isOfData == isOfData else {
+                return disk.image(keeping: mine.map(\.index))
+            }
+            return disk.image(keeping: mine.map(\.index), torn: [last.index: torn])
+        }
+        return CrashState(
+            image: image(disk, isOfData: false), data: data.map { image($0, isOfData: true) }, point: self,
+            choice: choice)
     }
+
+    /// What is not durable, for a report.
+    var text: String { disk.text + (data.map { "\nof data:\($0.text)" } ?? "") }
 }

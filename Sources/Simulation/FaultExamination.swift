@@ -92,7 +92,7 @@ public struct FaultExamination {
         try point.forEachState(budget: crashStates, &random) { state throws(Violation) in
             result.states += 1
             do throws(Violation) { try judge.judge(state) } catch {
-                throw error.told(in: state) { "\($0)\n\(state.choice):\(point.disk.text)" }
+                throw error.told(in: state) { "\($0)\n\(state.choice):\(point.text)" }
             }
         }
     }

@@ -37,14 +37,3 @@ extension Program {
         return Program(seed: seed, shape: shape, steps: steps + [.compare])
     }
 }
-
-extension FaultExamination {
-    /// What the long runs do with a seed of internal snapshots.
-    public init(snapshots seed: UInt64, on stored: [StartImage]) {
-        var random = SeededRandom(seed: seed ^ 0xFA17)
-        let scenario = Scenario(snapshots: seed, on: stored)
-        self.init(scenario.program, on: scenario.start)
-        disk.stickyFlush = random.chance(50)
-        disk.sectorSize = random.chance(25) ? 4096 : 512
-    }
-}

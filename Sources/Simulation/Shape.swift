@@ -18,6 +18,8 @@ public struct Shape: Sendable, CustomStringConvertible {
     public var size: UInt64
     public var backing = Backing.none
     public var dataFile = DataFile.none
+    /// How much of the disk has its place from the start.
+    public var preallocation = Preallocation.off
     public var lazyRefcounts = false
     /// Caches of two tables, so that loading and writing back is the rule.
     public var tinyCaches = false
@@ -37,7 +39,8 @@ public struct Shape: Sendable, CustomStringConvertible {
         "v\(version) cluster \(clusterSize)\(extendedL2 ? " extended" : "")\(compresses ? " compressed" : "") "
             + "refcount \(refcountBits) size \(size) backing \(backing) data \(dataFile) "
             + "lazy \(lazyRefcounts) tiny \(tinyCaches) depth \(depth) detect \(detectZeroes)"
-            + (room.map { " room \($0)" } ?? "") + (crowd.map { " crowd \($0)" } ?? "")
+            + (preallocation == .off ? "" : " preallocated \(preallocation)") + (room.map { " room \($0)" } ?? "")
+            + (crowd.map { " crowd \($0)" } ?? "")
     }
 
     /// The shape of a seed: seeds in a row go through every cluster size and refcount width.

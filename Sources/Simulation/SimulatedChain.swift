@@ -34,6 +34,12 @@ public final class SimulatedChain {
 
     public var top: Int { disks.count - 1 }
 
+    /// The disks that the top image writes to: its own, and that of its data where it lies apart.
+    public var topDisks: [SimDisk] { disks.isEmpty ? [] : [disks[top]] + [dataDisks[top]].compactMap { $0 } }
+
+    /// Whether a flush of the top image's disks has failed since it was opened.
+    public var hasFailedFlush: Bool { topDisks.contains(where: \.hasFailedFlush) }
+
     /// The walker of the top image. It is open.
     public var io: BlockIO {
         guard let io = io(top) else { preconditionFailure("the chain is closed") }
@@ -72,6 +78,7 @@ public final class SimulatedChain {
             options.backingFile = "below"
             options.backingFormat = disks.isEmpty ? "raw" : "qcow2"
         }
+        options.preallocation = shape.preallocation
         let data = shape.dataFile == .none ? nil : self.disk()
         options.dataFile = data == nil ? nil : "data"
         options.dataFileRaw = shape.dataFile == .raw && options.backingFile == nil
@@ -86,7 +93,10 @@ public final class SimulatedChain {
         disks.append(disk)
         dataDisks[top] = data
         do { try await open(top, readOnly: false) } catch {
-            if disks.count > 1 { disks.removeLast() }
+            if disks.count > 1 {
+                dataDisks[top] = nil
+                disks.removeLast()
+            }
             throw error
         }
     }

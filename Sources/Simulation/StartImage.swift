@@ -5,6 +5,8 @@ public struct StartImage: Sendable {
     public let name: String
     /// Nil: a new one of the program's shape.
     public let image: SparseBytes?
+    /// The file for its data, where that lies apart.
+    public let data: SparseBytes?
     /// A raw disk below all.
     public let base: SparseBytes?
     /// The qcow2 images between, from the bottom.
@@ -15,11 +17,12 @@ public struct StartImage: Sendable {
     public let snapshots: [KeptSnapshot]
 
     public init(
-        name: String, image: SparseBytes?, base: SparseBytes? = nil, below: [SparseBytes] = [], contents: [UInt8],
-        snapshots: [KeptSnapshot] = []
+        name: String, image: SparseBytes?, data: SparseBytes? = nil, base: SparseBytes? = nil,
+        below: [SparseBytes] = [], contents: [UInt8], snapshots: [KeptSnapshot] = []
     ) {
         self.name = name
         self.image = image
+        self.data = data
         self.base = base
         self.below = below
         self.contents = contents

@@ -1,3 +1,4 @@
+public import Block
 public import Bytes
 
 /// One step of a program; lengths and offsets in bytes.
@@ -23,6 +24,8 @@ public enum Step: Sendable, CustomStringConvertible {
     case snapshotDelete(UInt64)
     /// The image gets another version or refcount width, or says otherwise of lazy refcounts: all that a number stands for.
     case amend(UInt64)
+    /// A new size as the tool gives it: what the disk gains may get its place at once, what it loses is cut off the file.
+    case refit(UInt64, Preallocation)
     /// Something happens to a persistent bitmap.
     case bitmap(BitmapStep)
     /// Nothing is asked for this long.
@@ -46,6 +49,7 @@ public enum Step: Sendable, CustomStringConvertible {
         case .snapshotApply(let choice): "apply snapshot \(choice)"
         case .snapshotDelete(let choice): "delete snapshot \(choice)"
         case .amend(let choice): "amend \(choice)"
+        case .refit(let size, let mode): "refit \(size)\(mode == .off ? "" : " \(mode)")"
         case .bitmap(let step): "bitmap \(step)"
         case .pause(let ms): "pause \(ms)"
         case .compare: "compare"

@@ -56,14 +56,18 @@ enum SecondOpinion {
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
         defer { try? FileManager.default.removeItem(atPath: folder) }
         var options: [String] = []
-        func add(_ contents: SparseBytes, _ driver: String) throws {
-            let prefix = String(repeating: "backing.", count: options.count / 2)
-            let file = "\(folder)/\(options.count / 2)"
+        func add(_ contents: SparseBytes, _ driver: String, _ prefix: String) throws {
+            let file = "\(folder)/\(options.count)"
             try Data(contents.array).write(to: URL(filePath: file))
             options += ["\(prefix)driver=\(driver)", "\(prefix)file.filename=\(file)"]
         }
-        for image in [state.image] + state.point.below.reversed() { try add(image, "qcow2") }
-        if let base = state.point.base { try add(base, "raw") }
+        var prefix = ""
+        for image in [state.image] + state.point.below.reversed() {
+            try add(image, "qcow2", prefix)
+            prefix += "backing."
+        }
+        if let base = state.point.base { try add(base, "raw", prefix) }
+        if let data = state.data { try add(data, "raw", "data-file.") }
         return try body(folder, options.joined(separator: ","))
     }
 

@@ -6,6 +6,7 @@ struct Simulate: ParsableCommand {
         commandName: "simulate",
         abstract: "Runs programs on simulated disks and judges what crashes and failures leave.",
         subcommands: [
-            Audit.self, Bitmaps.self, Crash.self, Exhaustive.self, Faults.self, Moves.self, Peer.self, Repair.self,
+            Audit.self, Bitmaps.self, Crash.self, Exhaustive.self, Faults.self, Model.self, Moves.self, Peer.self,
+            Repair.self, Space.self,
         ])
 }

@@ -1,7 +1,9 @@
 import Block
 import BlockTestKit
 import Bytes
+import DirtyMap
 import Image
+import Qcow2
 import Testing
 
 /// R04, R42: every I/O of every command fails once, and from then on. A command ends well exactly when what it did and said is
@@ -37,11 +39,10 @@ struct FaultTests {
 
     /// Fails each I/O of a command in turn; `isWhole` says whether what it left is what it leaves without a failure.
     fileprivate func sweep(
-        _ name: String, reads: [String], _ command: Command, isWhole: (Bench) -> Bool = { _ in true }
-    )
-        throws
-    {
-        let good = try Self.bench()
+        _ name: String, reads: [String], on make: () throws -> Bench = Self.bench, _ command: Command,
+        isWhole: (Bench) -> Bool = { _ in true }
+    ) throws {
+        let good = try make()
         let sources = reads.map { good.files[$0] }
         let before = good.files.faults.seen
         let code = try command(good)
@@ -49,7 +50,7 @@ struct FaultTests {
         #expect(count > 0 && isWhole(good), "\(name)")
         for (error, forever, effect) in Self.modes {
             for nth in 0..<count {
-                let bench = try Self.bench()
+                let bench = try make()
                 bench.files.faults.add(
                     Fault(Set(RequestKind.allCases), nth: nth, forever: forever, error: error, effect: effect))
                 var found: Int32?
@@ -120,6 +121,57 @@ struct FaultTests {
             bench.files.faults.clear()
             #expect(MiniCheck(SparseBytes(bench.files[path])).errors.isEmpty, "I/O \(nth)")
             #expect(try Self.check(bench, path, .all) == 0, "I/O \(nth)")
+        }
+    }
+
+    /// An image with two bitmaps, each with changes of its own.
+    private static func marked() throws -> Bench {
+        let bench = Bench()
+        try bench.create("bits.qcow2", options: "cluster_size=4096", size: "256K")
+        for (name, offset) in [("a", 0), ("other", 100_000)] as [(String, UInt64)] {
+            try bitmap(bench, name, [.add])
+            try bench.run { [files = bench.files] _ in
+                let file = try await files.open(FileSpec(filename: "bits.qcow2"))
+                let image = try await Qcow2Image.open(file: file, options: Options())
+                try image.bitmaps.all.named(name).map?.set(ByteRange(at: offset, count: 5000))
+                try await image.close()
+                await file.close()
+            }
+        }
+        return bench
+    }
+
+    private static func bitmap(_ bench: Bench, _ name: String, _ commands: [BitmapCommand]) throws {
+        try bench.run {
+            try await $0.bitmap(
+                BitmapRequest(
+                    image: ImageReference("bits.qcow2", format: "qcow2"), name: name, commands: commands,
+                    granularity: nil, source: nil))
+        }
+    }
+
+    private static func bitmaps(_ bench: Bench) -> [MiniCheck.Bitmap] {
+        MiniCheck(SparseBytes(bench.files["bits.qcow2"])).bitmaps
+    }
+
+    @Test(
+        "R42, R80: bitmap: a failure is told, the disk is sound, and a bitmap that is consistent is the old one or the new one",
+        arguments: [("new", .add), ("a", .remove), ("a", .clear), ("a", .disable), ("a", .merge("other"))]
+            as [(String, BitmapCommand)])
+    func bitmap(name: String, command: BitmapCommand) throws {
+        let good = try Self.marked()
+        let before = Self.bitmaps(good)
+        try Self.bitmap(good, name, [command])
+        let after = Self.bitmaps(good)
+        #expect(before != after)
+        try sweep("bitmap \(command)", reads: [], on: Self.marked) {
+            try Self.bitmap($0, name, [command])
+            return 0
+        } isWhole: { bench in
+            let check = MiniCheck(SparseBytes(bench.files["bits.qcow2"]))
+            #expect(check.errors.isEmpty, "\(check.errors)")
+            for found in check.bitmaps where !found.isInUse { #expect(before.contains(found) || after.contains(found)) }
+            return check.bitmaps == after
         }
     }
 

@@ -1,3 +1,4 @@
+import BlockTestKit
 import Image
 import Qcow2
 import Testing
@@ -64,6 +65,30 @@ struct SnapshotTests {
         #expect(try !snapshot(bench, .list, format: nil).isEmpty)
         #expect(bench.files.writes == writes)
     }
+
+    @Test(
+        "beside a bitmap one is made, listed and deleted; applied it is not, for the bitmap could not tell what changes"
+    )
+    func besideBitmaps() throws {
+        let bench = Bench()
+        try bench.create("a.qcow2", options: "cluster_size=4096", size: "256K")
+        try bench.write("a.qcow2", [(0, 5000)])
+        #expect(try snapshot(bench, new("s")) == "")
+        let add = BitmapRequest(
+            image: ImageReference("a.qcow2", format: "qcow2"), name: "b", commands: [.add], granularity: nil,
+            source: nil)
+        try bench.run { try await $0.bitmap(add) }
+        #expect(try snapshot(bench, new("t")) == "")
+        let before = MiniCheck(SparseBytes(bench.files["a.qcow2"])).mapped
+        #expect(try snapshot(bench, .apply("s")) == Self.refused)
+        #expect(try snapshot(bench, .delete("s")) == "")
+        let check = MiniCheck(SparseBytes(bench.files["a.qcow2"]))
+        #expect(check.isClean && check.mapped == before)
+        #expect(check.bitmaps.map(\.name) == ["b"] && check.bitmaps.allSatisfy { !$0.isInUse })
+    }
+
+    /// As qemu-img has it.
+    private static let refused = "Could not apply snapshot 's': Device has active dirty bitmaps"
 
     @Test("R20, R25: what is written to is not guessed, but by QEMU's rules")
     func guessing() throws {

@@ -1,7 +1,8 @@
 import FoundationEssentials
 import Testing
 
-/// One kind of qcow2 image, and how another program makes it.
+/// One kind of qcow2 image, and how it is made: by QEMU's tools, or by ours. All kinds together are the matrix of what the format
+/// has (`BothWaysTests`).
 struct DiskUnderTest: Sendable, CustomTestStringConvertible {
     /// What the image has been through before we see it.
     enum History: Sendable {
@@ -13,6 +14,8 @@ struct DiskUnderTest: Sendable, CustomTestStringConvertible {
         case compressed
         /// Written to, an internal snapshot taken, written to again.
         case snapshotted
+        /// Gets a bitmap that records what is written.
+        case marked
     }
 
     let name: String
@@ -73,7 +76,17 @@ struct DiskUnderTest: Sendable, CustomTestStringConvertible {
             DiskUnderTest(
                 name: "an internal snapshot, version 2", options: "compat=0.10,cluster_size=8192",
                 history: .snapshotted),
+            DiskUnderTest(name: "a bitmap", options: "cluster_size=4096", history: .marked),
+            DiskUnderTest(
+                name: "a bitmap beside subclusters", options: "extended_l2=on,refcount_bits=64", history: .marked),
         ] + extended + apart
+
+    /// Those that we make as well: of cluster sizes the smallest, the usual and the largest.
+    static let ours = all.filter { disk in
+        if case .compressed = disk.history { return false }
+        return !disk.name.hasPrefix("cluster size")
+            || ["512", "65536", "2097152"].contains { disk.name.hasSuffix(" \($0)") }
+    }
 
     /// With subclusters.
     static let extended: [DiskUnderTest] =
@@ -104,44 +117,63 @@ struct DiskUnderTest: Sendable, CustomTestStringConvertible {
             name: "a data file with subclusters", options: "data_file=disk.data,extended_l2=on,cluster_size=16384"),
     ]
 
-    /// Makes `disk.qcow2` and `expected.raw`, the bytes it reads as, in the scratch directory, without our help.
-    func make(in scratch: Scratch) async throws {
+    /// Makes `disk.qcow2` and `expected.raw`, the bytes it reads as, in the scratch directory: without our help, or with our
+    /// tools and daemon alone.
+    func make(in scratch: Scratch, byUs: Bool = false) async throws {
         let image = scratch.file("disk.qcow2")
         let expected = scratch.file("expected.raw")
+        let tool = byUs ? Subject.img : ["qemu-img"]
         try await scratch.ok("qemu-img", "create", "-q", "-f", "raw", expected, "\(size)")
         let strokes = Stroke.mixture(seed: 1, size: size, clusterSize: clusterSize, count: 24)
         switch history {
         case .written:
-            try await create(image, size, in: scratch)
-            try await both(strokes, scratch)
+            try await create(image, size, tool, in: scratch)
+            try await both(strokes, scratch, byUs)
         case .backed(let sizes):
             let base = try await chain(sizes, in: scratch)
-            try await create(image, size, backing: base, in: scratch)
+            try await create(image, size, tool, backing: base, in: scratch)
             try await expectChain(sizes.count, scratch)
-            try await both(Array(strokes.prefix(6)), scratch)
+            try await both(Array(strokes.prefix(6)), scratch, byUs)
         case .compressed:
             try await scratch.strikeRaw(strokes, expected)
             let list = options.isEmpty ? [] : ["-o", options]
             try await scratch.ok(
                 ["qemu-img", "convert", "-c", "-f", "raw", "-O", "qcow2"] + list + [expected, image])
         case .snapshotted:
-            try await create(image, size, in: scratch)
-            try await both(strokes, scratch)
-            try await scratch.ok("qemu-img", "snapshot", "-c", "first", image)
+            try await create(image, size, tool, in: scratch)
+            try await both(strokes, scratch, byUs)
+            try await scratch.ok(tool + ["snapshot", "-c", "first"] + Self.format(byUs) + [image])
             try await scratch.ok("cp", expected, scratch.file("first.raw"))
             let more = Stroke.mixture(seed: 2, size: size, clusterSize: clusterSize, count: 6)
-            try await both(more, scratch)
+            try await both(more, scratch, byUs)
+        case .marked:
+            try await create(image, size, tool, in: scratch)
+            try await scratch.ok(tool + ["bitmap", "--add", "-g", "4096"] + Self.format(byUs) + [image, "marks"])
+            try await both(strokes, scratch, byUs)
         }
     }
 
-    private func create(_ image: String, _ size: UInt64, backing: String? = nil, in scratch: Scratch) async throws {
+    /// What we write to is never guessed.
+    private static func format(_ byUs: Bool) -> [String] { byUs ? ["-f", "qcow2"] : [] }
+
+    private func create(
+        _ image: String, _ size: UInt64, _ tool: [String] = ["qemu-img"], backing: String? = nil, in scratch: Scratch
+    ) async throws {
         let list = options.isEmpty ? [] : ["-o", options]
         let base = backing.map { ["-b", $0, "-F", $0.hasSuffix(".raw") ? "raw" : "qcow2"] } ?? []
-        try await scratch.ok(["qemu-img", "create", "-q", "-f", "qcow2"] + list + base + [image, "\(size)"])
+        try await scratch.ok(tool + ["create", "-q", "-f", "qcow2"] + list + base + [image, "\(size)"])
     }
 
-    private func both(_ strokes: [Stroke], _ scratch: Scratch) async throws {
-        try await scratch.strike(strokes, scratch.file("disk.qcow2"), format: "qcow2")
+    private func both(_ strokes: [Stroke], _ scratch: Scratch, _ byUs: Bool) async throws {
+        let image = scratch.file("disk.qcow2")
+        if byUs {
+            let daemon = try await scratch.daemon(
+                .init(image: image, formatOptions: ["discard=unmap"], fileOptions: ["discard=unmap"]))
+            try await scratch.strike(strokes, daemon.uri())
+            try await daemon.stop()
+        } else {
+            try await scratch.strike(strokes, image, format: "qcow2")
+        }
         try await scratch.strikeRaw(strokes, scratch.file("expected.raw"), discardZeroes: discardZeroes)
     }
 
@@ -175,6 +207,20 @@ extension Scratch {
             outcome.status == 0 && report["check-errors"]?.number == 0
             && (report["leaks"]?.number ?? 0) == 0 && (report["corruptions"]?.number ?? 0) == 0
         #expect(clean, "\(image) is not clean: \(outcome.out) \(outcome.err)", sourceLocation: sourceLocation)
+    }
+
+    /// Our image tool says of an image what QEMU's says: its info, its map, and what a check finds.
+    func expectAgreement(on image: String, sourceLocation: SourceLocation = #_sourceLocation) async throws {
+        for verb in ["info", "map", "check"] {
+            let theirs = try await run(["qemu-img", verb, "--output=json", image])
+            let ours = try await run(Subject.img + [verb, "--output=json", image])
+            let (found, expected) = (try JSONValue(parsing: ours.out), try JSONValue(parsing: theirs.out))
+            #expect(ours.status == theirs.status, "\(ours.err)", sourceLocation: sourceLocation)
+            // How much of a file the host holds may change from one moment to the next.
+            #expect(
+                found.without(["actual-size"]) == expected.without(["actual-size"]), "\(verb)",
+                sourceLocation: sourceLocation)
+        }
     }
 
     /// What QEMU reads from the two is the same, byte for byte and in length.

@@ -28,6 +28,9 @@ struct ImageBytes {
         for index in 0..<width { bytes[offset + index] = index < raw.count ? raw[index] : 0 }
     }
 
+    /// Makes the file longer, with zeros.
+    mutating func append(_ count: Int) { bytes += [UInt8](repeating: 0, count: count) }
+
     mutating func truncate(to count: Int) { bytes.removeSubrange(min(count, bytes.count)...) }
 
     /// Sets one bit of the feature words at 72 (incompatible), 80 (compatible) or 88 (autoclear).

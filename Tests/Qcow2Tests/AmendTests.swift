@@ -1,6 +1,7 @@
 import Block
 import BlockTestKit
 import Bytes
+import DirtyMap
 import Qcow2
 import Testing
 
@@ -104,6 +105,29 @@ struct AmendTests {
         try again.close()
         try bench.close()
         #expect(try folder.check(bench.disk.contents).status == 0)
+    }
+
+    @Test("what is left of bitmaps in the header, and means nothing, does not keep an image from becoming version 2")
+    func removedBitmaps() throws {
+        var header = Header(version: 3, clusterBits: 16, size: 1 << 20, refcountOrder: 4)
+        header.extensions.append(.other(type: 0x2385_2875, data: [UInt8](repeating: 1, count: 24)))
+        let version2 = options { $0.version = .v2 }
+        #expect(try version2.steps(for: header, []) == [.downgrade])
+        header.autoclear.insert(.bitmaps)
+        #expect(throws: OpenError.self) { try version2.steps(for: header, []) }
+        let bench = try Bench(FailureTests.create(size: 1 << 20, clusterSize: 4096))
+        bench.image.bitmaps.add(
+            try DirtyBitmap.make(
+                "b", granularity: 4096, length: 1 << 20, isEnabled: true, isPersistent: true, beside: [],
+                memory: bench.image.bitmaps.memory))
+        try bench.reopen()
+        try bench.context.complete { [image = bench.image] in try await image.removeStoredBitmap("b") }
+        bench.image.bitmaps.remove(try bench.image.bitmaps.all.named("b"))
+        try bench.amend(version2)
+        let check = MiniCheck(bench.disk.contents)
+        #expect(bench.image.header.version == 2 && check.isClean, "\(check.errors)")
+        #expect(bench.image.header.extensions.isEmpty)
+        try bench.close()
     }
 
     @Test("what cannot be is refused in QEMU's words, before anything else is done")

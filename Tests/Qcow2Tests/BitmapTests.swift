@@ -226,6 +226,41 @@ import Testing
         for isReadOnly in [true, false] { #expect(refusal(of: contents, isReadOnly).hasPrefix(text)) }
     }
 
+    @Test("a check whose one read of the directory fails says so, and takes no damage for soundness")
+    func failedRead() throws {
+        let start = try stored()
+        var contents = start.contents
+        // A type that there is none of: only who reads the directory as an opening does finds it.
+        contents.write([2].byteSpan, at: start.directory + 16)
+        let place = ByteRange(at: start.directory, count: 24)
+        for nth in 0..<2 {
+            let faulty = FaultyStorage(MemoryStorage(contents))
+            faulty.plan.add(Fault([.read], nth: nth, range: place))
+            let result = try SimulatedContext().complete { try await Qcow2Check.check(faulty, repair: .all) { _ in } }
+            #expect(result.checkErrors == 1 || result.corruptionsFixed > 0, "read \(nth)")
+            #expect(nth > 0 || result.checkErrors == 1)
+        }
+    }
+
+    @Test("a step that fails after the bitmaps were stored leaves them in use")
+    func failedAmendment() throws {
+        let bench = try Bench(try create(clusterSize: 4096, name: 0))
+        try add("a", to: bench)
+        try bench.write([1], at: 5000)
+        try bench.reopen()
+        try bench.context.complete { [image = bench.image] in
+            _ = try await image.createSnapshot(NewSnapshot(name: "s", dateSeconds: 1, dateNanoseconds: 2))
+        }
+        #expect(throws: OpenError.self) {
+            try bench.context.complete { [image = bench.image] in try await image.amend(.refcountBits(1)) }
+        }
+        let bitmaps = MiniCheck(bench.disk.contents).bitmaps
+        #expect(bitmaps.count == 1 && bitmaps.allSatisfy(\.isInUse))
+        try bench.write([1], at: 50_000)
+        try bench.close()
+        #expect(check(bench.disk.contents).bitmaps.first?.dirty == [1, 12])
+    }
+
     /// Why an image does not open.
     private func refusal(of contents: SparseBytes, _ isReadOnly: Bool, limit: UInt64 = 1 << 30) -> String {
         let (context, memory) = (SimulatedContext(), BitmapMemory(limit: limit))

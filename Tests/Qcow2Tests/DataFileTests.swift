@@ -191,6 +191,20 @@ import Testing
         #expect(pair.image.header.autoclear == .rawExternalData, "it stays so when the image is opened to be written")
     }
 
+    @Test("what a disk gains reads as zeros in its raw file too, where a longer disk lay there before it was committed")
+    func grownAgain() throws {
+        let pair = try Pair(options(raw: true))
+        try pair.resize(2 * Self.size)
+        try pair.write(1, Self.size, Self.size)
+        try pair.resize(Self.size + Self.cluster)
+        try pair.resize(2 * Self.size)
+        try pair.flush()
+        let gained = ByteRange(from: Self.size + Self.cluster, to: 2 * Self.size)
+        #expect(try pair.read(gained.start, gained.count).allSatisfy { $0 == 0 })
+        #expect(pair.data.durable.bytes(gained).allSatisfy { $0 == 0 })
+        try expectSound(pair)
+    }
+
     @Test(
         "after a crash of both disks what was flushed is there, the tables are clean, and no table ran ahead of its data"
     )

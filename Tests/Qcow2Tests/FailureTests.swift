@@ -48,6 +48,35 @@ import Testing
         try checkIsClean(bench.disk.contents)
     }
 
+    @Test("space that cannot be given back, since its refcounts cannot be read, is told when the image closes")
+    func unreadableRefcounts() throws {
+        let bench = try Bench(
+            Self.create(clusterSize: 512, refcountBits: 64), options: Options(refcountCacheSize: 2048))
+        try bench.write([UInt8](repeating: 1, count: 400_000), at: 0)
+        try bench.reopen(Options(refcountCacheSize: 2048))
+        try bench.discard(0, 65536)
+        let table = bench.disk.contents.bytes(ByteRange(at: 48, count: 8)).byteSpan.bigEndian(UInt64.self, at: 0)
+        let block = bench.disk.contents.bytes(ByteRange(at: table + 8, count: 8)).byteSpan.bigEndian(UInt64.self, at: 0)
+        bench.disk.faults.add(Fault([.read], forever: true, range: ByteRange(at: block, count: 512)))
+        // The data is safe: a flush says so.
+        try bench.flush()
+        #expect(throws: BlockError.io) { try bench.close() }
+        try checkIsClean(bench.disk.contents, leaksAllowed: true)
+        #expect(MiniCheck(bench.disk.contents).leaks > 0)
+    }
+
+    @Test("a change of the header that fails leaves nobody to guess what it says: the image is fenced")
+    func failedHeader() throws {
+        for step in [.lazyRefcounts(true), .downgrade] as [AmendStep] {
+            let bench = try Bench(Self.create())
+            bench.disk.faults.add(Fault([.write], forever: true, range: ByteRange(at: 0, count: 512)))
+            #expect(throws: OpenError.self) {
+                try bench.context.complete { [image = bench.image] in try await image.amend(step) }
+            }
+            #expect(bench.image.isFenced && bench.fences == [.io], "\(step)")
+        }
+    }
+
     @Test(
         "every single failed request leaves an image without errors, and reads go on",
         arguments: [

@@ -67,6 +67,15 @@ import Testing
         #expect(MiniCheck(found.image).errors == [])
     }
 
+    @Test("of very many leaks each is counted, and the first ten thousand are named")
+    func manyLeaks() throws {
+        var image = try CheckTests.image { $0.refcountBits = 1 }
+        image.resize(to: 16_000 * 4096)
+        image.write([UInt8](repeating: 0xFF, count: 1500).rawBytes, at: CheckTests.block + 500)
+        let found = try run(image, seed: 7, requests: 1)
+        #expect(found.result?.leaks == 12_000 && found.messages.count == 10_000)
+    }
+
     @Test("what is damaged and nobody touches it finds beside writers too")
     func damaged() throws {
         var image = try CheckTests.image()

@@ -5,6 +5,34 @@ import Testing
 
 @testable import Qcow2
 
+/// Notes the longest read that was asked for.
+private final class LongestRead: Storage {
+    private let below: MemoryStorage
+    private(set) var longest = 0
+
+    init(_ below: MemoryStorage) { self.below = below }
+
+    var contents: SparseBytes { below.contents }
+
+    var length: UInt64 { below.length }
+    var limits: StorageLimits { below.limits }
+
+    func read(at offset: UInt64, into buffer: inout MutableRawSpan) async throws(BlockError) {
+        longest = max(longest, buffer.byteCount)
+        try await below.read(at: offset, into: &buffer)
+    }
+    func write(at offset: UInt64, from bytes: RawSpan, flags: WriteFlags) async throws(BlockError) {
+        try await below.write(at: offset, from: bytes, flags: flags)
+    }
+    func zero(_ range: ByteRange, flags: ZeroFlags) async throws(BlockError) {
+        try await below.zero(range, flags: flags)
+    }
+    func discard(_ range: ByteRange) async throws(BlockError) { try await below.discard(range) }
+    func flush() async throws(BlockError) {}
+    func status(of range: ByteRange) async throws(BlockError) -> BlockStatus { try await below.status(of: range) }
+    func resize(to length: UInt64) async throws(BlockError) { try await below.resize(to: length) }
+}
+
 /// What a full repair does to tables that cannot be true, and what it says of them beforehand.
 @Suite struct MendTests {
     typealias Base = CheckTests
@@ -121,6 +149,46 @@ import Testing
         Self.expectClean(healed)
         #expect(healed.diagnosis.findings == [Self.finding(4096, 4096, .regained)])
         #expect(MiniCheck(healed.image).mapped[1] == 6 * 4096)
+    }
+
+    @Test("where entries are extended bit 0 of them is reserved: it is found, and cleared")
+    func reservedBit() throws {
+        var image = try Base.image {
+            $0.clusterSize = 16384
+            $0.extendedL2 = true
+        }
+        let place = 4 * 16384 + 16 as UInt64
+        let entry = image.bytes(ByteRange(at: place, count: 8)).byteSpan.bigEndian(UInt64.self, at: 0)
+        Base.patch(&image, at: place, entry | 1)
+        let healed = try Self.heal(image)
+        #expect(healed.messages.first == "ERROR found l2 entry with reserved bits set: \(String(entry | 1, radix: 16))")
+        Self.expectClean(healed)
+        #expect(healed.result.corruptionsFixed == 1 && healed.diagnosis.findings.isEmpty)
+    }
+
+    @Test("of a snapshot's extra data that claims gigabytes no more is read than is kept")
+    func extraData() throws {
+        var image = try #require(SnapshotForge.adding(to: try Base.image { $0.clusterSize = 2 << 20 }))
+        let kept = SnapshotForge.kept(in: image)
+        let table = image.bytes(ByteRange(at: 64, count: 8)).byteSpan.bigEndian(UInt64.self, at: 0)
+        Base.patch(&image, at: table + 36, 0xFFFF_0000, bytes: 4)
+        image.resize(to: 5 << 30)
+        let reads = LongestRead(MemoryStorage(image))
+        let result = try SimulatedContext().complete { try await Qcow2Check.check(reads, repair: .all) { _ in } }
+        #expect(result.corruptions == 0 && result.checkErrors == 0)
+        #expect(reads.longest <= 4 << 20)
+        #expect(SnapshotForge.kept(in: reads.contents) == kept)
+    }
+
+    @Test("what would be copied in millions of places is refused before it takes the memory for them")
+    func copies() {
+        var copies = EntryMender.Copies()
+        for number in 0..<EntryMender.Copies.limit as Range<Int> {
+            _ = copies.place(of: ByteRange(at: UInt64(number), count: 512), clusterSize: 512)
+        }
+        #expect(!copies.isFull)
+        _ = copies.place(of: ByteRange(at: 1 << 40, count: 512), clusterSize: 512)
+        #expect(copies.isFull && copies.order.count == EntryMender.Copies.limit)
     }
 
     @Test("a snapshot without an L1 table is removed from the table, the others stay")

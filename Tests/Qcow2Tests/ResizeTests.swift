@@ -64,6 +64,17 @@ struct ResizeTests {
         try bench.close()
     }
 
+    @Test("the tail of a sparse file of terabytes is cut at once", .timeLimit(.minutes(1)))
+    func longTail() throws {
+        var contents = try FailureTests.create(size: 1 << 20, clusterSize: 512)
+        let length = contents.length
+        contents.resize(to: 1 << 46)
+        let bench = try Bench(contents)
+        try bench.context.complete { [io = bench.io] in try await io.cutTail() }
+        #expect(bench.disk.length <= length)
+        try bench.close()
+    }
+
     @Test("a snapshot keeps its bytes while the disk above it shrinks, grows and is rewritten")
     func snapshot() throws {
         let folder = try Folder()

@@ -5,11 +5,12 @@ import Qcow2
 import Simulation
 import Testing
 
-/// Images damaged at random in their metadata, and what a repair makes of them. The long runs are `make repair`.
+/// Images damaged at random in their metadata, and what a repair makes of them. The long runs are `make repair`; `make check`
+/// runs some with the release build.
 @Suite struct RepairTests {
     @Test(
         "whatever is damaged, what could be read can be read after a repair, nothing is wrong then, and the report was right",
-        arguments: 0..<8 as Range<UInt64>)
+        arguments: 0..<2 as Range<UInt64>)
     func damage(part: UInt64) throws {
         for seed in part * 10..<(part + 1) * 10 {
             _ = try RepairExamination(DamagedImage(seed: seed, on: CrashTests.stored)).run()
@@ -19,7 +20,7 @@ import Testing
     @Test("a repair that crashes at any point, and one of which any I/O fails, loses nothing; the next one ends it")
     func broken() throws {
         var (states, points) = (0, 0)
-        for seed in 1000..<1012 as Range<UInt64> {
+        for seed in 1000..<1006 as Range<UInt64> {
             var examination = RepairExamination(try DamagedImage(seed: seed, on: CrashTests.stored, small: true))
             examination.crashes = true
             examination.statesPerPoint = 4
@@ -30,19 +31,19 @@ import Testing
             states += result.states
             points += result.points
         }
-        #expect(states > 200 && points > 50, "\(states) \(points)")
+        #expect(states > 100 && points > 25, "\(states) \(points)")
     }
 
     @Test("qemu-img finds nothing wrong in what was repaired, and reads it as we do")
     func second() throws {
         var asked = 0
-        for seed in stride(from: 0, to: 400, by: 16) as StrideTo<UInt64> {
+        for seed in stride(from: 0, to: 400, by: 25) as StrideTo<UInt64> {
             let examination = RepairExamination(try DamagedImage(seed: seed, on: CrashTests.stored))
             guard let outcome = try examination.repaired() else { continue }
             try Self.ask(outcome, examination.image.base)
             asked += 1
         }
-        #expect(asked > 10)
+        #expect(asked > 6)
     }
 
     private static func ask(_ outcome: RepairExamination.Outcome, _ base: SparseBytes?) throws {

@@ -23,21 +23,21 @@ public final class FaultFilter: Storage {
     public var limits: StorageLimits { pretended.applied(to: image.limits) }
 
     public func read(at offset: UInt64, into buffer: inout MutableRawSpan) async throws(BlockError) {
-        await planner.meet(.readAIO)
+        await reach(.readAIO)
         try await meet(.read, ByteRange(checked: offset, count: UInt64(buffer.byteCount)))
         try await image.read(at: offset, into: &buffer)
     }
 
     public func write(at offset: UInt64, from bytes: RawSpan, flags: WriteFlags) async throws(BlockError) {
-        await planner.meet(.writeAIO)
-        await planner.meet(.pwritev)
+        await reach(.writeAIO)
+        await reach(.pwritev)
         try await meet(.write, ByteRange(checked: offset, count: UInt64(bytes.byteCount)))
         try await image.write(at: offset, from: bytes, flags: flags)
-        await planner.meet(.pwritevDone)
+        await reach(.pwritevDone)
     }
 
     public func zero(_ range: ByteRange, flags: ZeroFlags) async throws(BlockError) {
-        await planner.meet(.pwritevZero)
+        await reach(.pwritevZero)
         if let unit = pretended.optWriteZero, unit > 0, range.start % unit != 0 || range.count % unit != 0 {
             throw .unsupported
         }
@@ -48,7 +48,7 @@ public final class FaultFilter: Storage {
             try await image.zero(part, flags: flags)
             rest = rest.dropping(part.count)
         }
-        await planner.meet(.pwritevDone)
+        await reach(.pwritevDone)
     }
 
     public func discard(_ range: ByteRange) async throws(BlockError) {
@@ -65,12 +65,14 @@ public final class FaultFilter: Storage {
         }
     }
 
+    public func reach(_ event: FaultEvent) async { await planner.meet(event) }
+
     /// The longest piece, where 0 stands for no limit too.
     private static func longest(_ limit: UInt64?) -> UInt64 { limit.flatMap { $0 == 0 ? nil : $0 } ?? .max }
 
     public func flush() async throws(BlockError) {
-        await planner.meet(.flushToOS)
-        await planner.meet(.flushToDisk)
+        await reach(.flushToOS)
+        await reach(.flushToDisk)
         try await meet(.flush, nil)
         try await image.flush()
     }

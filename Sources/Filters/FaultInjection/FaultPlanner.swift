@@ -1,10 +1,10 @@
-import Block
+public import Block
 public import Bytes
 
 /// The rules of one fault filter, and how far they have come. It outlives the filter objects that a change of the graph
 /// makes anew.
 public final class FaultPlanner {
-    private let errors: [FaultRule]
+    private var errors: [FaultRule]
     private let transitions: [StateRule]
     /// Starts at 1, as in QEMU: 0 in a rule means any state.
     public private(set) var state = 1
@@ -118,7 +118,11 @@ public final class FaultPlanner {
         }
         guard let index else { return nil }
         let rule = active[index]
-        if rule.once { active.remove(at: index) }
+        if rule.once {
+            active.remove(at: index)
+            // Its event does not bring it back.
+            if let spent = errors.firstIndex(of: rule) { errors.remove(at: spent) }
+        }
         fired += 1
         return rule
     }

@@ -1,3 +1,5 @@
+public import Block
+
 /// The kinds of request that a fault can be for.
 public struct FaultKinds: OptionSet, Hashable, Sendable {
     public let rawValue: UInt8

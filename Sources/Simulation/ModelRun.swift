@@ -3,10 +3,9 @@ import BlockTestKit
 import Bytes
 import Codecs
 import Qcow2
-import Simulation
 
 /// Runs a program on a chain of qcow2 images over simulated disks, against a flat model of what must be read.
-final class ModelRun {
+public final class ModelRun {
     /// What one image of the chain must read as for ever.
     private struct Promise {
         /// Once it is a backing file.
@@ -15,7 +14,7 @@ final class ModelRun {
         var snapshot: DiskModel?
     }
 
-    let program: Program
+    public let program: Program
     let context: SimulatedContext
     private var random: SeededRandom
     private let chain: SimulatedChain
@@ -26,16 +25,16 @@ final class ModelRun {
     private let ended = WaitQueue()
     private var failure: Violation?
     /// Requests that a full disk refused.
-    private(set) var refusals = 0
+    public private(set) var refusals = 0
     /// Internal snapshots that were found as they were made.
-    private(set) var snapshotsCompared = 0
+    public private(set) var snapshotsCompared = 0
     /// Prints each step as it begins.
-    var trace = false
+    public var trace = false
 
     private var shape: Shape { program.shape }
     private var io: BlockIO { chain.io }
 
-    init(_ program: Program) {
+    public init(_ program: Program) {
         self.program = program
         context = SimulatedContext(seed: program.seed)
         random = SeededRandom(seed: program.seed ^ 0xBA5E)
@@ -43,7 +42,7 @@ final class ModelRun {
         model = DiskModel(length: 0)
     }
 
-    func run() throws {
+    public func run() throws(Violation) {
         var step = -1
         do {
             try context.complete { [self] in
@@ -198,7 +197,7 @@ final class ModelRun {
             try await drain()
             try await snapshotInside()
         // What these do is the crash runs' to judge; no random program here has them.
-        case .snapshotCreate, .snapshotApply, .snapshotDelete, .amend: break
+        case .snapshotCreate, .snapshotApply, .snapshotDelete, .amend, .refit: break
         case .reopen:
             try await drain()
             try await reopen()

@@ -1,5 +1,6 @@
 /// The moments that rules of `blkdebug` name (`BlkdebugEvent` of QEMU's schema). The filter sees those of its own requests,
-/// and those of the format in front of it that the format tells of; of others it never hears.
+/// and those steps of the format in front of it that the format tells of (`Storage.reach`): loading and writing tables,
+/// copying, growing. What a format does in memory alone is no moment of its file's, and of that it never hears.
 public enum FaultEvent: String, Sendable, CaseIterable {
     /// No event: the rule holds from the start.
     case none

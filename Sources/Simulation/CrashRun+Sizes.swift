@@ -1,0 +1,23 @@
+import Block
+import Bytes
+
+extension CrashRun {
+    /// Gives the disk a new size as the tool does: what it gains gets its place, what it loses goes from the file as well. What
+    /// the guest reads does not change by that, at no point.
+    func refit(to size: UInt64, _ mode: Preallocation) async throws {
+        let old = chain.io.length
+        try await resize(to: size)
+        guard chain.io.length == size else { return }
+        let io = chain.io
+        do throws(BlockError) {
+            if size > old {
+                try await io.preallocate(ByteRange(from: old, to: size), mode)
+            } else {
+                try await io.cutTail()
+            }
+        } catch {
+            flushFailed = flushFailed || chain.hasFailedFlush
+            try excuse(error, "the room for \(size) bytes")
+        }
+    }
+}
