@@ -157,7 +157,7 @@ struct IOTests {
         case 4: return "discard \(cluster) \(clusters)"
         case 5: return "writev -P \(byte) \(place) \(length) 3 \(unit)"
         case 6: return "read -P \(byte) \(place) \(length)"
-        case 7: return "alloc \(cluster) \(clusters)"
+        case 7: return "writev -P \(byte) \(cluster) \(clusters)"
         case 8: return "read -v \(place) \(1 + below(40))"
         default: return below(2) == 0 ? "flush" : "read \(place) \(length)"
         }

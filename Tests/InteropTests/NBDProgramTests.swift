@@ -56,7 +56,8 @@ struct NBDProgramTests {
         ["--cache=bad", "disk.raw"], ["-n", "--cache", "none", "disk.raw"], ["--aio=bad", "disk.raw"],
         ["--aio=native", "-f", "raw", "disk.raw"], ["--discard=bad", "disk.raw"], ["--detect-zeroes=bad", "disk.raw"],
         ["--detect-zeroes=unmap", "disk.raw"], ["-f", "foo", "disk.raw"], ["--image-opts", "-f", "raw", "disk.raw"],
-        ["-k", "rel", "disk.raw"], ["-k", "/absent/s", "-f", "raw", "disk.raw"], ["-c", "/dev/absent", "disk.raw"],
+        ["-k", "rel", "disk.raw"], ["-k", "/absent/s", "-f", "raw", "disk.raw"],
+        ["-c", "/dev/absent", "-f", "raw", "disk.raw"],
         ["-d", "/dev/absent"], ["-L", "a"], ["-L", "-k", "/absent"], ["-L", "-x", "name"],
         ["-B", "absent", "-r", "disk.qcow2"], ["-l", "absent", "disk.qcow2"],
         ["-l", "absent", "-f", "raw", "disk.raw"], ["--object", "foo", "disk.raw"],
@@ -81,9 +82,7 @@ struct NBDProgramTests {
     func oneClient() async throws {
         try await Scratch.use { scratch in
             try await prepare(scratch)
-            let child = try await serve(scratch, scratch.file("qemu-nbd"), ["-f", "raw", "disk.raw"])
-            try await scratch.ok("qemu-nbd", "-L", "-k", scratch.file("s"))
-            #expect(child.isRunning)
+            var child = try await serve(scratch, scratch.file("qemu-nbd"), ["-t", "-f", "raw", "disk.raw"])
             let first = try scratch.start(
                 ["qemu-io", "-f", "raw", "-c", "write -q -P 5 0 64k", "-c", "sleep 700", "-c", "flush", uri(scratch)])
             _ = try await eventually(within: 10) {
@@ -94,6 +93,12 @@ struct NBDProgramTests {
             try await scratch.ok("qemu-io", "-f", "raw", "-c", "read -q -P 5 0 64k", uri(scratch))
             #expect(ContinuousClock.now - begun > .milliseconds(200))
             #expect(try await first.wait(seconds: 10).ending == .exited(0))
+            child.signal(15)
+            #expect(try await child.wait(seconds: 10).ending == .exited(0))
+            child = try await serve(scratch, scratch.file("qemu-nbd"), ["-f", "raw", "disk.raw"])
+            try await scratch.ok("qemu-nbd", "-L", "-k", scratch.file("s"))
+            #expect(child.isRunning)
+            try await scratch.ok("qemu-io", "-f", "raw", "-c", "read -q -P 5 0 64k", uri(scratch))
             #expect(try await child.wait(seconds: 10).ending == .exited(0))
             #expect(!scratch.exists("s"))
         }
