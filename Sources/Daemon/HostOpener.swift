@@ -2,7 +2,7 @@ package import Block
 import Bytes
 import FoundationEssentials
 package import Graph
-import Image
+package import Image
 package import HostIO
 package import HostStorage
 package import NBDClient

@@ -1,5 +1,5 @@
 public import Block
-public import Graph
+import Graph
 import Bytes
 public import Qcow2
 

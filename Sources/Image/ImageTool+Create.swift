@@ -94,7 +94,9 @@ extension ImageTool {
             // The first block is there from the start, as in what qemu-img makes: who opens the file past the page cache finds
             // out by reading it which alignment that takes.
             let block = AlignedBuffer(byteCount: 4096)
-            if preallocation == .off, size > 0 { try await made.file.storage.write(at: 0, from: block.bytes, flags: []) }
+            if preallocation == .off, size > 0 {
+                try await made.file.storage.write(at: 0, from: block.bytes, flags: [])
+            }
             try await made.file.storage.resize(to: size)
             try await made.file.storage.occupy(ByteRange(at: 0, count: size), preallocation)
             try await made.file.storage.flush()

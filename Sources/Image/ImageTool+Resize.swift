@@ -51,7 +51,7 @@ extension ImageTool {
         let size = try request.size(from: image.length)
         if let refusal = image.resizeRefusal(size) { throw ImageError(refusal.message) }
         // What a disk gains must not show what a longer backing file holds there.
-        let backing = size > image.length ? try await backing(of: image, in: file) : nil
+        let backing = size > image.length ? try await backing(of: image, at: file.path ?? "") : nil
         let walker = BlockIO(
             context: context, driver: .format(image), file: file.storage, data: data, backing: backing?.top)
         defer { walker.retire() }
@@ -61,13 +61,12 @@ extension ImageTool {
         if let failure { throw failure }
     }
 
-    func backing(of image: Qcow2Image, in file: ImageFile) async throws(ImageError) -> ImageChain? {
+    /// What the image at `path` stands on, opened; nil where it stands on nothing.
+    func backing(of image: Qcow2Image, at path: String) async throws(ImageError) -> ImageChain? {
         guard let name = image.header.backingFile else { return nil }
         let place: (path: String, format: String?, folder: String?)
-        do {
-            place = try BackingName.resolve(name, format: image.header.backingFormat, of: file.path ?? "", rule)
-        } catch {
-            throw .couldNotOpen(file.storage.name, error.within("Could not open backing file"))
+        do { place = try BackingName.resolve(name, format: image.header.backingFormat, of: path, rule) } catch {
+            throw .couldNotOpen(path, error.within("Could not open backing file"))
         }
         announce("the backing file \(place.path)")
         return try await open(ImageReference(place.path, format: place.format), below: place.folder)

@@ -117,7 +117,7 @@ final class TargetImage {
             (_) async throws(OpenError) in data?.1
         }
         var backing: ImageChain?
-        do throws(ImageError) { backing = try await tool.backing(of: image, request.path) } catch {
+        do throws(ImageError) { backing = try await tool.backing(of: image, at: request.path) } catch {
             throw OpenError("Could not open '\(request.path)': Could not open backing file: \(error.backingReason)")
         }
         let holder = data?.0 ?? file
@@ -162,7 +162,7 @@ final class TargetImage {
                 return data?.1
             }
             let backing: ImageChain?
-            do throws(ImageError) { backing = try await tool.backing(of: image, in: file) } catch {
+            do throws(ImageError) { backing = try await tool.backing(of: image, at: file.path ?? "") } catch {
                 throw OpenError("Could not open backing file: \(error.backingReason)")
             }
             return TargetImage(

@@ -60,7 +60,7 @@ struct ImgBench: ImgCommand {
         read.format = words[.format]
         read.isQuiet = words.has(.quiet)
         read.forceShare = words.has(.forceShare)
-        read.path = try words.image()
+        read.path = try words.image().text
         do { try read.check() } catch { throw UsageMistake(error) }
         if words.has(Self.native) || words[Self.aio] == "native", !read.cache.isDirect {
             throw UsageMistake(
