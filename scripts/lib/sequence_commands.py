@@ -112,9 +112,6 @@ class Writer:
                 count = min(self.cluster * self.random.randrange(1, 5), (image.size - start) // self.cluster * self.cluster)
                 if image.isOld or not count:
                     kind = "write -P {}"
-            if image.format == "qcow2" and self.chance(10):
-                kind, start = "write -c -P {}", start // self.cluster * self.cluster
-                count = min(self.cluster, image.size - start)
             words += ["-c", f"{kind.format(self.random.randrange(1, 256))} {start} {count}"]
         return ["io", "-f", image.format, *words, name]
 
