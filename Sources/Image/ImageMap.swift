@@ -39,8 +39,13 @@ public enum ImageMap {
     static func status(of range: ByteRange, _ chain: ImageChain) async throws(BlockError) -> BlockStatus {
         var status = try await chain.top.status(of: range)
         guard status.flags.contains(.data), !status.flags.contains(.zero), let offset = status.offset,
-            let holder = status.holder, chain.isSparse(holder), offset < holder.length
+            let holder = status.holder, chain.isSparse(holder)
         else { return status }
+        guard offset < holder.length else {
+            // Behind the file's end its last cluster reads as zeros.
+            status.flags.insert(.zero)
+            return status
+        }
         let count = min(status.count, range.count, holder.length - offset)
         let below = try await holder.status(of: ByteRange(at: offset, count: count))
         status.count = min(count, below.count)

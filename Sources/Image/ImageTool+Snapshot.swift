@@ -36,6 +36,7 @@ extension ImageTool {
         let kind: ImageKind
         do { kind = try await file.readKind() } catch { throw .couldNotOpen(image.text, error) }
         if kind == .qcow2 { return try await snapshot(inside: file, image, action) }
+        if action != .list, file.kind == nil { report(Self.guessed(image.text)) }
         switch action {
         case nil, .list: return
         case .create(let new):
