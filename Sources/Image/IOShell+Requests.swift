@@ -5,6 +5,10 @@ import Bytes
 extension IOShell {
     /// Carries out a request and prints what came of it. False where it failed.
     func perform(_ command: IOCommand, on storage: any Storage) async -> Bool {
+        if command.showsBytes, command.count > around.longestDump {
+            around.say("-v shows at most \(around.longestDump) bytes\n")
+            return false
+        }
         let start = context.nowNs
         var isAsExpected = true
         do throws(BlockError) {
@@ -55,11 +59,7 @@ extension IOShell {
     private func read(_ command: IOCommand, _ storage: any Storage) async throws(BlockError) -> Bool {
         let range = try await range(of: command, storage)
         if command.options.isMachineState { throw .unsupported }
-        let shows = command.options.isVerbose && !command.options.isQuiet
-        if shows, range.count > around.longestDump {
-            around.say("-v shows at most \(around.longestDump) bytes\n")
-            return false
-        }
+        let shows = command.showsBytes
         // What is shown stands behind what is told of the pattern, which takes a second reading where not all of it is in
         // memory.
         let isWhole = range.count <= UInt64(around.piece)
