@@ -66,11 +66,10 @@ extension IOShell {
         let wanted = command.expected
         var isAsExpected = true
         try await readAll(range, storage) { part, bytes in
-            if let pattern = command.options.pattern {
+            if let pattern = command.options.pattern, isAsExpected {
                 let looked = part.intersection(wanted)
-                for position in looked.start..<looked.end where isAsExpected {
-                    isAsExpected = bytes.byte(at: Int(position - part.start)) == pattern
-                }
+                let start = looked.isEmpty ? 0 : Int(looked.start - part.start)
+                isAsExpected = Self.holds(pattern, bytes.extracting(start..<start + Int(looked.count)))
             }
             guard isWhole else { return }
             if !isAsExpected { around.say(command.missed) }
@@ -84,6 +83,15 @@ extension IOShell {
             }
         }
         return isAsExpected
+    }
+
+    /// Whether all bytes are this one.
+    private static func holds(_ pattern: UInt8, _ bytes: RawSpan) -> Bool {
+        let word = UInt64(pattern) &* 0x0101_0101_0101_0101
+        var place = 0
+        while place + 8 <= bytes.byteCount, bytes.bigEndian(UInt64.self, at: place) == word { place += 8 }
+        while place < bytes.byteCount, bytes.byte(at: place) == pattern { place += 1 }
+        return place == bytes.byteCount
     }
 
     private func readAll(_ range: ByteRange, _ storage: any Storage, _ body: (ByteRange, RawSpan) -> Void)
