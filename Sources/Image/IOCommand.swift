@@ -71,6 +71,9 @@ public struct IOCommand: Equatable, Sendable {
     /// Whether it returns before its request has ended.
     var isAsynchronous = false
 
+    /// Whether the bytes that it reads are shown.
+    var showsBytes: Bool { operation == .read && options.isVerbose && !options.isQuiet }
+
     /// Whether it changes the disk.
     public var isWriting: Bool { operation == .write || operation == .discard || operation == .truncate }
 

@@ -5,6 +5,10 @@ import Bytes
 extension IOShell {
     /// Carries out a request and prints what came of it. False where it failed.
     func perform(_ command: IOCommand, on storage: any Storage) async -> Bool {
+        if command.showsBytes, command.count > around.longestDump {
+            around.say("-v shows at most \(around.longestDump) bytes\n")
+            return false
+        }
         let start = context.nowNs
         var isAsExpected = true
         do throws(BlockError) {
@@ -55,22 +59,17 @@ extension IOShell {
     private func read(_ command: IOCommand, _ storage: any Storage) async throws(BlockError) -> Bool {
         let range = try await range(of: command, storage)
         if command.options.isMachineState { throw .unsupported }
-        let shows = command.options.isVerbose && !command.options.isQuiet
-        if shows, range.count > around.longestDump {
-            around.say("-v shows at most \(around.longestDump) bytes\n")
-            return false
-        }
+        let shows = command.showsBytes
         // What is shown stands behind what is told of the pattern, which takes a second reading where not all of it is in
         // memory.
         let isWhole = range.count <= UInt64(around.piece)
         let wanted = command.expected
         var isAsExpected = true
         try await readAll(range, storage) { part, bytes in
-            if let pattern = command.options.pattern {
+            if let pattern = command.options.pattern, isAsExpected {
                 let looked = part.intersection(wanted)
-                for position in looked.start..<looked.end where isAsExpected {
-                    isAsExpected = bytes.byte(at: Int(position - part.start)) == pattern
-                }
+                let start = looked.isEmpty ? 0 : Int(looked.start - part.start)
+                isAsExpected = Self.holds(pattern, bytes.extracting(start..<start + Int(looked.count)))
             }
             guard isWhole else { return }
             if !isAsExpected { around.say(command.missed) }
@@ -84,6 +83,15 @@ extension IOShell {
             }
         }
         return isAsExpected
+    }
+
+    /// Whether all bytes are this one.
+    private static func holds(_ pattern: UInt8, _ bytes: RawSpan) -> Bool {
+        let word = UInt64(pattern) &* 0x0101_0101_0101_0101
+        var place = 0
+        while place + 8 <= bytes.byteCount, bytes.bigEndian(UInt64.self, at: place) == word { place += 8 }
+        while place < bytes.byteCount, bytes.byte(at: place) == pattern { place += 1 }
+        return place == bytes.byteCount
     }
 
     private func readAll(_ range: ByteRange, _ storage: any Storage, _ body: (ByteRange, RawSpan) -> Void)
