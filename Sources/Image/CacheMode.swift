@@ -9,7 +9,7 @@ public enum CacheMode: Sendable {
     /// Past the page cache; what is written is durable.
     case directsync
     /// Through the page cache; nothing waits for the disk.
-    case unsafe
+    case unflushed
 
     /// Nil for a word that is none of them.
     public init?(word: String) {
@@ -18,7 +18,7 @@ public enum CacheMode: Sendable {
         case "writeback": self = .writeback
         case "writethrough": self = .writethrough
         case "directsync": self = .directsync
-        case "unsafe": self = .unsafe
+        case "unsafe": self = .unflushed
         default: return nil
         }
     }

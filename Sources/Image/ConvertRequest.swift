@@ -48,7 +48,7 @@ public struct ConvertRequest: Sendable {
     public var rate: UInt64?
     public var salvages = false
     public var forceShare = false
-    public var cache = CacheMode.unsafe
+    public var cache = CacheMode.unflushed
     public var sourceCache = CacheMode.writeback
     public var isQuiet = false
     public var showsProgress = false

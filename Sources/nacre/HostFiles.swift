@@ -16,7 +16,7 @@ final class HostFiles: ImageFiles {
         let file = try FileStorage(
             FileOptions(
                 filename: path, isDevice: kind == .device, isReadOnly: !use.isWritable,
-                direct: use.cache.isDirect, noFlush: use.cache == .unsafe, within: use.below.map { [$0] }), on: thread)
+                direct: use.cache.isDirect, noFlush: use.cache == .unflushed, within: use.below.map { [$0] }), on: thread)
         try lock(file, path, use)
         return image(file, storage: file)
     }
@@ -40,7 +40,7 @@ final class HostFiles: ImageFiles {
     func begin(_ path: String, _ attributes: FileAttributes, _ cache: CacheMode) async throws(OpenError) -> ImageFile {
         guard Self.kind(path) == nil else { return try await create(path, attributes) }
         let file = try UnfinishedFile(
-            path, FileOptions(filename: path, direct: cache.isDirect, noFlush: cache == .unsafe), on: thread)
+            path, FileOptions(filename: path, direct: cache.isDirect, noFlush: cache == .unflushed), on: thread)
         do throws(OpenError) { try lock(file.storage, path, FileUse(isWritable: true)) } catch {
             file.abandon()
             throw error
