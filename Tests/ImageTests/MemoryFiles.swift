@@ -91,7 +91,7 @@ final class MemoryPipe: BytePipe {
     var breaksAfter = Int.max
 
     func read(into buffer: inout MutableRawSpan) async throws(BlockError) -> Int {
-        if position >= breaksAfter { throw .io }
+        if breaksAfter < bytes.count, position + buffer.byteCount > breaksAfter { throw .io }
         let count = min(buffer.byteCount, bytes.count - position)
         buffer.copy(bytes.byteSpan.extracting(position..<position + count))
         position += count

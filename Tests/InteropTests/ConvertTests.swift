@@ -58,8 +58,7 @@ struct ConvertTests {
         // Holes in the middle of a cluster are nobody's business.
         try await scratch.ok("cp", "--sparse=never", "out", "whole")
         found.append(try await scratch.ok("qemu-img", "map", "--output=json", "whole"))
-        let info = try await scratch.json(["qemu-img", "info", "--output=json", "out"])
-        found.append("\(info.without(["actual-size"]))")
+        found.append(try await scratch.ok("bash", "-c", "qemu-img info out | grep -v '^disk size'"))
         try await scratch.ok("qemu-img", "convert", "-O", "raw", "out", "content")
         found.append(try await scratch.ok("sha256sum", "content"))
         if options.contains("qcow2") { try await scratch.expectClean("out") }
