@@ -216,10 +216,12 @@ extension Scratch {
             let ours = try await run(Subject.img + [verb, "--output=json", image])
             let (found, expected) = (try JSONValue(parsing: ours.out), try JSONValue(parsing: theirs.out))
             #expect(ours.status == theirs.status, "\(ours.err)", sourceLocation: sourceLocation)
-            // How much of a file the host holds may change from one moment to the next.
-            #expect(
-                found.without(["actual-size"]) == expected.without(["actual-size"]), "\(verb)",
-                sourceLocation: sourceLocation)
+            // How much of a file the host holds may change from one moment to the next, and where a place is a hole of the host's
+            // the two look at it in pieces of other sizes.
+            let same =
+                found.without(["actual-size"]) == expected.without(["actual-size"])
+                || verb == "map" && found.layers == expected.layers
+            #expect(same, "\(verb)", sourceLocation: sourceLocation)
         }
     }
 
@@ -242,5 +244,19 @@ extension Scratch {
     {
         let outcome = try await run(["cmp", first, second])
         #expect(outcome.status == 0, "\(outcome.out) \(outcome.err)", sourceLocation: sourceLocation)
+    }
+}
+
+extension JSONValue {
+    /// Of a map: which layer has what, neighbours of one layer in one.
+    fileprivate var layers: [JSONValue] {
+        without(["offset", "data", "zero"]).items.reduce(into: []) { all, extent in
+            if let last = all.last, last.without(["start", "length"]) == extent.without(["start", "length"]) {
+                let length = (last["length"]?.number ?? 0) + (extent["length"]?.number ?? 0)
+                all[all.count - 1]["length"] = .unsigned(length)
+            } else {
+                all.append(extent)
+            }
+        }
     }
 }
