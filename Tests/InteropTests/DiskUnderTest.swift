@@ -212,7 +212,7 @@ extension Scratch {
     /// Our image tool says of an image what QEMU's says: its info, its map, and what a check finds.
     func expectAgreement(on image: String, sourceLocation: SourceLocation = #_sourceLocation) async throws {
         // What a check counts of snapshots the two do not count alike.
-        let moving = ["actual-size", "fragmented-clusters", "allocated-clusters"]
+        let moving: Set = ["actual-size", "fragmented-clusters", "allocated-clusters"]
         for verb in ["info", "map", "check"] {
             let theirs = try await run(["qemu-img", verb, "--output=json", image])
             let ours = try await run(Subject.img + [verb, "--output=json", image])
