@@ -20,6 +20,7 @@ extension CrashRun {
         for step in steps {
             try await drain()
             do { _ = try await settled() } catch { return try excuse(error, "flush before an amendment") }
+            try await drain()
             let (image, disk) = (chain.image, chain.disks[chain.top])
             let leaks = MiniCheck(disk.contents).leaks
             do throws(OpenError) { try await image.amend(step) } catch {

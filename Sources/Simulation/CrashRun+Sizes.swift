@@ -7,6 +7,8 @@ extension CrashRun {
     func refit(to size: UInt64, _ mode: Preallocation) async throws {
         let old = chain.io.length
         try await resize(to: size)
+        // Where something was found wrong meanwhile, the run has ended, and the chain with it.
+        try await drain()
         guard chain.io.length == size else { return }
         let io = chain.io
         do throws(BlockError) {

@@ -68,6 +68,7 @@ extension CrashRun {
         to outcome: CrashPoint.Outcome,
         _ body: (Qcow2Image, ([ByteRange]) async -> Void) async throws(BlockError) -> Void
     ) async throws -> Bool {
+        try await drain()
         let (image, io, disk) = (chain.image, chain.io, chain.disks[chain.top])
         let leaks = MiniCheck(disk.contents).leaks
         other = outcome

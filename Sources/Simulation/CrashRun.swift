@@ -229,7 +229,7 @@ public final class CrashRun {
         begin(range, changes: true) { [self] (io, request) async throws(BlockError) in
             oracle.issue(request, change, range)
             // An image that refuses changes is changed by none.
-            if chain.image.writeRefusal == nil { bitmaps.changed(range) }
+            if chain.takesChanges { bitmaps.changed(range) }
             do throws(BlockError) { try await body(io) } catch {
                 oracle.fail(request, range)
                 throw error

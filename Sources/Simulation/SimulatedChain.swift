@@ -54,6 +54,9 @@ public final class SimulatedChain {
         return image
     }
 
+    /// Whether the top image is open and refuses no changes.
+    public var takesChanges: Bool { open[top].map { $0.image.writeRefusal == nil } ?? false }
+
     public func disk(_ contents: SparseBytes = SparseBytes()) -> SimDisk {
         var options = diskOptions
         options.seed = random.next()
