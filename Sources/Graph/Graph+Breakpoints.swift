@@ -1,5 +1,5 @@
 public import Block
-public import Filters
+import Filters
 
 // Breakpoints, for those who look at how a node behaves while a request stands still (`break`, `resume`, `wait_break` of
 // qemu-io).

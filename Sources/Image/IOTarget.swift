@@ -1,5 +1,4 @@
 public import Block
-public import Filters
 public import Graph
 
 /// An open image, as the commands of `IOShell` reach it.

@@ -1,5 +1,4 @@
 public import Block
-public import Filters
 public import Graph
 
 /// A node of a graph as the target of commands. Without a lasting user each command attaches one of its own.
