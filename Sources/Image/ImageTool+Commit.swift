@@ -64,9 +64,10 @@ extension ImageTool {
         do throws(BlockError) {
             try await top.finish()
             try await image.makeEmpty { await top.punch($0) }
-            try await top.cutTail()
         } catch {
             throw ImageError("Could not empty \(request.image.text): \(error.sentence)")
         }
+        // All is done: a file that stays long has room that nothing uses, and no more.
+        try? await top.cutTail()
     }
 }

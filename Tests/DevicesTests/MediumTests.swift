@@ -72,7 +72,7 @@ struct MediumTests {
             #expect(try await driver("empty") == "raw")
             #expect(try await driver("/dev/sr0") == "raw")
             #expect(bench.host.specs.last?.isDevice == true)
-            #expect(await bench.reply { _ = try await driver("nbd:localhost") } == "Unknown protocol 'nbd'")
+            #expect(await bench.reply { _ = try await driver("rbd:pool/image") } == "Unknown protocol 'rbd'")
             #expect(await bench.reply { _ = try await driver("json:{}") } == "Unknown protocol 'json'")
             bench.host.files["q"]?.storage.plan.add(Fault([.read]))
             #expect(

@@ -115,6 +115,9 @@ struct CommitTests {
         #expect(check(bench, "top").isClean && check(bench, "top").mapped.isEmpty)
         #expect(check(bench, "top").bitmaps.map(\.dirty) == [[]])
         #expect(check(bench, "mid").bitmaps.map(\.dirty) == [[1, 24, 25]])
+        let remove = BitmapRequest(
+            image: ImageReference("top", format: "qcow2"), name: "b", commands: [.remove], granularity: nil, source: nil)
+        try bench.run { try await $0.bitmap(remove) }
         try bench.run { try await $0.snapshot(ImageReference("top", format: "qcow2"), .apply("s")) }
         #expect(bench.said == "")
         #expect(check(bench, "top").errors.isEmpty)

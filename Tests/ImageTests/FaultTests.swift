@@ -2,6 +2,7 @@ import Block
 import BlockTestKit
 import Bytes
 import DirtyMap
+import Graph
 import Image
 import Qcow2
 import Testing

@@ -1,6 +1,7 @@
 import Block
 import BlockTestKit
 import Bytes
+import Graph
 import Image
 import Qcow2
 import Testing
@@ -23,11 +24,12 @@ struct RebaseTests {
     }
 
     private func header(_ bench: Bench, _ path: String) throws -> Header {
-        try bench.run { tool in
-            let chain = try await tool.open(ImageReference(path, format: "qcow2"))
-            let header = chain.image?.header
-            await chain.close()
-            return try #require(header)
+        try bench.run { [files = bench.files] _ in
+            let file = try await files.open(FileSpec(filename: path))
+            let image = try await Qcow2Image.open(file: file, options: Options(isReadOnly: true))
+            try await image.close()
+            await file.close()
+            return image.header
         }
     }
 

@@ -41,7 +41,8 @@ struct TableTests {
     func examples() throws {
         for (path, syntax) in Self.commands {
             for example in syntax.examples {
-                let words = example.words.replacing("\\\n", with: " ").split(separator: " ").map(String.init)
+                let line = example.words.replacing("\\\n", with: " ").prefix { $0 != "|" }
+                let words = line.split(separator: " ").map(String.init)
                 _ = try syntax.read(words)
                 guard let type = ImgProgram.commands.first(where: { $0.syntax.name == syntax.name }),
                     path.hasPrefix("nacre img ")

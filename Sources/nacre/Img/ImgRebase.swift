@@ -16,7 +16,7 @@ struct ImgRebase: ImgCommand {
         ],
         operands: [.init(.image, "the image")],
         options: [
-            backingFile, backingFormat, unsafe, .progress, .quiet, .format, .imageOpts, .object, .forceShare, .cache,
+            backingFile, backingFormat, nameOnly, .progress, .quiet, .format, .imageOpts, .object, .forceShare, .cache,
             sourceCache,
         ],
         examples: [
@@ -29,7 +29,7 @@ struct ImgRebase: ImgCommand {
         "backing-file", short: "b", value: .file(), "what it shall stand on, as the image will name it; '' for nothing")
     private static let backingFormat = OptionSyntax(
         "backing-format", short: "F", value: "FMT", "the format of that file")
-    private static let unsafe = OptionSyntax(
+    private static let nameOnly = OptionSyntax(
         "unsafe", short: "u", "change the name only, whatever the disk reads as then")
     private static let sourceCache = OptionSyntax(
         "source-cache", short: "T", value: .cache, group: .opening, "the cache mode of the backing files")
@@ -39,7 +39,7 @@ struct ImgRebase: ImgCommand {
 
     init(_ words: CommandWords) throws(UsageMistake) {
         guard words.operands.count == 1 else { throw UsageMistake("Expecting one image file name") }
-        let isUnsafe = words.has(Self.unsafe)
+        let isUnsafe = words.has(Self.nameOnly)
         guard isUnsafe || words.has(Self.backingFile) else {
             throw UsageMistake("Must specify backing file (-b) or use unsafe mode (-u)")
         }

@@ -22,7 +22,12 @@ struct NBDArguments {
     /// Meaningful where the request is to serve or to list.
     private(set) var service: NBDService
 
-    private var image = IOOpening()
+    private var image = {
+        // Unlike qemu-io, qemu-nbd keeps what clients discard until it is told to pass it on.
+        var image = IOOpening()
+        image.discards = false
+        return image
+    }()
     private var socket: String?
     private var (host, port): (String?, String?)
     private var isCacheGiven = false
