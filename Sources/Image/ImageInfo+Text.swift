@@ -17,20 +17,25 @@ extension ImageInfo {
             if let backingFormat { lines.append("backing file format: \(backingFormat)") }
         }
         if !snapshots.isEmpty {
+            lines.reserveCapacity(lines.count + snapshots.count + 64)
             lines.append("Snapshot list:")
-            lines += Self.table(snapshots, localTime)
+            lines.append(Self.heading)
+            for snapshot in snapshots { lines.append(snapshot.row(localTime)) }
         }
         if let qcow2 {
             lines.append("Format specific information:")
             lines += qcow2.lines.map { "    " + $0 }
         }
-        return lines.joined(separator: "\n") + "\n"
+        lines.append("")
+        return lines.joined(separator: "\n")
     }
 
     /// The list of snapshots, with its heading.
     public static func table(_ snapshots: [Snapshot], _ localTime: (UInt32) -> String) -> [String] {
-        [row("ID", "TAG", "VM SIZE", "DATE", "VM CLOCK", "ICOUNT")] + snapshots.map { $0.row(localTime) }
+        [heading] + snapshots.map { $0.row(localTime) }
     }
+
+    private static let heading = row("ID", "TAG", "VM SIZE", "DATE", "VM CLOCK", "ICOUNT")
 
     /// One line of the list of snapshots.
     static func row(

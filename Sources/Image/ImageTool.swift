@@ -73,7 +73,11 @@ public struct ImageTool {
             found.append(info)
         }
         switch form {
-        case .human: output(found.map { $0.text(localTime: localTime) }.joined(separator: "\n"))
+        case .human:
+            for (number, info) in found.enumerated() {
+                if number > 0 { output("\n") }
+                output(info.text(localTime: localTime))
+            }
         case .json: output((chain ? ImageInfo.json(found) : found[0].json) + "\n")
         }
     }

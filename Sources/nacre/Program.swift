@@ -11,9 +11,19 @@ enum Program {
     static let name = URL(filePath: CommandLine.arguments.first ?? "nacre").lastPathComponent
 
     /// Writes to standard output at once, also where it is a pipe.
-    static func say(_ text: String) { FileHandle.standardOutput.write(Data(text.utf8)) }
+    static func say(_ text: String) { write(text, to: .standardOutput) }
 
-    static func complain(_ text: String) { FileHandle.standardError.write(Data(text.utf8)) }
+    static func complain(_ text: String) { write(text, to: .standardError) }
+
+    /// In pieces: a list of all that an image claims to have is long, and is not copied whole.
+    private static func write(_ text: String, to file: FileHandle) {
+        var rest = text.utf8[...]
+        repeat {
+            let piece = rest.prefix(64 << 10)
+            file.write(Data(piece))
+            rest = rest[piece.endIndex...]
+        } while !rest.isEmpty
+    }
 
     /// `NAME: message` on standard error, then the end.
     static func fail(_ message: String, as program: String = "nacre", code: Int32 = 1) -> Never {

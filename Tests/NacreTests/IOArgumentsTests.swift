@@ -16,7 +16,7 @@ struct IOArgumentsTests {
         #expect(read.warnings == ["trace event 'x' does not exist"])
         var expected = IOOpening(filename: "disk")
         expected.isReadOnly = true
-        expected.cache = .none
+        expected.cache = .direct
         expected.aio = .native
         expected.discards = true
         expected.format = "qcow2"
