@@ -60,7 +60,13 @@ struct OpeningTests {
             try await scratch.ok("cp", "kept", "disk.qcow2")
             let ours = try await scratch.run([scratch.file("qemu-img")] + words)
             #expect(theirs.status == 0, "\(theirs.err)")
-            #expect(ours.status == theirs.status && ours.out == theirs.out, "\(ours.out)\(ours.err)\n\(theirs.out)")
+            // How much room a copy takes is the host's affair.
+            func told(_ text: String) -> [Substring] {
+                text.split(separator: "\n").filter { !$0.contains("disk size") && !$0.contains("actual-size") }
+            }
+            #expect(
+                ours.status == theirs.status && told(ours.out) == told(theirs.out),
+                "\(ours.out)\(ours.err)\n\(theirs.out)")
         }
     }
 
