@@ -18,7 +18,8 @@ public final class NodeBitmaps: ChangeTracker {
 
     public func add(_ bitmap: DirtyBitmap) {
         all.insert(bitmap, at: 0)
-        collect()
+        // An image may bring many, and not one of them that records.
+        if bitmap.records, let map = bitmap.map { recording.insert(map, at: 0) }
     }
 
     public func remove(_ bitmap: DirtyBitmap) {
