@@ -81,7 +81,8 @@ public final class SimulatedChain {
             options.backingFile = "below"
             options.backingFormat = disks.isEmpty ? "raw" : "qcow2"
         }
-        options.preallocation = shape.preallocation
+        // On top of another image only subclusters can have room and no data.
+        if options.backingFile == nil || options.extendedL2 { options.preallocation = shape.preallocation }
         let data = shape.dataFile == .none ? nil : self.disk()
         options.dataFile = data == nil ? nil : "data"
         options.dataFileRaw = shape.dataFile == .raw && options.backingFile == nil
