@@ -24,6 +24,8 @@ final class NBDCall {
 
     private(set) var request = NBDRequest(flags: [], type: 0, cookie: 0, offset: 0, length: 0)
     private(set) var isUnderWay = false
+    /// Whether its reply is whole, though whoever made it has not gone on yet: nothing more may come for it.
+    private(set) var isAnswered = false
     /// What of a read has been told.
     var coverage = Coverage()
     /// What the server said went wrong.
@@ -36,6 +38,7 @@ final class NBDCall {
     func begin(_ request: NBDRequest) {
         self.request = request
         isUnderWay = true
+        isAnswered = false
         coverage = Coverage()
         failure = nil
         extent = nil
@@ -46,6 +49,7 @@ final class NBDCall {
 
     /// That the connection is lost overtakes whatever was told before.
     func tell(_ event: Event) {
+        if case .ended = event { isAnswered = true }
         self.event = event
         parking.wake()
     }

@@ -156,11 +156,12 @@ final class NBDConnection {
         if underWay == 0 { rest.wakeAll() }
     }
 
-    /// The call that a reply names; nil where there is none.
+    /// The call that a reply names; nil where there is none that waits for one.
     func call(_ cookie: UInt64) -> NBDCall? {
         let index = Int(cookie & 0xFFFF_FFFF)
-        guard index < calls.count, calls[index].isUnderWay, calls[index].request.cookie == cookie else { return nil }
-        return calls[index]
+        guard index < calls.count else { return nil }
+        let call = calls[index]
+        return call.isUnderWay && !call.isAnswered && call.request.cookie == cookie ? call : nil
     }
 
     // MARK: The end

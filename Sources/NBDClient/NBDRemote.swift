@@ -11,8 +11,9 @@ public import NBDWire
 /// server has acknowledged and not made durable is kept meanwhile and written again before anything else, for a server
 /// that comes back may have forgotten it; so a flush never says more than is true.
 ///
-/// Bounds: an attempt takes at most `connectMs` and `handshakeMs`, and opening ends with `open-timeout` where that is given; a server that is silent with requests before it is lost after `NBDConnection.silenceMs`; a request that has
-/// been sent `attempts` times in vain fails. A server that breaks the protocol is not spoken to again: every request fails.
+/// Bounds: an attempt takes at most `connectMs` and `handshakeMs`, and opening ends with `open-timeout` where that is given;
+/// a server that is silent with requests before it is lost after `NBDConnection.silenceMs`; a request that has been sent
+/// `attempts` times in vain fails. A server that breaks the protocol is not spoken to again: every request fails.
 public final class NBDRemote: Storage {
     /// Connects to the server, in so many milliseconds. Errors in QEMU's words: `Failed to connect to 'P': Connection
     /// refused`.

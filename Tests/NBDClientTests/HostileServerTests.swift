@@ -56,6 +56,13 @@ struct HostileServerTests {
             },
             { try await server.data(request, at: 4096, [1, 2, 3]) },
             { try await server.chunk(NBDChunk.none, cookie, isLast: true, []) },
+            // More, where all had been said, at once behind it.
+            {
+                var both = ScriptedServer.chunkBytes(0x8001, cookie, isLast: true, [0, 0, 0, 5, 0, 0])
+                both += ScriptedServer.chunkBytes(
+                    NBDChunk.offsetHole, cookie, isLast: false, [0, 0, 0, 0, 0, 0, 0x10, 0, 0, 0, 0, 1])
+                try await server.send(both)
+            },
             // Payloads that cannot be.
             { try await server.chunk(NBDChunk.offsetData, cookie, isLast: true, [], length: .max) },
             { try await server.chunk(NBDChunk.error, cookie, isLast: true, big(0 as UInt32) + [0, 0]) },

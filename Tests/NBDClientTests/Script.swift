@@ -44,12 +44,18 @@ final class ScriptedServer {
     }
 
     func chunk(_ type: UInt16, _ cookie: UInt64, isLast: Bool, _ payload: [UInt8], length: UInt32? = nil) async throws {
+        try await send(Self.chunkBytes(type, cookie, isLast: isLast, payload, length: length))
+    }
+
+    static func chunkBytes(
+        _ type: UInt16, _ cookie: UInt64, isLast: Bool, _ payload: [UInt8], length: UInt32? = nil
+    ) -> [UInt8] {
         var head = [UInt8](repeating: 0, count: NBDReply.chunkByteCount)
         head.withMutableBytes {
             NBDReply.storeChunk(
                 &$0, at: 0, type: type, isLast: isLast, cookie: cookie, length: length ?? UInt32(payload.count))
         }
-        try await send(head + payload)
+        return head + payload
     }
 
     /// Data of a read, at an offset of the disk.
