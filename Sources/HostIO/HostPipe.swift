@@ -20,16 +20,34 @@ public final class HostPipe: BytePipe {
 
     public func read(into buffer: inout MutableRawSpan) async throws(BlockError) -> Int {
         let total = buffer.byteCount
+        guard let memory = unsafe buffer.withUnsafeMutableBytes({ $0.baseAddress }) else { return 0 }
         // Proof: the span's memory outlives this call, which ends after the last call on it has ended.
-        nonisolated(unsafe) let memory = unsafe buffer.withUnsafeMutableBytes { $0.baseAddress }
-        guard let memory = unsafe memory else { return 0 }
-        let descriptor = self.descriptor
+        nonisolated(unsafe) let start = unsafe memory
+        return try await inPieces(total) { [descriptor] done, count in
+            unsafe Glibc.read(descriptor, start + done, count)
+        }
+    }
+
+    public func write(_ bytes: RawSpan) async throws(BlockError) {
+        guard let memory = unsafe bytes.withUnsafeBytes({ $0.baseAddress }) else { return }
+        // Proof: as for `read`.
+        nonisolated(unsafe) let start = unsafe memory
+        let done: Int
+        do throws(BlockError) {
+            done = try await inPieces(bytes.byteCount) { [descriptor] done, count in
+                unsafe Glibc.write(descriptor, start + done, count)
+            }
+        } catch { throw error == .system(EPIPE) ? .closed : error }
+        if done < bytes.byteCount { throw .io }
+    }
+
+    /// Calls until all is moved, or nothing more comes. `call` is told how much is done and how much to move.
+    private func inPieces(_ total: Int, _ call: @escaping @Sendable (Int, Int) -> Int) async throws(BlockError) -> Int {
         var done = 0
         while done < total {
             let from = done
-            nonisolated(unsafe) let place = unsafe memory + from
             let count = await thread.offload {
-                let count = unsafe Glibc.read(descriptor, place, min(total - from, 1 << 30))
+                let count = call(from, min(total - from, 1 << 30))
                 return count < 0 ? -nacre_errno() : Int32(count)
             }
             if count == -EINTR { continue }
@@ -38,26 +56,5 @@ public final class HostPipe: BytePipe {
             done += Int(count)
         }
         return done
-    }
-
-    public func write(_ bytes: RawSpan) async throws(BlockError) {
-        let total = bytes.byteCount
-        // Proof: as for `read`.
-        nonisolated(unsafe) let memory = unsafe bytes.withUnsafeBytes { $0.baseAddress }
-        guard let memory = unsafe memory else { return }
-        let descriptor = self.descriptor
-        var done = 0
-        while done < total {
-            let from = done
-            nonisolated(unsafe) let place = unsafe memory + from
-            let count = await thread.offload {
-                let count = unsafe Glibc.write(descriptor, place, min(total - from, 1 << 30))
-                return count < 0 ? -nacre_errno() : Int32(count)
-            }
-            if count == -EINTR { continue }
-            if count == -EPIPE { throw .closed }
-            if count < 0 { throw BlockError(errno: -count) }
-            done += Int(count)
-        }
     }
 }
