@@ -24,14 +24,17 @@ extension Qcow2Image {
     /// everywhere. Internal snapshots and bitmaps stay. `onFreed` may give back to the host what that frees. No request is
     /// under way.
     public func makeEmpty(onFreed: ([ByteRange]) async -> Void) async throws(BlockError) {
-        // The second time there is nothing left to take away, and what the switch itself took goes to the front.
-        for _ in 0..<2 {
+        func empty() async throws(BlockError) {
             try await switchOver(pace: .none, onFreed: onFreed) { (next: NextImage) async throws(BlockError) in
                 let entries = next.l1.count
                 try await next.drop(next.l1, at: next.header.l1TableOffset)
                 try await next.writeL1([], entries: entries)
             }
         }
+        try await empty()
+        // The second time there is nothing left to take away, and what the switch itself took goes to the front. Where that
+        // fails the file is longer than it need be; what harms has fenced the image.
+        try? await empty()
         // Nothing names its clusters any more; what cannot be given back stays taken.
         if let data { try? await data.discard(ByteRange(at: 0, count: data.length)) }
     }
