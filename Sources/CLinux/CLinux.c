@@ -28,6 +28,7 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 struct nacre_ring { struct io_uring ring; };
@@ -167,6 +168,19 @@ int nacre_ofd_test(int fd, short type, int64_t start, int64_t length) {
     struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = length};
     if (fcntl(fd, F_OFD_GETLK, &lock) != 0) return -errno;
     return lock.l_type == F_UNLCK ? 0 : 1;
+}
+
+void nacre_local_time(uint32_t seconds, int *parts) {
+    time_t time = seconds;
+    struct tm all;
+    if (!localtime_r(&time, &all)) return;
+    int each[] = {all.tm_year + 1900, all.tm_mon + 1, all.tm_mday, all.tm_hour, all.tm_min, all.tm_sec};
+    memcpy(parts, each, sizeof(each));
+}
+
+int nacre_lock_file(int fd) {
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    return fcntl(fd, F_SETLK, &lock);
 }
 
 int nacre_set_direct(int fd, int on) {

@@ -1,6 +1,5 @@
 package import Block
 import Bytes
-import FoundationEssentials
 package import Graph
 package import Image
 package import HostIO
@@ -28,7 +27,7 @@ package final class HostOpener: DaemonHost, ImageFiles {
         self.descriptorLimit = descriptorLimit
         self.namesHolders = namesHolders
         self.tellsCreations = tellsCreations
-        workingFolder = FileManager.default.currentDirectoryPath
+        workingFolder = HostFolder.current
     }
 
     package var pollMaxNs: UInt64 {
@@ -128,7 +127,7 @@ package final class HostOpener: DaemonHost, ImageFiles {
     package var input: any BytePipe { HostPipe.input(on: thread) }
     package var output: any BytePipe { HostPipe.output(on: thread) }
 
-    package func removeFile(_ path: String) { try? FileManager.default.removeItem(atPath: path) }
+    package func removeFile(_ path: String) { HostPath.remove(path) }
 
     private static func formattingLine(_ request: CreationRequest) throws(OpenError) -> String {
         do throws(ImageError) {

@@ -1,6 +1,6 @@
 import Devices
-import FoundationEssentials
 import Graph
+import HostStorage
 import Image
 import QMPTypes
 
@@ -76,18 +76,10 @@ extension HumanMonitor {
         var text = ""
         var next = service.graph.node(node)
         while let here = next {
-            text += Image.ImageInfo(here.image).text { seconds in Self.localTime(seconds) }
+            text += Image.ImageInfo(here.image).text(localTime: HostProcess.localTime)
             next = here.backingNode.flatMap { service.graph.node($0) }
         }
         return text
-    }
-
-    static func localTime(_ seconds: UInt32) -> String {
-        let parts = Calendar(identifier: .gregorian).dateComponents(
-            in: .current, from: Date(timeIntervalSince1970: TimeInterval(seconds)))
-        func two(_ number: Int?) -> String { (number ?? 0) < 10 ? "0\(number ?? 0)" : String(number ?? 0) }
-        return "\(parts.year ?? 0)-\(two(parts.month))-\(two(parts.day)) "
-            + "\(two(parts.hour)):\(two(parts.minute)):\(two(parts.second))"
     }
 
     func infoBlockStats() async throws(QMPError) -> String {

@@ -1,5 +1,6 @@
 import Devices
 import Graph
+import HostStorage
 import Image
 import Qcow2
 
@@ -30,7 +31,7 @@ extension HumanMonitor {
     }
 
     private func table(_ snapshots: [Snapshot]) -> String {
-        ImageInfo.table(snapshots) { Self.localTime($0) }.joined(separator: "\n") + "\n"
+        ImageInfo.table(snapshots, HostProcess.localTime).joined(separator: "\n") + "\n"
     }
 
     private var images: [(name: String, snapshots: [Snapshot])] {

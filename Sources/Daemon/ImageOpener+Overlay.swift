@@ -1,5 +1,4 @@
 import Block
-import FoundationEssentials
 import Graph
 import HostStorage
 import Image
@@ -43,14 +42,12 @@ struct ScratchFolder {
     let path: String
 
     init() throws(OpenError) {
-        let above = ProcessInfo.processInfo.environment["TMPDIR"] ?? "/var/tmp"
+        let above = HostProcess.environment("TMPDIR") ?? "/var/tmp"
         path = "\(above)/nacre-\(UInt64.random(in: 0...UInt64.max))"
         do {
-            // Refused where it is there already, so nobody else can have made it.
-            try FileManager.default.createDirectory(
-                atPath: path, withIntermediateDirectories: false, attributes: [.posixPermissions: 0o700])
+            try HostFolder.makePrivate(path)
         } catch { throw OpenError("Could not create temporary folder '\(path)'") }
     }
 
-    func remove() { try? FileManager.default.removeItem(atPath: path) }
+    func remove() { HostFolder.remove(path) }
 }

@@ -1,7 +1,7 @@
 import Block
+import Bytes
 import Devices
 import Filters
-import FoundationEssentials
 import Graph
 import QMPTypes
 
@@ -93,10 +93,10 @@ extension Service {
         if properties.format == .base64 {
             // A file that an editor wrote ends its line.
             while let last = bytes.last, last == 0x0A || last == 0x0D { bytes.removeLast() }
-            guard let decoded = Data(base64Encoded: Data(bytes)) else {
+            guard let decoded = Base64.decode(bytes) else {
                 throw QMPError("Base64 data contains invalid characters")
             }
-            bytes = Array(decoded)
+            bytes = decoded
         }
         return Secret(bytes: bytes)
     }

@@ -12,6 +12,51 @@ public enum HostPath {
         return unsafe String(cString: resolved)
     }
 
+    /// What a path leads to.
+    public enum Kind: Sendable { case file, blockDevice, folder, other }
+
+    /// What the path leads to, links followed; nil where it leads nowhere.
+    public static func kind(of path: String) -> Kind? {
+        guard isWhole(path) else { return nil }
+        var info = stat()
+        // Proof: one local structure, and a string lent for the call.
+        guard unsafe stat(path, &info) == 0 else { return nil }
+        return switch info.st_mode & S_IFMT {
+        case S_IFREG: .file
+        case S_IFBLK: .blockDevice
+        case S_IFDIR: .folder
+        default: .other
+        }
+    }
+
+    /// Where a symbolic link points to, as it says; nil where there is none.
+    static func destination(of link: String) -> String? {
+        guard isWhole(link) else { return nil }
+        var text = [CChar](repeating: 0, count: Int(PATH_MAX))
+        // Proof: the array has room for its count, and is lent for the call.
+        let count = unsafe readlink(link, &text, text.count)
+        return count < 0 ? nil : String(decoding: text.prefix(count).map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+
+    /// The path from the root on, without `.` and doubled slashes. `..` stays: behind a link it leads elsewhere.
+    public static func absolute(_ path: String) -> String {
+        let whole = path.hasPrefix("/") ? path : HostFolder.current + "/" + path
+        return "/" + whole.split(separator: "/").filter { $0 != "." }.joined(separator: "/")
+    }
+
+    /// The folder that a path lies in, by its text.
+    public static func folder(of path: String) -> String {
+        let folder = path.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/")
+        return folder.isEmpty ? (path.hasPrefix("/") ? "/" : ".") : folder
+    }
+
+    /// Removes a file, or a folder with nothing in it. What cannot be removed stays.
+    public static func remove(_ path: String) {
+        guard isWhole(path) else { return }
+        // Proof: the path is lent as a C string for the call.
+        _ = unsafe Glibc.remove(path)
+    }
+
     /// Whether libc is told all of the path: a NUL, which JSON can write, would end it early, and another file be meant.
     static func isWhole(_ path: String) -> Bool { !path.utf8.contains(0) }
 

@@ -1,4 +1,3 @@
-import FoundationEssentials
 import Glibc
 
 /// A program that holds a lock on a file, as far as the kernel tells us.
@@ -55,7 +54,7 @@ struct LockHolder: Equatable {
     }
 
     private static func numbers(in folder: String) -> [Int] {
-        ((try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []).compactMap { Int($0) }.sorted()
+        HostFolder.names(in: folder).compactMap { Int($0) }.sorted()
     }
 
     private static func identity(of path: String) -> FileIdentity? {
@@ -72,7 +71,7 @@ struct LockHolder: Equatable {
 
     /// The program's file name, or what the kernel calls the process, which is cut short.
     private static func name(of folder: String) -> String {
-        let program = try? FileManager.default.destinationOfSymbolicLink(atPath: folder + "/exe")
+        let program = HostPath.destination(of: folder + "/exe")
         let last = program?.split(separator: "/").last.map(String.init)?.replacing(" (deleted)", with: "")
         return last ?? text(of: folder + "/comm").split(separator: "\n").first.map(String.init) ?? "a program"
     }

@@ -15,11 +15,9 @@ public final class UnfinishedFile {
     public init(_ path: String, _ options: FileOptions, on thread: IOThread) throws(OpenError) {
         guard HostPath.isWhole(path) else { throw Self.failure(path, ENOENT) }
         self.path = path
-        let folder = path.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/")
-        let place = folder.isEmpty ? (path.hasPrefix("/") ? "/" : ".") : folder
         var options = options
         // Proof: the path is lent as a C string for the call.
-        let descriptor = unsafe nacre_open_unnamed(place, 0o644)
+        let descriptor = unsafe nacre_open_unnamed(HostPath.folder(of: path), 0o644)
         if descriptor >= 0 {
             defer { Glibc.close(descriptor) }
             options.filename = "/proc/self/fd/\(descriptor)"

@@ -1,7 +1,9 @@
+import Block
 import CProgram
 import Commands
 import Daemon
-import Foundation
+import Glibc
+import HostStorage
 import Synchronization
 
 /// `nacre daemon`, and `qemu-storage-daemon` where the program is called by that name.
@@ -47,7 +49,7 @@ enum DaemonCommand: ProgramCommand {
     }
 
     private static func write(_ path: String, as pidFile: borrowing Mutex<PIDFile?>) throws(DaemonStartError) {
-        do throws(PIDFile.Failure) {
+        do throws(OpenError) {
             let file = try PIDFile(path)
             pidFile.withLock { $0 = file }
         } catch {

@@ -1,5 +1,7 @@
+import Block
 import Commands
-import Foundation
+import Glibc
+import HostStorage
 
 /// `nacre manuals FOLDER`: writes the manual pages and the shells' completions, made from the tables of options, as they
 /// lie below a prefix's `share`.
@@ -12,13 +14,11 @@ enum ManualsCommand: ProgramCommand {
     static func run(_ words: [String], asQEMU: Bool) -> Never {
         let operands = read(words).operands
         guard operands.count == 1 else { misuse("expecting one folder") }
-        do { try write(to: URL(filePath: operands[0])) } catch {
-            Program.fail("\(operands[0]): \(error.localizedDescription)")
-        }
+        do throws(OpenError) { try write(to: operands[0]) } catch { Program.fail(error.message) }
         exit(0)
     }
 
-    private static func write(to folder: URL) throws {
+    private static func write(to folder: String) throws(OpenError) {
         let completions = Completions(of: Nacre.syntax)
         let files =
             ManualPage.pages(of: Nacre.syntax, version: Program.version).map { ("man/man1/\($0.filename)", $0.text) }
@@ -28,10 +28,9 @@ enum ManualsCommand: ProgramCommand {
                 ("fish/vendor_completions.d/nacre.fish", completions.fish),
             ]
         for (name, text) in files {
-            let file = folder.appending(path: name)
-            try FileManager.default.createDirectory(
-                at: file.deletingLastPathComponent(), withIntermediateDirectories: true)
-            try text.write(to: file, atomically: true, encoding: .utf8)
+            let file = "\(folder)/\(name)"
+            try HostFolder.makeWithParents(HostPath.folder(of: file))
+            try HostText.write(text, asFile: file)
         }
     }
 }

@@ -1,5 +1,5 @@
 import Commands
-import Foundation
+import Glibc
 
 /// The program's own command line.
 enum Nacre {

@@ -1,4 +1,5 @@
-import Foundation
+import Glibc
+import HostStorage
 
 /// What the program is called, and what it says to people.
 enum Program {
@@ -8,22 +9,12 @@ enum Program {
     static let qemuVersion = "7.2.22"
 
     /// The name before messages: as which program it was started.
-    static let name = URL(filePath: CommandLine.arguments.first ?? "nacre").lastPathComponent
+    static let name = CommandLine.arguments.first?.split(separator: "/").last.map(String.init) ?? "nacre"
 
     /// Writes to standard output at once, also where it is a pipe.
-    static func say(_ text: String) { write(text, to: .standardOutput) }
+    static func say(_ text: String) { HostText.write(text, to: STDOUT_FILENO) }
 
-    static func complain(_ text: String) { write(text, to: .standardError) }
-
-    /// In pieces: a list of all that an image claims to have is long, and is not copied whole.
-    private static func write(_ text: String, to file: FileHandle) {
-        var rest = text.utf8[...]
-        repeat {
-            let piece = rest.prefix(64 << 10)
-            file.write(Data(piece))
-            rest = rest[piece.endIndex...]
-        } while !rest.isEmpty
-    }
+    static func complain(_ text: String) { HostText.write(text, to: STDERR_FILENO) }
 
     /// `NAME: message` on standard error, then the end.
     static func fail(_ message: String, as program: String = "nacre", code: Int32 = 1) -> Never {

@@ -1,5 +1,5 @@
 import Commands
-import Foundation
+import Glibc
 
 /// A command of `nacre`, which may stand in for one of QEMU's programs. Every one stands in `Nacre.commands`.
 protocol ProgramCommand: SendableMetatype {

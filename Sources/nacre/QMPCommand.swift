@@ -1,8 +1,9 @@
 import Block
 import CProgram
 import Commands
-import Foundation
+import Glibc
 import HostIO
+import HostStorage
 import JSON
 
 /// `nacre qmp SOCKET [COMMAND …]`: one QMP command, or a shell.
@@ -38,10 +39,10 @@ enum QMPCommand: ProgramCommand {
 
     /// A path where it names a file or has a slash, else `HOST:PORT`.
     private static func address(_ text: String) -> SocketAddress {
-        guard !text.contains("/"), !FileManager.default.fileExists(atPath: text),
+        guard !text.contains("/"), HostPath.kind(of: text) == nil,
             let colon = text.lastIndex(of: ":"), UInt16(text[text.index(after: colon)...]) != nil
         else { return .unix(path: text) }
-        let host = text[..<colon].trimmingCharacters(in: ["[", "]"])
+        let host = text[..<colon].filter { $0 != "[" && $0 != "]" }
         return .inet(host: host, port: String(text[text.index(after: colon)...]))
     }
 

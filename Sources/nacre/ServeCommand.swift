@@ -1,6 +1,9 @@
+import Block
 import Commands
 import Daemon
-import Foundation
+import Glibc
+import HostStorage
+import JSON
 
 /// `nacre serve IMAGE`: the main job in one line.
 struct ServeCommand: ProgramCommand {
@@ -73,25 +76,25 @@ struct ServeCommand: ProgramCommand {
     }
 
     private func run() {
-        let path = URL(filePath: image).standardizedFileURL.path
+        let path = HostPath.absolute(image)
         let source = ServedImage(path: path, shown: image)
         let kind = source.kind(asked: format)
-        do {
+        do throws(OpenError) {
             let folder = try PrivateFolder(needed: qmp == nil || (socket == nil && port == nil))
             defer { folder.remove() }
-            try serve(source, kind, folder)
-        } catch { Program.fail("\(image): \(error.localizedDescription)") }
+            serve(source, kind, folder)
+        } catch { Program.fail("\(image): \(error.message)") }
     }
 
-    private func serve(_ source: ServedImage, _ kind: ImageKind, _ folder: PrivateFolder) throws {
+    private func serve(_ source: ServedImage, _ kind: ImageKind, _ folder: PrivateFolder) {
         let place = ServePlace(
             transport: port.map { .tcp(host: address, port: $0) }
-                ?? .unix(socket.map(absolute) ?? folder.path(of: "nbd.sock")),
-            qmp: qmp.map(absolute) ?? folder.path(of: "qmp.sock"), export: name)
+                ?? .unix(socket.map(HostPath.absolute) ?? folder.path(of: "nbd.sock")),
+            qmp: qmp.map(HostPath.absolute) ?? folder.path(of: "qmp.sock"), export: name)
         let text = ServeText(
             image: source, kind: kind, isReadOnly: isReadOnly, guessed: format == nil,
             backing: source.backingFiles(kind), place: place)
-        let options = try options(source.path, kind, place)
+        let options = options(source.path, kind, place)
         do throws(DaemonStartError) {
             try Daemon.serve(
                 options,
@@ -103,34 +106,30 @@ struct ServeCommand: ProgramCommand {
         }
     }
 
-    private func absolute(_ path: String) -> String { URL(filePath: path).standardizedFileURL.path }
-
     /// The same options that one would give to `nacre daemon`.
-    private func options(_ path: String, _ kind: ImageKind, _ place: ServePlace) throws -> [DaemonOption] {
+    private func options(_ path: String, _ kind: ImageKind, _ place: ServePlace) -> [DaemonOption] {
         let driver = ServedImage.isBlockDevice(path) ? "host_device" : "file"
         return [
             DaemonOption(
                 .blockdev,
-                try text([
-                    "driver": driver, "node-name": "file", "filename": path, "read-only": isReadOnly,
+                text([
+                    "driver": .string(driver), "node-name": "file", "filename": .string(path), "read-only": .bool(isReadOnly),
                     "discard": "unmap",
                 ])),
             DaemonOption(
                 .blockdev,
-                try text([
-                    "driver": kind.rawValue, "node-name": "disk", "file": "file", "read-only": isReadOnly,
+                text([
+                    "driver": .string(kind.rawValue), "node-name": "disk", "file": "file", "read-only": .bool(isReadOnly),
                     "discard": "unmap",
                 ])),
-            DaemonOption(.nbdServer, try text(["addr": place.transport.address])),
+            DaemonOption(.nbdServer, text(["addr": place.transport.address])),
             DaemonOption(.chardev, "socket,id=qmp,path=\(place.qmp.replacing(",", with: ",,")),server=on,wait=off"),
             DaemonOption(.monitor, "chardev=qmp"),
             DaemonOption(
                 .export,
-                try text(["type": "nbd", "id": "disk", "node-name": "disk", "name": name, "writable": !isReadOnly])),
+                text(["type": "nbd", "id": "disk", "node-name": "disk", "name": .string(name), "writable": .bool(!isReadOnly)])),
         ]
     }
 
-    private func text(_ object: [String: Any]) throws -> String {
-        String(decoding: try JSONSerialization.data(withJSONObject: object, options: [.sortedKeys]), as: UTF8.self)
-    }
+    private func text(_ object: JSONValue) -> String { object.text() }
 }

@@ -1,4 +1,6 @@
-import Foundation
+import Block
+import HostStorage
+import JSON
 
 /// Where `serve` serves.
 struct ServePlace: Sendable {
@@ -7,10 +9,10 @@ struct ServePlace: Sendable {
         case tcp(host: String, port: UInt16)
 
         /// The address as `nbd-server-start` takes it.
-        var address: [String: String] {
+        var address: JSONValue {
             switch self {
-            case .unix(let path): ["type": "unix", "path": path]
-            case .tcp(let host, let port): ["type": "inet", "host": host, "port": String(port)]
+            case .unix(let path): ["type": "unix", "path": .string(path)]
+            case .tcp(let host, let port): ["type": "inet", "host": .string(host), "port": .string(String(port))]
             }
         }
     }
@@ -29,10 +31,15 @@ struct ServePlace: Sendable {
         }
     }
 
+    /// Percent-encoded but for unreserved characters (RFC 3986, section 2.3) and those that are kept.
     private static func escaped(_ text: String, keeping kept: String = "") -> String {
-        let plain = CharacterSet(
-            charactersIn: "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~" + kept)
-        return text.addingPercentEncoding(withAllowedCharacters: plain) ?? text
+        let plain = Set(("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~" + kept).utf8)
+        let digits = Array("0123456789ABCDEF".utf8)
+        let bytes = text.utf8.flatMap { byte in
+            plain.contains(byte)
+                ? [byte] : [UInt8(ascii: "%"), digits[Int(byte >> 4)], digits[Int(byte & 15)]]
+        }
+        return String(decoding: bytes, as: UTF8.self)
     }
 }
 
@@ -40,24 +47,20 @@ struct ServePlace: Sendable {
 struct PrivateFolder: Sendable {
     private let path: String?
 
-    init(needed: Bool) throws {
+    init(needed: Bool) throws(OpenError) {
         guard needed else {
             path = nil
             return
         }
-        let environment = ProcessInfo.processInfo.environment
-        let above = environment["XDG_RUNTIME_DIR"] ?? environment["TMPDIR"] ?? "/tmp"
-        let name = "nacre-\(ProcessInfo.processInfo.processIdentifier)-\(UInt32.random(in: 0...UInt32.max))"
-        let folder = URL(filePath: above).appending(path: name).path
-        // Refused where it is there already, so nobody else can have made it.
-        try FileManager.default.createDirectory(
-            atPath: folder, withIntermediateDirectories: false, attributes: [.posixPermissions: 0o700])
+        let above = HostProcess.environment("XDG_RUNTIME_DIR") ?? HostProcess.environment("TMPDIR") ?? "/tmp"
+        let folder = "\(above)/nacre-\(HostProcess.id)-\(UInt32.random(in: 0...UInt32.max))"
+        try HostFolder.makePrivate(folder)
         path = folder
     }
 
     func path(of name: String) -> String { (path ?? "") + "/" + name }
 
     func remove() {
-        if let path { try? FileManager.default.removeItem(atPath: path) }
+        if let path { HostFolder.remove(path) }
     }
 }

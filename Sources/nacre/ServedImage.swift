@@ -1,5 +1,6 @@
+import Block
 import Daemon
-import Foundation
+import HostStorage
 import Image
 
 /// The image that `serve` is asked to serve, before it is opened as one.
@@ -10,19 +11,17 @@ struct ServedImage: Sendable {
 
     /// The format: what was asked for, or qcow2 by its magic. Nothing else is guessed.
     func kind(asked: ServeCommand.ImageKind?) -> ServeCommand.ImageKind {
-        guard FileManager.default.fileExists(atPath: path) else {
-            Program.fail("\(shown): Could not open '\(shown)': No such file or directory")
-        }
-        guard Self.isRegular(path) || Self.isBlockDevice(path) else {
-            Program.fail("\(shown): neither a file nor a block device")
+        switch HostPath.kind(of: path) {
+        case nil: Program.fail("\(shown): Could not open '\(shown)': No such file or directory")
+        case .file, .blockDevice: break
+        case .folder, .other: Program.fail("\(shown): neither a file nor a block device")
         }
         if let asked { return asked }
-        guard let file = FileHandle(forReadingAtPath: path) else {
-            Program.fail("\(shown): Could not open '\(shown)': Permission denied")
+        let magic: [UInt8]
+        do throws(OpenError) { magic = try HostText.start(of: path, 4) } catch {
+            Program.fail("\(shown): Could not open '\(shown)': \(error.message)")
         }
-        defer { try? file.close() }
-        let magic = (try? file.read(upToCount: 4)) ?? Data()
-        guard magic == Data([0x51, 0x46, 0x49, 0xfb]) else {
+        guard magic == [0x51, 0x46, 0x49, 0xfb] else {
             Program.fail(
                 """
                 \(shown): not a qcow2 image. The format of something writable is never guessed: \
@@ -44,23 +43,17 @@ struct ServedImage: Sendable {
         }
     }
 
-    static func isBlockDevice(_ path: String) -> Bool { type(path) == .typeBlockSpecial }
-    static func isRegular(_ path: String) -> Bool { type(path) == .typeRegular }
-
-    private static func type(_ path: String) -> FileAttributeType? {
-        let target = URL(filePath: path).resolvingSymlinksInPath().path
-        return (try? FileManager.default.attributesOfItem(atPath: target))?[.type] as? FileAttributeType
-    }
+    static func isBlockDevice(_ path: String) -> Bool { HostPath.kind(of: path) == .blockDevice }
 
     /// A name beside the image that nothing has yet, for the overlay of the printed command.
     var overlay: (path: String, node: String) {
-        let url = URL(filePath: path)
-        let folder = url.deletingLastPathComponent()
-        let stem = url.deletingPathExtension().lastPathComponent
+        let folder = HostPath.folder(of: path)
+        let name = path.split(separator: "/").last ?? "disk"
+        let stem = name.lastIndex(of: ".").map { $0 > name.startIndex ? name[..<$0] : name } ?? name
         for number in 1...999 {
-            let candidate = folder.appending(path: "\(stem)-\(number).qcow2").path
-            if !FileManager.default.fileExists(atPath: candidate) { return (candidate, "disk-\(number)") }
+            let candidate = HostPath.absolute("\(folder)/\(stem)-\(number).qcow2")
+            if HostPath.kind(of: candidate) == nil { return (candidate, "disk-\(number)") }
         }
-        return (folder.appending(path: "\(stem)-overlay.qcow2").path, "disk-overlay")
+        return (HostPath.absolute("\(folder)/\(stem)-overlay.qcow2"), "disk-overlay")
     }
 }

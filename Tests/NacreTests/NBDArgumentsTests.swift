@@ -40,10 +40,10 @@ struct NBDArgumentsTests {
     @Test("a process that was started for a socket serves on that, and takes no other address")
     func activation() throws {
         let environment = ["LISTEN_PID": "7", "LISTEN_FDS": "1"]
-        #expect(NBDArguments.inherited(environment, process: 7) == 1)
-        #expect(NBDArguments.inherited(environment, process: 8) == nil)
-        #expect(NBDArguments.inherited(["LISTEN_PID": "7", "LISTEN_FDS": "0"], process: 7) == nil)
-        #expect(NBDArguments.inherited(["LISTEN_PID": "7", "LISTEN_FDS": "many"], process: 7) == nil)
+        #expect(NBDArguments.inherited({ environment[$0] }, process: 7) == 1)
+        #expect(NBDArguments.inherited({ environment[$0] }, process: 8) == nil)
+        #expect(NBDArguments.inherited({ ["LISTEN_PID": "7", "LISTEN_FDS": "0"][$0] }, process: 7) == nil)
+        #expect(NBDArguments.inherited({ ["LISTEN_PID": "7", "LISTEN_FDS": "many"][$0] }, process: 7) == nil)
         #expect(try NBDArguments(["disk"], inherited: 1).service.address == .descriptor(3))
         for words in [["-p", "1"], ["-b", "x"], ["-k", "/s"], ["-c", "/dev/nbd0"]] {
             #expect { try NBDArguments(words + ["disk"], inherited: 1) } throws: {

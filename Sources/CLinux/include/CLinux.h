@@ -70,6 +70,12 @@ ssize_t nacre_pwritev(int fd, const void *p, size_t n, int64_t at);
 // Open-file-description locks on [start, start + length): type is F_RDLCK, F_WRLCK or F_UNLCK. 0 or a negative errno.
 int nacre_ofd_lock(int fd, short type, int64_t start, int64_t length);
 
+// The year, month from 1 on, day, hour, minute and second of this place.
+void nacre_local_time(uint32_t seconds, int *parts);
+
+// Locks a whole file for this process until it ends. 0, or -1.
+int nacre_lock_file(int fd);
+
 // Whether such a lock could be taken: 0 free, 1 held by someone else, or a negative errno.
 int nacre_ofd_test(int fd, short type, int64_t start, int64_t length);
 

@@ -51,12 +51,6 @@ static inline int nacre_detached(int notify) {
     return put == 1 ? 0 : -EPIPE;
 }
 
-// Locks a whole file for this process until it ends. 0, or -errno.
-static inline int nacre_lock_file(int file) {
-    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    return fcntl(file, F_SETLK, &lock) < 0 ? -errno : 0;
-}
-
 // Whether a descriptor is a terminal.
 static inline int nacre_is_terminal(int file) { return isatty(file); }
 

@@ -1,3 +1,5 @@
+import Bytes
+
 /// Key=value pairs (RFC 7143 6.1), bounded.
 struct TextKeys: Equatable, Sendable {
     struct Pair: Equatable, Sendable {
@@ -83,7 +85,7 @@ enum TextValue {
         let decoded: [UInt8]?
         switch bytes[1] {
         case UInt8(ascii: "x"), UInt8(ascii: "X"): decoded = hexadecimal(digits)
-        case UInt8(ascii: "b"), UInt8(ascii: "B"): decoded = base64(digits)
+        case UInt8(ascii: "b"), UInt8(ascii: "B"): decoded = Base64.decode(digits, paddingOptional: true)
         default: return nil
         }
         guard let decoded, !decoded.isEmpty, decoded.count <= ISCSILimits.binary else { return nil }
@@ -120,36 +122,5 @@ enum TextValue {
             }
         }
         return result
-    }
-
-    private static func base64(_ digits: ArraySlice<UInt8>) -> [UInt8]? {
-        let body = digits.prefix { $0 != UInt8(ascii: "=") }
-        // What fills the last group of four may be left out, and is nothing else.
-        guard digits.count - body.count <= 2, digits.dropFirst(body.count).allSatisfy({ $0 == UInt8(ascii: "=") }),
-            body.count % 4 != 1
-        else { return nil }
-        var result: [UInt8] = []
-        var (bits, held): (UInt32, Int) = (0, 0)
-        for digit in body {
-            guard let value = sextet(digit) else { return nil }
-            bits = bits << 6 | value
-            held += 6
-            if held >= 8 {
-                held -= 8
-                result.append(UInt8(truncatingIfNeeded: bits >> UInt32(held)))
-            }
-        }
-        return result
-    }
-
-    private static func sextet(_ byte: UInt8) -> UInt32? {
-        switch byte {
-        case UInt8(ascii: "A")...UInt8(ascii: "Z"): UInt32(byte - UInt8(ascii: "A"))
-        case UInt8(ascii: "a")...UInt8(ascii: "z"): UInt32(byte - UInt8(ascii: "a")) + 26
-        case UInt8(ascii: "0")...UInt8(ascii: "9"): UInt32(byte - UInt8(ascii: "0")) + 52
-        case UInt8(ascii: "+"): 62
-        case UInt8(ascii: "/"): 63
-        default: nil
-        }
     }
 }

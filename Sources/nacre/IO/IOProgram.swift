@@ -1,7 +1,7 @@
 import Block
 import Commands
 import Daemon
-import Foundation
+import Glibc
 import Graph
 import HostIO
 import Image
@@ -63,7 +63,7 @@ enum IOProgram: ProgramCommand {
         around.raise = { number in
             // Whoever else of the program listens to it does not have it.
             _ = signal(number, SIG_DFL)
-            _ = Foundation.raise(number)
+            _ = Glibc.raise(number)
         }
         around.piece = pieceBytes
         around.longestDump = .max

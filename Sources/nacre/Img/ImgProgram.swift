@@ -1,7 +1,8 @@
 import Commands
 import Daemon
-import Foundation
+import Glibc
 import HostIO
+import HostStorage
 import Image
 import QMPTypes
 
@@ -94,7 +95,7 @@ enum ImgProgram: ProgramCommand {
         let outcome: Result<Int32, ImageError> = OwnThread.run { thread in
             let tool = ImageTool(
                 files: HostOpener(thread, namesHolders: !asQEMU), context: thread, rule: asQEMU ? .any : .ownFolder,
-                output: { Program.say($0) }, report: { Program.complain($0 + "\n") }, localTime: localTime)
+                output: { Program.say($0) }, report: { Program.complain($0 + "\n") }, localTime: HostProcess.localTime)
             let made: ToolObjects
             do throws(QMPError) { made = try ToolObjects(objects, in: tool.graph) } catch {
                 return .failure(ImageError(error.message))
@@ -111,14 +112,6 @@ enum ImgProgram: ProgramCommand {
             complain(error.message, program)
             exit(error.exitCode)
         }
-    }
-
-    private static func localTime(_ seconds: UInt32) -> String {
-        let parts = Calendar(identifier: .gregorian).dateComponents(
-            in: .current, from: Date(timeIntervalSince1970: TimeInterval(seconds)))
-        func two(_ number: Int?) -> String { (number ?? 0) < 10 ? "0\(number ?? 0)" : String(number ?? 0) }
-        return "\(parts.year ?? 0)-\(two(parts.month))-\(two(parts.day)) "
-            + "\(two(parts.hour)):\(two(parts.minute)):\(two(parts.second))"
     }
 }
 

@@ -184,9 +184,9 @@ struct NBDArguments {
     static let firstInherited: Int32 = 3
 
     /// How many sockets the process was started for, by its environment; nil: it was not.
-    static func inherited(_ environment: [String: String], process: Int32) -> Int? {
-        guard environment["LISTEN_PID"].flatMap({ Int32($0) }) == process,
-            let count = environment["LISTEN_FDS"].flatMap({ Int($0) }), count > 0
+    static func inherited(_ environment: (String) -> String?, process: Int32) -> Int? {
+        guard environment("LISTEN_PID").flatMap({ Int32($0) }) == process,
+            let count = environment("LISTEN_FDS").flatMap({ Int($0) }), count > 0
         else { return nil }
         return count
     }

@@ -2,7 +2,8 @@ import Block
 import CProgram
 import Commands
 import Daemon
-import Foundation
+import Glibc
+import HostStorage
 import Synchronization
 
 /// `nacre nbd`, and `qemu-nbd` where the program is called by that name: one image over NBD.
@@ -11,12 +12,11 @@ enum NBDProgram: ProgramCommand {
 
     static func run(_ words: [String], asQEMU: Bool) -> Never {
         let program = asQEMU ? "qemu-nbd" : "nacre nbd"
-        let process = ProcessInfo.processInfo
         let arguments: NBDArguments
         do {
             arguments = try NBDArguments(
                 words,
-                inherited: NBDArguments.inherited(process.environment, process: process.processIdentifier))
+                inherited: NBDArguments.inherited(HostProcess.environment, process: HostProcess.id))
         } catch {
             Program.complain("\(program): \(error.message)\n")
             if error.sendsToHelp { Program.complain("\(error.isOfWords ? "\(program): " : "")\(seeHelp(program))") }
@@ -64,7 +64,7 @@ enum NBDProgram: ProgramCommand {
                 arguments.service, configuration: configuration, warn: { Program.complain($0 + "\n") }
             ) { () throws(DaemonStartError) in
                 if let path = arguments.pidFile {
-                    do throws(PIDFile.Failure) {
+                    do throws(OpenError) {
                         let file = try PIDFile(path)
                         pidFile.withLock { $0 = file }
                     } catch { throw DaemonStartError(option: nil, message: error.message) }
@@ -82,7 +82,7 @@ enum NBDProgram: ProgramCommand {
 
     /// The kernel's client is reached through a device.
     private static func attach(_ device: String, _ program: String, _ failure: String) -> Never {
-        guard FileManager.default.fileExists(atPath: device) else {
+        guard HostPath.kind(of: device) != nil else {
             Program.fail("\(failure) \(device): No such file or directory", as: program)
         }
         Program.fail(
