@@ -64,7 +64,8 @@ let package = Package(
         // Layer 0: bytes, text and the system, no ideas of disks.
         .target(name: "CLinux", linkerSettings: [.linkedLibrary("uring")]),
         .systemLibrary(name: "CCodecs", path: "Sources/CCodecs"),
-        .systemLibrary(name: "CDigests", path: "Sources/CDigests"),
+        // OpenSSL is loaded where something is hashed.
+        .target(name: "CDigests", linkerSettings: [.linkedLibrary("isal")]),
         // Apart from CLinux, whose _GNU_SOURCE does not go together with Foundation's view of the same headers.
         .target(name: "CProgram"),
         room("Bytes"),

@@ -75,7 +75,8 @@ extension ImageTool {
         }
         // Where the disk goes to standard output, what is said about it does not.
         guard let digest else { return }
-        let line = "sha256 \(digest.finish())"
+        guard let sum = digest.hexadecimal() else { throw ImageError("SHA-256 failed on this host") }
+        let line = "sha256 \(sum)"
         if request.target == "-" { report(line) } else { output(line + "\n") }
     }
 

@@ -113,13 +113,15 @@ struct ServeCommand: ProgramCommand {
             DaemonOption(
                 .blockdev,
                 text([
-                    "driver": .string(driver), "node-name": "file", "filename": .string(path), "read-only": .bool(isReadOnly),
+                    "driver": .string(driver), "node-name": "file", "filename": .string(path),
+                    "read-only": .bool(isReadOnly),
                     "discard": "unmap",
                 ])),
             DaemonOption(
                 .blockdev,
                 text([
-                    "driver": .string(kind.rawValue), "node-name": "disk", "file": "file", "read-only": .bool(isReadOnly),
+                    "driver": .string(kind.rawValue), "node-name": "disk", "file": "file",
+                    "read-only": .bool(isReadOnly),
                     "discard": "unmap",
                 ])),
             DaemonOption(.nbdServer, text(["addr": place.transport.address])),
@@ -127,7 +129,10 @@ struct ServeCommand: ProgramCommand {
             DaemonOption(.monitor, "chardev=qmp"),
             DaemonOption(
                 .export,
-                text(["type": "nbd", "id": "disk", "node-name": "disk", "name": .string(name), "writable": .bool(!isReadOnly)])),
+                text([
+                    "type": "nbd", "id": "disk", "node-name": "disk", "name": .string(name),
+                    "writable": .bool(!isReadOnly),
+                ])),
         ]
     }
 

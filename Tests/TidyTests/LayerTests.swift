@@ -46,6 +46,15 @@ struct LayerTests {
         }
     }
 
+    @Test("what the program is made of does without Foundation, which is half of a static binary")
+    func theProgramIsSmall() throws {
+        let tools = ["qapigen", "simulate", "fuzz"]
+        for path in Checkout.files(in: "Sources", suffix: ".swift") {
+            guard !tools.contains(where: { path.hasPrefix("Sources/\($0)/") }) else { continue }
+            #expect(try imports(of: path).allSatisfy { !$0.hasPrefix("Foundation") }, "\(path)")
+        }
+    }
+
     /// Targets of one row that a row's other target builds on, in the order of the table.
     private func isDeclaredWithin(_ room: String, _ imported: String) -> Bool {
         [

@@ -1,4 +1,0 @@
-#include <isa-l/crc.h>
-#include <openssl/crypto.h>
-#include <openssl/evp.h>
-#include <openssl/rand.h>
