@@ -1,6 +1,7 @@
 package import Block
 import Graph
 package import Image
+import QMPTypes
 
 // Images as the commands of qemu-io use them.
 extension ImageOpener {
@@ -52,8 +53,14 @@ extension ImageOpener {
         guard let words = image.words, !opening.copiesOnRead else {
             throw OpenError("The image was not opened in words, and cannot be opened in another way")
         }
+        var changed: ImageWords
+        do throws(QMPError) {
+            var said = try ImageWords(nil, changes)
+            try said.takeFixed(of: image.node) { graph.node($0) }
+            changed = words.changed(by: said)
+        } catch { throw OpenError(error.message) }
         var options: NodeOptions
-        do throws(OpenError) { options = try read(words.appending(changes)).with(opening) } catch {
+        do throws(OpenError) { options = try read(changed).with(opening) } catch {
             guard let name = changes.pairs.first(where: { error.message.hasSuffix("the option '\($0.key)'") })?.key
             else {
                 throw error
