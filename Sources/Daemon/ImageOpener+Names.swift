@@ -29,7 +29,9 @@ extension ImageOpener {
     func read(_ words: ImageWords) throws(OpenError) -> NodeOptions {
         do throws(QMPError) { return try words.node() } catch {
             // In the words that QEMU has for an option that nobody took.
-            guard let name = error.unexpected, let driver = words.driver(of: name) else { throw OpenError(error.message) }
+            guard let name = error.unexpected, let driver = words.driver(of: name) else {
+                throw OpenError(error.message)
+            }
             let option = name.split(separator: ".").last ?? ""
             throw OpenError(
                 ImageWords.protocols.contains(driver)

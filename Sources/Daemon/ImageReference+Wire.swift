@@ -26,7 +26,9 @@ extension ImageReference {
             words = try ImageWords(nil, KeyValue.parse(text).value)
         } else {
             // A file is known as such, whatever is said to be in it.
-            let driver = format.flatMap { ImageWords.protocols.contains($0) && $0 != "file" && $0 != "host_device" ? $0 : nil }
+            let driver = format.flatMap {
+                ImageWords.protocols.contains($0) && $0 != "file" && $0 != "host_device" ? $0 : nil
+            }
             words = try ImageWords(text, driver: driver)
         }
         if words.driver != nil { return .node(try words.node()) }

@@ -168,6 +168,8 @@ public final class FileStorage: Storage {
         do {
             try await thread.fdatasync(descriptor, engine: file.options.engine)
         } catch {
+            // What synchronises nothing has nothing to lose: /dev/null and its like (fsync(2), EINVAL).
+            if error == .invalid, file.isDevice { return }
             distrust(error)
             throw error
         }

@@ -23,13 +23,11 @@ public final class FaultFilter: Storage {
     public var limits: StorageLimits { pretended.applied(to: image.limits) }
 
     public func read(at offset: UInt64, into buffer: inout MutableRawSpan) async throws(BlockError) {
-        await reach(.readAIO)
         try await meet(.read, ByteRange(checked: offset, count: UInt64(buffer.byteCount)))
         try await image.read(at: offset, into: &buffer)
     }
 
     public func write(at offset: UInt64, from bytes: RawSpan, flags: WriteFlags) async throws(BlockError) {
-        await reach(.writeAIO)
         await reach(.pwritev)
         try await meet(.write, ByteRange(checked: offset, count: UInt64(bytes.byteCount)))
         try await image.write(at: offset, from: bytes, flags: flags)
@@ -52,20 +50,30 @@ public final class FaultFilter: Storage {
     }
 
     public func discard(_ range: ByteRange) async throws(BlockError) {
-        var rest = range
-        if let unit = pretended.optDiscard, unit > 0 {
-            let start = (range.start + unit - 1) / unit * unit
-            rest = ByteRange(from: min(start, range.end), to: max(range.end / unit * unit, min(start, range.end)))
-        }
+        // A discard is advice: of bytes that no request can name alone nothing is said.
+        let align = limits.requestAlignment
+        guard let start = range.start.roundedUp(to: align), start < range.end else { return }
+        var rest = ByteRange(from: start, to: max(start, range.end.roundedDown(to: align)))
         while !rest.isEmpty {
-            let part = rest.prefix(Self.longest(pretended.maxDiscard))
+            let part = rest.prefix(Self.untilEdge(rest, of: pretended.optDiscard, Self.longest(pretended.maxDiscard)))
             try await meet(.discard, part)
             try await image.discard(part)
             rest = rest.dropping(part.count)
         }
     }
 
+    public var hearsEvents: Bool { true }
+
     public func reach(_ event: FaultEvent) async { await planner.meet(event) }
+
+    /// How long the next piece of a discard is: up to the next multiple of what is asked for, or whole multiples of it.
+    private static func untilEdge(_ rest: ByteRange, of unit: UInt64?, _ longest: UInt64) -> UInt64 {
+        guard let unit, unit > 0 else { return longest }
+        let past = rest.start % unit
+        if past > 0 { return min(unit - past, longest) }
+        let whole = rest.count / unit * unit
+        return whole == 0 ? longest : min(whole, longest)
+    }
 
     /// The longest piece, where 0 stands for no limit too.
     private static func longest(_ limit: UInt64?) -> UInt64 { limit.flatMap { $0 == 0 ? nil : $0 } ?? .max }
