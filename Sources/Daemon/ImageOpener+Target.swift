@@ -69,7 +69,7 @@ extension ImageOpener {
         }
         options.nodeName = image.node
         // What lies below stays, which a reopen has to say.
-        if case .qcow2(var own) = options.driver, own.backing == nil {
+        if case .qcow2(var own) = options.driver, own.backing?.isOwn ?? true {
             own.backing =
                 graph.node(image.node)?.backingNode.map { .child(.node($0)) }
                 ?? BackingReference.none
@@ -84,4 +84,9 @@ extension IOOpening {
     fileprivate var permissions: Permissions {
         isReadOnly && !isSnapshot ? .consistentRead : [.consistentRead, .write]
     }
+}
+
+extension BackingReference {
+    /// Whether it is what the image itself says.
+    fileprivate var isOwn: Bool { if case .own = self { true } else { false } }
 }

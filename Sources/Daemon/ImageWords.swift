@@ -51,9 +51,21 @@ struct ImageWords {
     // MARK: As nodes
 
     func node() throws(QMPError) -> NodeOptions {
-        let whole = try options.completed()
+        var whole = options
+        // Whose driver and place nobody tells is the one that the image names.
+        var backingName: String?
+        if let backing = options["backing"]?.object, backing.count == 1 {
+            backingName = backing["node-name"]?.string
+            if backingName != nil { whole["backing"] = nil }
+        }
+        whole = try whole.completed()
         guard BlockdevDriver(rawValue: driver ?? "") != nil else { throw QMPError("Unknown driver '\(driver ?? "")'") }
-        return try Self.node(whole)
+        var node = try Self.node(whole)
+        if let backingName, case .qcow2(var own) = node.driver {
+            own.backing = .own(nodeName: backingName)
+            node.driver = .qcow2(own)
+        }
+        return node
     }
 
     /// The node that holds the bytes, where nothing tells a driver.
@@ -146,7 +158,7 @@ struct ImageWords {
         case "blkdebug"? where scheme == "blkdebug":
             let rest = name.dropFirst("blkdebug:".count)
             guard let colon = rest.firstIndex(of: ":") else {
-                throw QMPError("blkdebug requires both config file path and image path")
+                throw QMPError("blkdebug requires both config file and image path")
             }
             if colon > rest.startIndex, result["config"] == nil { result["config"] = .string(String(rest[..<colon])) }
             try below("image", String(rest[rest.index(after: colon)...]))

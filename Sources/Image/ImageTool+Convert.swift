@@ -32,7 +32,9 @@ extension ImageTool {
                     name == "-"
                     ? try await ImageChain.stream(files.input, context)
                     : try await open(
-                        ImageReference(name, format: request.format, forceShare: request.forceShare))
+                        source(
+                            name, request.format, isOptions: request.areOptions, forceShare: request.forceShare,
+                            request.sourceCache))
                 opened.append((chain, name))
             }
             try await show(request, opened)

@@ -36,17 +36,34 @@ public final class FaultFilter: Storage {
 
     public func zero(_ range: ByteRange, flags: ZeroFlags) async throws(BlockError) {
         await reach(.pwritevZero)
-        if let unit = pretended.optWriteZero, unit > 0, range.start % unit != 0 || range.count % unit != 0 {
-            throw .unsupported
-        }
+        let unit = pretended.optWriteZero.flatMap { $0 == 0 ? nil : $0 } ?? 1
         var rest = range
         while !rest.isEmpty {
-            let part = rest.prefix(Self.longest(pretended.maxWriteZero))
-            try await meet(.writeZeroes, part)
-            try await image.zero(part, flags: flags)
+            let part = rest.prefix(Self.untilEdge(rest, of: unit, Self.longest(pretended.maxWriteZero)))
+            if part.start % unit == 0, part.count % unit == 0 {
+                try await meet(.writeZeroes, part)
+                try await image.zero(part, flags: flags)
+            } else {
+                try await writeZeros(part, flags)
+            }
             rest = rest.dropping(part.count)
         }
         await reach(.pwritevDone)
+    }
+
+    /// Zeros that it pretends not to be able to make come as data.
+    private func writeZeros(_ range: ByteRange, _ flags: ZeroFlags) async throws(BlockError) {
+        if flags.contains(.fastOnly) { throw .unsupported }
+        let zeros = AlignedBuffer(byteCount: Int(min(range.count, limits.maxTransfer, BlockIO.bounceLimit)))
+        var rest = range
+        while !rest.isEmpty {
+            let part = rest.prefix(UInt64(zeros.bytes.byteCount))
+            try await meet(.write, part)
+            try await image.write(
+                at: part.start, from: zeros.bytes.extracting(0..<Int(part.count)),
+                flags: flags.contains(.fua) ? .fua : [])
+            rest = rest.dropping(part.count)
+        }
     }
 
     public func discard(_ range: ByteRange) async throws(BlockError) {
@@ -66,7 +83,7 @@ public final class FaultFilter: Storage {
 
     public func reach(_ event: FaultEvent) async { await planner.meet(event) }
 
-    /// How long the next piece of a discard is: up to the next multiple of what is asked for, or whole multiples of it.
+    /// How long the next piece of a request is: up to the next multiple of what is asked for, or whole multiples of it.
     private static func untilEdge(_ rest: ByteRange, of unit: UInt64?, _ longest: UInt64) -> UInt64 {
         guard let unit, unit > 0 else { return longest }
         let past = rest.start % unit

@@ -5,7 +5,7 @@ public import Block
 public struct PretendedLimits: Equatable, Sendable {
     public var align: UInt64?
     public var maxTransfer: UInt64?
-    /// Zero requests that are not multiples of this are refused, and come again as writes.
+    /// What lies beside whole multiples of this in a zero request comes as data.
     public var optWriteZero: UInt64?
     public var maxWriteZero: UInt64?
     /// Discards come in pieces: whole multiples of this, and what lies beside them.
