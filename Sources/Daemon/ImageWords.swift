@@ -15,7 +15,7 @@ struct ImageWords {
     private(set) var options: JSONObject
 
     /// Drivers that take a name themselves.
-    static let protocols: Set<String> = ["file", "host_device", "null-co", "null-aio", "nbd", "blkdebug"]
+    static let protocols: Set<String> = ["file", "host_device", "host_cdrom", "null-co", "null-aio", "nbd", "blkdebug"]
 
     /// How deep names in names may be (`blkdebug::blkdebug::…`): as deep as options.
     private static let deepest = 32
@@ -150,6 +150,7 @@ struct ImageWords {
         case nil where isBelow: result["filename"] = .string(name)
         case "file"?: result["filename"] = .string(rest("file"))
         case "host_device"?: result["filename"] = .string(rest("host_device"))
+        case "host_cdrom"?: result["filename"] = .string(rest("host_cdrom"))
         case "null-co"?, "null-aio"?: break
         case "nbd"?:
             var remote = try remoteOptions(name)

@@ -244,6 +244,7 @@ extension FileSpec {
             filename: own.filename, isDevice: isDevice, aio: own.aio ?? .ioUring, locking: own.locking ?? .auto,
             isReadOnly: flags.isReadOnly, autoReadOnly: flags.autoReadOnly, direct: flags.direct,
             noFlush: flags.noFlush, within: within)
+        isDisc = own.isDisc
     }
 }
 

@@ -1,4 +1,5 @@
 import Foundation
+import Logging
 
 /// What the program is called, and what it says to people.
 enum Program {
@@ -9,6 +10,15 @@ enum Program {
 
     /// The name before messages: as which program it was started.
     static let name = URL(filePath: CommandLine.arguments.first ?? "nacre").lastPathComponent
+
+    /// Lets the log take nothing below this level. Once, before anything is logged.
+    static func logs(from level: Logger.Level) {
+        LoggingSystem.bootstrap { label in
+            var handler = StreamLogHandler.standardError(label: label)
+            handler.logLevel = level
+            return handler
+        }
+    }
 
     /// Writes to standard output at once, also where it is a pipe.
     static func say(_ text: String) { write(text, to: .standardOutput) }

@@ -16,11 +16,7 @@ enum IOProgram: ProgramCommand {
     static func run(_ words: [String], asQEMU: Bool) -> Never {
         let program = asQEMU ? "qemu-io" : "nacre io"
         // What went wrong each command says itself, in lines that scripts read.
-        LoggingSystem.bootstrap { label in
-            var handler = StreamLogHandler.standardError(label: label)
-            handler.logLevel = .critical
-            return handler
-        }
+        Program.logs(from: .critical)
         let arguments: IOArguments
         do { arguments = try IOArguments(words) } catch {
             if error.message.isEmpty {

@@ -3,6 +3,7 @@ import CProgram
 import Commands
 import Daemon
 import Foundation
+import Logging
 import Synchronization
 
 /// `nacre nbd`, and `qemu-nbd` where the program is called by that name: one image over NBD.
@@ -11,6 +12,8 @@ enum NBDProgram: ProgramCommand {
 
     static func run(_ words: [String], asQEMU: Bool) -> Never {
         let program = asQEMU ? "qemu-nbd" : "nacre nbd"
+        // Its like says nothing of what it opens.
+        if asQEMU { Program.logs(from: .warning) }
         let process = ProcessInfo.processInfo
         let arguments: NBDArguments
         do {
