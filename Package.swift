@@ -165,7 +165,10 @@ let package = Package(
         tests("ImageTests", ["Image", "JSON", "Qcow2", "Graph", "Block", "Bytes", "BlockTestKit", "Digests"]),
         tests(
             "DaemonTests",
-            ["Daemon", "Fuzzing", "BlockTestKit", "Graph", "HostIO", "HostStorage", "Block", "Bytes", "JSON"]),
+            [
+                "Daemon", "Fuzzing", "BlockTestKit", "Image", "Graph", "Filters", "HostIO", "HostStorage", "Block",
+                "Bytes", "JSON",
+            ]),
         tests("NacreTests", ["nacre", "Commands", "Daemon", "HostIO", "Graph", "Image", "JSON"]),
         tests(
             "ConformanceTests",

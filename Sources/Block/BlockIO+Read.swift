@@ -42,6 +42,7 @@ extension BlockIO {
         switch mapping {
         case .data(let offset):
             guard let data else { throw .noMedium }
+            if tellsData { await data.reach(.readAIO) }
             try await data.read(at: offset, into: &target)
         case .zero:
             target.fill()
@@ -60,6 +61,7 @@ extension BlockIO {
     func readBacking(_ part: ByteRange, into target: inout MutableRawSpan) async throws(BlockError) {
         let count = backingCount(part)
         if let backing, count > 0 {
+            if tellsData { await file?.reach(.readBackingAIO) }
             var head = target._mutatingExtracting(0..<count)
             try await backing.read(at: part.start, into: &head)
         }

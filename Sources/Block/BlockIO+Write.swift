@@ -59,7 +59,9 @@ extension BlockIO {
                 case .data(let offset) where extent.isWritable:
                     guard let data else { throw .noMedium }
                     let part = rest.prefix(extent.count)
-                    try await data.write(at: offset, from: bytes.extracting(from..<from + Int(part.count)), flags: [])
+                    let piece = bytes.extracting(from..<from + Int(part.count))
+                    if tellsData { await data.reach(.writeAIO) }
+                    try await data.write(at: offset, from: piece, flags: [])
                     rest = rest.dropping(part.count)
                 default:
                     let written = try await allocate(rest, in: format, from: bytes.extracting(from..<bytes.byteCount))
@@ -139,6 +141,7 @@ extension BlockIO {
         let copiesHead = try await needsCopy(parts.head, format, readsZero)
         let copiesTail = try await needsCopy(parts.tail, format, readsZero)
         if !copiesHead && !copiesTail {
+            if tellsData { await data.reach(.writeAIO) }
             return try await data.write(at: offset, from: bytes, flags: [])
         }
         await file?.reach(.cowRead)
@@ -147,6 +150,7 @@ extension BlockIO {
         guard head + tail + UInt64(bytes.byteCount) <= Self.gatherLimit else {
             try await copyUp(parts.head.prefix(head), to: offset - head, data)
             try await copyUp(parts.tail.prefix(tail), to: offset + UInt64(bytes.byteCount), data)
+            if tellsData { await data.reach(.writeAIO) }
             return try await data.write(at: offset, from: bytes, flags: [])
         }
         var gathered = AlignedBuffer(byteCount: Int(head + tail) + bytes.byteCount)
@@ -169,6 +173,7 @@ extension BlockIO {
         }
         whole.copy(bytes, at: Int(head))
         await file?.reach(.cowWrite)
+        if tellsData { await data.reach(.writeAIO) }
         try await data.write(at: offset - head, from: gathered.bytes, flags: [])
     }
 
@@ -233,12 +238,26 @@ extension BlockIO {
             let (part, wide) = try widen(rest, limits)
             var bounce = AlignedBuffer(byteCount: Int(wide.count), alignment: max(limits.memoryAlignment, 16))
             var whole = bounce.mutableBytes
-            if wide != part { try await storage.read(at: wide.start, into: &whole) }
+            if wide != part { try await readAround(part, wide, storage, into: &whole) }
             let from = Int(part.start - range.start)
             whole.copy(bytes.extracting(from..<from + Int(part.count)), at: Int(part.start - wide.start))
             try await storage.write(at: wide.start, from: bounce.bytes, flags: flags)
             rest = rest.dropping(part.count)
         }
+    }
+
+    /// Reads what lies around bytes that are not aligned.
+    private func readAround(
+        _ part: ByteRange, _ wide: ByteRange, _ storage: any Storage, into whole: inout MutableRawSpan
+    )
+        async throws(BlockError)
+    {
+        let (hasHead, hasTail) = (wide.start < part.start, wide.end > part.end)
+        if hasHead { await storage.reach(.pwritevRmwHead) }
+        if hasTail { await storage.reach(.pwritevRmwTail) }
+        try await storage.read(at: wide.start, into: &whole)
+        if hasHead { await storage.reach(.pwritevRmwAfterHead) }
+        if hasTail { await storage.reach(.pwritevRmwAfterTail) }
     }
 
     /// A write whose ends are aligned: splits it, and bounces it where the memory is not aligned.

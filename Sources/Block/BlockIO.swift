@@ -42,6 +42,8 @@ public final class BlockIO: Storage {
     let file: (any Storage)?
     /// The child that holds the guest's data.
     let data: (any Storage)?
+    /// Whether the child that holds the data is told when data is read and written.
+    let tellsData: Bool
     /// The child that decides what a format does not.
     let backing: (any Storage)?
     public let options: Options
@@ -83,6 +85,7 @@ public final class BlockIO: Storage {
         self.backing = backing
         self.options = options
         self.tracker = tracker
+        tellsData = (data ?? file)?.hearsEvents ?? false
     }
 
     /// Whether dirty bitmaps are told of changes.
@@ -123,6 +126,10 @@ public final class BlockIO: Storage {
                 format.release(freed)
             }
         }
+    }
+
+    public var hearsEvents: Bool {
+        if case .storage(let storage) = driver { storage.hearsEvents } else { false }
     }
 
     public func reach(_ event: FaultEvent) async {

@@ -35,6 +35,8 @@ public protocol Storage: AnyObject {
     func resize(to length: UInt64) async throws(BlockError)
     /// The format whose file this is comes to a step of its own, and goes on when this returns: for who injects faults.
     func reach(_ event: FaultEvent) async
+    /// Whether anybody there listens: what happens with each request is told only then.
+    var hearsEvents: Bool { get }
 }
 
 extension Storage {
@@ -44,6 +46,7 @@ extension Storage {
     public func writeNow(at offset: UInt64, from bytes: RawSpan) -> Bool { false }
     /// For all but those who inject faults.
     public func reach(_ event: FaultEvent) async {}
+    public var hearsEvents: Bool { false }
 }
 
 public struct WriteFlags: OptionSet, Sendable {

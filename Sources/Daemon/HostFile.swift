@@ -65,5 +65,6 @@ extension FileOptions {
             filename: spec.filename, isDevice: spec.isDevice, aio: aio, isReadOnly: spec.isReadOnly,
             autoReadOnly: spec.autoReadOnly, direct: spec.direct, noFlush: spec.noFlush, locking: locking,
             within: spec.within)
+        isDisc = spec.isDisc
     }
 }

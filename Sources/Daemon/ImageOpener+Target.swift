@@ -1,6 +1,7 @@
 package import Block
 import Graph
 package import Image
+import QMPTypes
 
 // Images as the commands of qemu-io use them.
 extension ImageOpener {
@@ -52,8 +53,14 @@ extension ImageOpener {
         guard let words = image.words, !opening.copiesOnRead else {
             throw OpenError("The image was not opened in words, and cannot be opened in another way")
         }
+        var changed: ImageWords
+        do throws(QMPError) {
+            var said = try ImageWords(nil, changes)
+            try said.takeFixed(of: image.node) { graph.node($0) }
+            changed = words.changed(by: said)
+        } catch { throw OpenError(error.message) }
         var options: NodeOptions
-        do throws(OpenError) { options = try read(words.appending(changes)).with(opening) } catch {
+        do throws(OpenError) { options = try read(changed).with(opening) } catch {
             guard let name = changes.pairs.first(where: { error.message.hasSuffix("the option '\($0.key)'") })?.key
             else {
                 throw error
@@ -62,7 +69,7 @@ extension ImageOpener {
         }
         options.nodeName = image.node
         // What lies below stays, which a reopen has to say.
-        if case .qcow2(var own) = options.driver, own.backing == nil {
+        if case .qcow2(var own) = options.driver, own.backing?.isOwn ?? true {
             own.backing =
                 graph.node(image.node)?.backingNode.map { .child(.node($0)) }
                 ?? BackingReference.none
@@ -77,4 +84,9 @@ extension IOOpening {
     fileprivate var permissions: Permissions {
         isReadOnly && !isSnapshot ? .consistentRead : [.consistentRead, .write]
     }
+}
+
+extension BackingReference {
+    /// Whether it is what the image itself says.
+    fileprivate var isOwn: Bool { if case .own = self { true } else { false } }
 }

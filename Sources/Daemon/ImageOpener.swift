@@ -33,11 +33,11 @@ package final class ImageOpener {
         /// Nodes below that are closed with it.
         let others: [String]
         /// What it was opened as; nil: not in words that more can be added to.
-        let words: OptionList?
+        let words: ImageWords?
         var opening: IOOpening
 
         init(
-            _ node: String, isGuessedRaw: Bool, others: [String] = [], words: OptionList?, opening: IOOpening
+            _ node: String, isGuessedRaw: Bool, others: [String] = [], words: ImageWords?, opening: IOOpening
         ) {
             self.node = node
             self.isGuessedRaw = isGuessedRaw

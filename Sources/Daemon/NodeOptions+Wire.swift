@@ -22,6 +22,10 @@ extension DriverOptions {
         switch options.variant {
         case .file(let file): self = .file(FileDriverOptions(file))
         case .hostDevice(let file): self = .hostDevice(FileDriverOptions(file))
+        case .hostCdrom(let file):
+            var own = FileDriverOptions(file)
+            own.isDisc = true
+            self = .hostDevice(own)
         case .nullCo(let null): self = .nullCo(try NullOptions(null))
         case .nullAio(let null): self = .nullAio(try NullOptions(null))
         case .nbd(let nbd): self = .nbd(try NBDRemoteOptions(nbd))

@@ -197,6 +197,7 @@ extension Change {
         place.depth += 1
         place.chain.formUnion(identities(below: id))
         let backing: (id: NodeID, isInline: Bool)
+        var isOwn = false
         do throws(OpenError) {
             switch reference {
             case .some(.none): return
@@ -208,9 +209,11 @@ extension Change {
                 place.isImplicit = false
                 place.within = nil
                 backing = try await child(reference, place)
-            case nil:
-                guard let own = try await ownBacking(of: id, image, &place) else { return }
+            case nil, .some(.own):
+                guard var own = try await ownBacking(of: id, image, &place) else { return }
                 if place.depth > GraphValue.deepestChain { throw value.tooDeep(id) }
+                if case .own(let name) = reference { own.nodeName = name }
+                isOwn = true
                 backing = (try await open(own, place), true)
             }
         } catch {
@@ -218,7 +221,7 @@ extension Change {
         }
         attach(backing, to: id, as: "backing", .backing)
         try lockFiles()
-        if reference == nil { value.nodes[id]?.ownBacking = backing.id }
+        if isOwn { value.nodes[id]?.ownBacking = backing.id }
         guard let node = value.nodes[id], let now = opened[id] else { return }
         graph.rebind(now.driver, node, child: { self.live($0)?.walker }, host: { self.live($0)?.host })
     }
@@ -241,6 +244,7 @@ extension FileSpec {
             filename: own.filename, isDevice: isDevice, aio: own.aio ?? .ioUring, locking: own.locking ?? .auto,
             isReadOnly: flags.isReadOnly, autoReadOnly: flags.autoReadOnly, direct: flags.direct,
             noFlush: flags.noFlush, within: within)
+        isDisc = own.isDisc
     }
 }
 

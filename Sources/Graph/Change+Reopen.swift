@@ -119,7 +119,7 @@ extension Change {
 
     private func planBacking(of id: NodeID, _ reference: BackingReference?) throws(OpenError) {
         switch reference {
-        case nil: try checkBackingIsNamed(id)
+        case nil, .some(.own): try checkBackingIsNamed(id)
         case .some(.none): value.detach("backing", from: id)
         case .some(.empty): _ = try value.lookUp(device: nil, nodeName: nil)
         case .some(.child(let child)): try planChild("backing", of: id, child, .backing)

@@ -29,6 +29,13 @@ extension Graph {
         try await planner(below: node).waitForStop(at: tag)
     }
 
+    /// Removes all breakpoints of the node, and lets everybody go on.
+    public func resumeBreakpoints(node: String) {
+        do { try planner(below: node).resumeAll() } catch {
+            // Without a fault filter nobody stands still.
+        }
+    }
+
     private func planner(below name: String) throws(BlockError) -> FaultPlanner {
         var next = value.find(name)
         while let id = next {

@@ -15,7 +15,7 @@ struct NodeFlags: Equatable, Sendable {
     /// What a child, or a node without a parent (`above` nil), makes of its own options and its parent's.
     ///
     /// A backing file is read-only unless it says otherwise. Formats send flushes and honour discards themselves, so that
-    /// their files pass discards on.
+    /// their files pass discards on; what lies below a filter does as the filter.
     init(_ own: CommonOptions, above: Inheritance?) {
         let isBacking = above?.role == .backing
         isReadOnly = own.isReadOnly ?? (isBacking ? true : above?.flags.isReadOnly ?? false)
@@ -24,7 +24,7 @@ struct NodeFlags: Equatable, Sendable {
         direct = own.direct ?? above?.flags.direct ?? false
         noFlush = own.noFlush ?? above?.flags.noFlush ?? false
         let passesDiscard = above?.isFormat == true && !isBacking
-        discard = own.discard ?? (passesDiscard ? .unmap : .ignore)
+        discard = own.discard ?? (passesDiscard ? .unmap : isBacking ? .ignore : above?.flags.discard ?? .ignore)
         detectZeroes = own.detectZeroes ?? .off
     }
 

@@ -56,6 +56,8 @@ public enum BackingReference: Equatable, Sendable {
     /// `""`: the same, in the deprecated spelling.
     case empty
     case child(ChildReference)
+    /// The image's own, opened under the policy as where nothing is given, under this node name.
+    case own(nodeName: String)
 }
 
 /// A driver and the options that are its own.
@@ -77,7 +79,7 @@ public enum DriverOptions: Equatable, Sendable {
     public var name: String {
         switch self {
         case .file: "file"
-        case .hostDevice: "host_device"
+        case .hostDevice(let own): own.isDisc ? "host_cdrom" : "host_device"
         case .nullCo: "null-co"
         case .nullAio: "null-aio"
         case .nbd: "nbd"
@@ -92,13 +94,15 @@ public enum DriverOptions: Equatable, Sendable {
     }
 }
 
-/// Options of `file` and `host_device`.
+/// Options of `file`, `host_device` and `host_cdrom`.
 public struct FileDriverOptions: Equatable, Sendable {
     public enum AIO: String, Sendable { case threads, native, ioUring = "io_uring" }
     public enum Locking: String, Sendable { case auto, on, off }
     public var filename: String
     public var aio: AIO?
     public var locking: Locking?
+    /// Whether a device goes by the name `host_cdrom`.
+    public var isDisc = false
 
     public init(filename: String, aio: AIO? = nil, locking: Locking? = nil) {
         self.filename = filename

@@ -7,6 +7,8 @@ public struct FileSpec: Equatable, Sendable {
     public var filename: String
     /// Whether it shall be a device (`host_device`) and not a regular file (`file`).
     public var isDevice: Bool
+    /// Whether a device goes by the name `host_cdrom`.
+    public var isDisc = false
     public var aio: FileDriverOptions.AIO
     public var locking: FileDriverOptions.Locking
     public var isReadOnly: Bool

@@ -1,6 +1,6 @@
 import HostIO
 
-/// How a host file is opened: the options of the drivers `file` and `host_device`.
+/// How a host file is opened: the options of the drivers `file`, `host_device` and `host_cdrom`.
 public struct FileOptions: Equatable, Sendable {
     /// Which way requests go; `native` goes the ring's way.
     public enum AIO: String, Sendable { case threads, native, ioUring = "io_uring" }
@@ -9,6 +9,8 @@ public struct FileOptions: Equatable, Sendable {
 
     public var filename: String
     public var isDevice: Bool
+    /// Whether a device goes by the name `host_cdrom`; only messages tell.
+    public var isDisc = false
     public var aio: AIO
     public var isReadOnly: Bool
     /// Falls back to read-only where writing is not permitted.

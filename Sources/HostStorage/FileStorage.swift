@@ -168,6 +168,8 @@ public final class FileStorage: Storage {
         do {
             try await thread.fdatasync(descriptor, engine: file.options.engine)
         } catch {
+            // What synchronises nothing has nothing to lose: /dev/null and its like (fsync(2), EINVAL).
+            if error == .invalid, file.isDevice { return }
             distrust(error)
             throw error
         }
@@ -206,9 +208,25 @@ public final class FileStorage: Storage {
             return
         }
         guard let size = off_t(exactly: length) else { throw .outOfRange }
+        let wasEmpty = current == 0
         try await call { descriptor in ftruncate(descriptor, size) }
         current = length
+        if wasEmpty { await holdFirstBlock() }
     }
+
+    /// Gives the first block of a file that was empty its room, as QEMU does: whoever asks which alignment requests past the
+    /// page cache need reads there, and a hole tells nothing. That it cannot be had harms nobody.
+    private func holdFirstBlock() async {
+        guard current >= Self.firstBlock else { return }
+        let zeros = AlignedBuffer(byteCount: Int(Self.firstBlock), alignment: Int(Self.firstBlock))
+        let file = self.file
+        let descriptor = file.beginCall()
+        defer { file.endCall() }
+        try? await thread.write(descriptor, at: 0, from: zeros.bytes, dsync: false, engine: file.options.engine)
+    }
+
+    /// A page, in bytes: no host's sectors are larger.
+    private static let firstBlock: UInt64 = 4096
 
     func grow(to end: UInt64) {
         if end > current { current = end }

@@ -118,7 +118,7 @@ final class OpenedFile {
         let name = options.filename
         return OpenError(
             options.isDevice
-                ? "'host_device' driver requires '\(name)' to be either a character or block device"
+                ? "'\(options.isDisc ? "host_cdrom" : "host_device")' driver requires '\(name)' to be either a character or block device"
                 : "'file' driver requires '\(name)' to be a regular file")
     }
 

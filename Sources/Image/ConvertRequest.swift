@@ -48,6 +48,8 @@ public struct ConvertRequest: Sendable {
     public var rate: UInt64?
     public var salvages = false
     public var forceShare = false
+    /// Whether the sources are options of the images' nodes.
+    public var areOptions = false
     public var cache = CacheMode.unflushed
     public var sourceCache = CacheMode.writeback
     public var isQuiet = false

@@ -18,6 +18,12 @@ public struct CreateRequest: Sendable {
         "extended_l2", "preallocation", "compression_type", "size", "compat", "backing_file", "backing_fmt",
         "data_file", "data_file_raw", "lazy_refcounts", "refcount_bits", "nocow", "extent_size_hint",
     ]
+    /// Why no image of a format is made.
+    static func refusal(of format: String) -> String {
+        RebaseRequest.formats.contains(format)
+            ? "Format driver '\(format)' does not support image creation" : "Unknown file format '\(format)'"
+    }
+
     static let rawKeys = ["size", "nocow", "preallocation", "extent_size_hint"]
 
     /// `format`, `backingFile` and `backingFormat` are `-f`, `-b` and `-F`; `size` the last operand.
@@ -26,7 +32,7 @@ public struct CreateRequest: Sendable {
         size: String? = nil, checksBacking: Bool = true
     ) throws(ImageError) {
         guard let kind = Kind(rawValue: format ?? "raw") else {
-            throw ImageError("\(path): Unknown file format '\(format ?? "")'")
+            throw ImageError("\(path): \(Self.refusal(of: format ?? ""))")
         }
         self.path = path
         self.kind = kind

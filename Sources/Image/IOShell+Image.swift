@@ -15,6 +15,10 @@ extension IOShell {
         var text = "format name: \(details.format)\n"
         // A protocol is told by both of its names.
         if !details.isFormat { text += "format name: \(details.format)\n" }
+        guard target?.tellsLayout == true else {
+            around.say(text)
+            return false
+        }
         text += "cluster size: \(IOCommand.scaled(Double(details.clusterSize ?? 0)))\n"
         text += "vm state offset: \(IOCommand.scaled(Double(details.machineStateOffset)))\n"
         if let qcow2 = ImageInfo(details).qcow2 {

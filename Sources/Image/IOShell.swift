@@ -39,6 +39,8 @@ public final class IOShell {
     let context: any IOContext
     let around: Surroundings
     public internal(set) var target: (any IOTarget)?
+    /// Whether any command was to change an image.
+    public private(set) var hasWritten = false
     /// Requests that were begun and have not ended.
     private var pending = 0
     private let settled = WaitQueue()
@@ -102,6 +104,7 @@ public final class IOShell {
 
     /// Carries out a command. False where it failed.
     func run(_ command: IOCommand) async -> Bool {
+        if command.isWriting { hasWritten = true }
         switch command.operation {
         case .sleep: await context.sleep(ms: command.count)
         case .sigraise: around.raise?(Int32(command.count))
@@ -174,7 +177,9 @@ public final class IOShell {
     public func close() async {
         guard let target else { return }
         self.target = nil
-        await target.close()
+        // Nobody is left who could resume what stands still.
+        target.resumeAll()
         await settle()
+        await target.close()
     }
 }

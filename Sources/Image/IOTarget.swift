@@ -9,6 +9,8 @@ public protocol IOTarget: AnyObject {
     var lasting: (any Storage)? { get }
     /// What the image says of itself; nil: there is none.
     var details: ImageDetails? { get }
+    /// Whether its clusters and the like are known: not of what has no file behind it.
+    var tellsLayout: Bool { get }
     /// Gives the disk another length.
     func resize(to length: UInt64, _ preallocation: Preallocation) async throws(OpenError)
     /// Opens the same image in another way.
@@ -21,11 +23,14 @@ public protocol IOTarget: AnyObject {
     func removeBreakpoint(_ tag: String) throws(BlockError) -> Bool
     func resumeBreakpoint(_ tag: String) throws(BlockError) -> Bool
     func waitForBreakpoint(_ tag: String) async throws(BlockError)
+    /// Lets all go on that stand still: nobody is left who could resume them.
+    func resumeAll()
 }
 
 extension IOTarget {
     public var lasting: (any Storage)? { nil }
     public var details: ImageDetails? { nil }
+    public var tellsLayout: Bool { true }
     public func close() async {}
 
     public func resize(to length: UInt64, _ preallocation: Preallocation) async throws(OpenError) {
@@ -50,6 +55,7 @@ extension IOTarget {
     public func removeBreakpoint(_ tag: String) throws(BlockError) -> Bool { throw .unsupported }
     public func resumeBreakpoint(_ tag: String) throws(BlockError) -> Bool { throw .unsupported }
     public func waitForBreakpoint(_ tag: String) async throws(BlockError) { throw .unsupported }
+    public func resumeAll() {}
 }
 
 /// How an image shall be opened: the options of `open` and of the tool's own command line.

@@ -56,10 +56,13 @@ public enum ImageMap {
 
 extension MapEntry {
     init(start: UInt64, status: BlockStatus, limit: UInt64, filename: (any Storage) -> String?) {
-        let isPresent = status.flags.contains(.allocated)
+        // Neither data nor zeros: what a server calls a hole, which reads as nobody knows what. It counts as not there.
+        let says = !status.flags.isDisjoint(with: [.data, .zero])
+        let isPresent = says && status.flags.contains(.allocated)
         self.init(
             start: start, length: min(status.count, limit), depth: status.depth, isPresent: isPresent,
-            isZero: status.flags.contains(.zero), isData: status.flags.contains(.data), offset: status.offset,
-            filename: status.offset == nil ? nil : status.holder.flatMap(filename))
+            isZero: status.flags.contains(.zero), isData: status.flags.contains(.data),
+            offset: says ? status.offset : nil,
+            filename: status.offset == nil || !says ? nil : status.holder.flatMap(filename))
     }
 }

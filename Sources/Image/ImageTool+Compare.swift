@@ -10,6 +10,8 @@ public struct CompareRequest: Sendable {
     /// Whether size and allocation count as well.
     public var isStrict = false
     public var forceShare = false
+    /// Whether the names are options of the images' nodes.
+    public var areOptions = false
     public var isQuiet = false
     public var sourceCache = CacheMode.writeback
 
@@ -50,7 +52,9 @@ extension ImageTool {
         -> ImageChain
     {
         do {
-            return try await open(ImageReference(path, format: format, forceShare: request.forceShare))
+            return try await open(
+                source(
+                    path, format, isOptions: request.areOptions, forceShare: request.forceShare, request.sourceCache))
         } catch {
             throw ImageError(error.message, exitCode: 2)
         }

@@ -12,6 +12,11 @@ extension ImageTool {
         progress: @escaping (Double) -> Void = { _ in }
     ) async throws(ImageError) {
         try request.check()
+        // What cannot be made of any source needs none.
+        let format = request.targetFormat ?? "raw"
+        if !request.skipsCreation, CreateRequest.Kind(rawValue: format) == nil, RebaseRequest.formats.contains(format) {
+            throw ImageError(CreateRequest.refusal(of: format))
+        }
         progress(0)
         let sources = try await open(request)
         var failure: ImageError?
@@ -32,7 +37,9 @@ extension ImageTool {
                     name == "-"
                     ? try await ImageChain.stream(files.input, context)
                     : try await open(
-                        ImageReference(name, format: request.format, forceShare: request.forceShare))
+                        source(
+                            name, request.format, isOptions: request.areOptions, forceShare: request.forceShare,
+                            request.sourceCache))
                 opened.append((chain, name))
             }
             try await show(request, opened)
@@ -143,7 +150,7 @@ extension ConvertRequest {
     /// The options of the new target, checked in qemu-img's order.
     func creation(size: UInt64) throws(ImageError) -> CreateRequest {
         let format = targetFormat ?? "raw"
-        guard CreateRequest.Kind(rawValue: format) != nil else { throw ImageError("Unknown file format '\(format)'") }
+        guard CreateRequest.Kind(rawValue: format) != nil else { throw ImageError(CreateRequest.refusal(of: format)) }
         var options = self.options
         options.set("size", String(size))
         let request: CreateRequest

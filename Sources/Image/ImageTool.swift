@@ -16,7 +16,12 @@ public struct ImageTool {
     public let report: (String) -> Void
     /// Seconds since 1970 as `YYYY-MM-DD hh:mm:ss` of this place.
     public let localTime: (UInt32) -> String
+    /// Reads what a user names an image by. By itself this library knows plain file names.
+    public var names: Names = { (text, format, _) throws(OpenError) in ImageReference(text, format: format) }
     let closing = ClosingFailures()
+
+    /// A name, its format where that is said, and whether the name is options (`--image-opts`).
+    public typealias Names = (_ text: String, _ format: String?, _ isOptions: Bool) throws(OpenError) -> ImageReference
 
     public init(
         files: any ImageFiles, context: any IOContext, rule: BackingRule, output: @escaping (String) -> Void,
@@ -43,6 +48,18 @@ public struct ImageTool {
 
     /// How results are said.
     public enum Form: String, Sendable { case human, json }
+
+    /// An image as a user names it, to be read.
+    func source(_ text: String, _ format: String?, isOptions: Bool, forceShare: Bool, _ cache: CacheMode)
+        throws(ImageError) -> ImageReference
+    {
+        do throws(OpenError) {
+            var image = try names(text, format, isOptions)
+            image.forceShare = forceShare
+            image.cache = cache
+            return image
+        } catch { throw .couldNotOpen(text, error) }
+    }
 
     // MARK: info
 

@@ -31,6 +31,18 @@ public final class NodeTarget: IOTarget {
         return info?.image
     }
 
+    public var tellsLayout: Bool {
+        var info = graph.node(node)
+        while let now = info {
+            if ["null-co", "null-aio", "nbd"].contains(now.driver) { return false }
+            if now.driver == "qcow2" { return true }
+            info = now.dataNode.flatMap { graph.node($0) }
+        }
+        return true
+    }
+
+    public func resumeAll() { graph.resumeBreakpoints(node: node) }
+
     /// Attaches a user that outlives commands.
     public func attach(_ permissions: Permissions, writesThrough: Bool = false) async throws(OpenError) {
         let root = try await graph.attach(user, to: node, used: permissions, shared: .all)

@@ -33,6 +33,13 @@ public struct OptionList: Equatable, Sendable {
     public mutating func append(_ other: OptionList) { pairs += other.pairs }
     public mutating func set(_ key: String, _ value: String) { pairs.append((key, value)) }
 
+    /// As it is written, each name once: the last of equal ones counts.
+    public var text: String {
+        var names: Set<String> = []
+        let last = pairs.reversed().filter { names.insert($0.key).inserted }.reversed()
+        return last.map { "\($0.key)=\($0.value.replacing(",", with: ",,"))" }.joined(separator: ",")
+    }
+
     public subscript(key: String) -> String? { pairs.last { $0.key == key }?.value }
 
     /// Splits at single commas; doubled ones become one.

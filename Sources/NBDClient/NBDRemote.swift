@@ -112,9 +112,13 @@ public final class NBDRemote: Storage {
                 return NBDRemote(options, connection, export, in: context, dial)
             } catch {
                 let passedMs = (context.nowNs - begun) / 1_000_000
-                guard passedMs + pauseMs < allMs, isWanted() else { throw error }
+                guard passedMs < allMs, isWanted() else { throw error }
                 if case .descriptor = options.server { throw error }
-                for _ in 0..<pauseMs / pauseStepMs where isWanted() { await context.sleep(ms: pauseStepMs) }
+                // The last pause is as long as there is time.
+                let pause = min(pauseMs, allMs - passedMs)
+                for _ in 0..<(pause + pauseStepMs - 1) / pauseStepMs where isWanted() {
+                    await context.sleep(ms: min(pauseStepMs, pause))
+                }
                 pauseMs = min(2 * pauseMs, longestPauseMs)
             }
         }

@@ -52,7 +52,7 @@ extension Header {
                 "Reference count entry width too large; may not exceed 64 bits", "refcount_order", refcountOrder)
         }
         guard cryptMethod <= 2 else { throw OpenError("Unsupported encryption method \(cryptMethod)") }
-        guard size <= UInt64(Int64.max) else { throw refused("Image is too big", "size", size) }
+        guard size <= UInt64(Int64.max) else { throw OpenError("Image is too big") }
         try validateTables()
         if cryptMethod != 2, extensions.contains(where: { $0.type == HeaderExtension.encryptionType }) {
             throw refused(
@@ -81,7 +81,7 @@ extension Header {
             throw refused("Active L1 table too large", "l1_size", l1Size)
         }
         let needed = geometry.l1Entries(for: size)
-        guard needed * 8 <= Limits.l1Bytes else { throw refused("Image is too big", "size", size) }
+        guard needed * 8 <= Limits.l1Bytes else { throw OpenError("Image is too big") }
         guard needed <= UInt64(l1Size) else {
             throw refused("L1 table is too small", "l1_size", "\(l1Size), size is \(size)")
         }

@@ -1,5 +1,6 @@
 import Glibc
 import HostStorage
+import Logging
 
 /// What the program is called, and what it says to people.
 enum Program {
@@ -10,6 +11,15 @@ enum Program {
 
     /// The name before messages: as which program it was started.
     static let name = CommandLine.arguments.first?.split(separator: "/").last.map(String.init) ?? "nacre"
+
+    /// Lets the log take nothing below this level. Once, before anything is logged.
+    static func logs(from level: Logger.Level) {
+        LoggingSystem.bootstrap { label in
+            var handler = StreamLogHandler.standardError(label: label)
+            handler.logLevel = level
+            return handler
+        }
+    }
 
     /// Writes to standard output at once, also where it is a pipe.
     static func say(_ text: String) { HostText.write(text, to: STDOUT_FILENO) }

@@ -93,6 +93,34 @@ import Testing
         #expect(pair.planner.state == 2)
     }
 
+    @Test(
+        "who reads around bytes that are not aligned tells of it",
+        arguments: [.pwritevRmwHead, .pwritevRmwAfterHead, .pwritevRmwTail, .pwritevRmwAfterTail] as [FaultEvent])
+    func unaligned(event: FaultEvent) throws {
+        let context = SimulatedContext(seed: 3)
+        let planner = FaultPlanner(errors: [], transitions: [StateRule(event: event, state: 1, newState: 2)])
+        let filter = FaultFilter(
+            MemoryStorage(length: 1 << 20), planner, on: context, pretending: PretendedLimits(align: 4096))
+        let io = BlockIO(context: context, driver: .storage(filter))
+        try context.complete { try await io.write([UInt8](repeating: 7, count: 8192), at: 4096, flags: []) }
+        #expect(planner.state == 1)
+        try context.complete { try await io.write([UInt8](repeating: 7, count: 512), at: 1024, flags: []) }
+        #expect(planner.state == 2)
+        #expect(try context.complete { try await io.bytes(at: 1024, count: 512) } == [UInt8](repeating: 7, count: 512))
+    }
+
+    @Test("tables are no data: only what the disk holds is read and written as such")
+    func tablesAreNoData() throws {
+        let transitions = [FaultEvent.readAIO, .writeAIO].map { StateRule(event: $0, state: 1, newState: 2) }
+        let pair = try Pair([], transitions)
+        try pair.context.complete { [io = pair.io] in try await io.resize(to: 6 << 20) }
+        try pair.reopen()
+        #expect(try pair.read(0, 512) == [UInt8](repeating: 0, count: 512))
+        #expect(pair.planner.state == 1)
+        try pair.write(0, 512)
+        #expect(pair.planner.state == 2)
+    }
+
     @Test("an error that an event brings hits the request that the step is about, and once where it is for once")
     func injected() throws {
         let pair = try Pair([FaultRule(event: .l2Load, kinds: .read, once: true)])

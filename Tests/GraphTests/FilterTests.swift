@@ -163,6 +163,24 @@ struct FilterTests {
         }
     }
 
+    @Test("a read of a few bytes copies their whole cluster")
+    func wholeClusters() throws {
+        let bench = GraphBench()
+        try bench.run {
+            try await chain(bench)
+            try await bench.graph.add(copyOnRead())
+            let root = try await bench.attach("c", writable: false)
+            let bytes = try await root.bytes(at: 65536 - 2, count: 1024)
+            #expect(bytes[1] == 0 && bytes[513] == 0 && bytes[514] == 3)
+            #expect(try await depths(root) == [0, 0, 2])
+            for (at, value) in [(0, 1), (65536, 3)] as [(UInt64, UInt8)] {
+                let status = try await root.status(of: ByteRange(at: at, count: 65536))
+                #expect(status.count == 65536 && status.depth == 0)
+                #expect(try await root.bytes(at: at + 512, count: 1000) == [UInt8](repeating: value, count: 1000))
+            }
+        }
+    }
+
     @Test("a copy never brings back what a write has replaced")
     func copiesAndWrites() throws {
         for seed in 0..<20 as Range<UInt64> {
@@ -343,6 +361,33 @@ struct FilterTests {
         }
     }
 
+    @Test(
+        "a request with a preferred unit comes in pieces: whole units, and what lies beside them, which is not left out"
+    )
+    func pieces() throws {
+        let bench = GraphBench()
+        try bench.run {
+            try await bench.host.addQcow2("q")
+            var debug = BlkdebugOptions(image: .options(Make.qcow2(nil, "q")))
+            (debug.limits.optDiscard, debug.limits.optWriteZero) = (3 * 65536, 3 * 65536)
+            try await bench.graph.add(
+                NodeOptions(.blkdebug(debug), nodeName: "d", common: CommonOptions(discard: .unmap)))
+            let root = try await bench.attach("d")
+            let end = 8 * 65536 as UInt64
+            try await root.write([UInt8](repeating: 1, count: Int(end)), at: 0)
+            try await root.discard(ByteRange(from: 65536, to: end))
+            #expect(try await root.bytes(at: 65536, count: 7 * 65536) == [UInt8](repeating: 0, count: 7 * 65536))
+            try await root.write([UInt8](repeating: 1, count: Int(end)), at: 0)
+            try await root.zero(ByteRange(from: 65536, to: end), flags: [])
+            #expect(try await root.bytes(at: 65536, count: 7 * 65536) == [UInt8](repeating: 0, count: 7 * 65536))
+            // Only the whole unit is no data.
+            let inside = try await root.status(of: ByteRange(at: 3 * 65536, count: end - 3 * 65536))
+            #expect(inside.flags.contains(.zero) && inside.count == 3 * 65536)
+            let before = try await root.status(of: ByteRange(at: 65536, count: 65536))
+            #expect(before.flags.contains(.data) && !before.flags.contains(.zero))
+        }
+    }
+
     @Test("a file of rules is read as QEMU reads it, and what is wrong in it is told in its words")
     func ruleFiles() throws {
         func read(_ text: String) throws(OpenError) -> FaultRules { try FaultRules(file: Array(text.utf8)) }
@@ -357,8 +402,8 @@ struct FilterTests {
             [inject-error]
             event = "read_aio"
               errno = "28"
-            once = "on"
-            sector = "7"
+            once ="on"
+            sector = "7"   and what stands behind it is not looked at
             iotype = "read"
             [set-state]
             event = "write_aio"

@@ -120,7 +120,7 @@ struct UserTests {
         let bench = GraphBench()
         try bench.run {
             let root = try await faults(
-                bench, [FaultRule(event: .writeAIO, state: 2, kinds: .write)],
+                bench, [FaultRule(event: .pwritev, state: 2, kinds: .write)],
                 [StateRule(event: .flushToDisk, state: 1, newState: 2)])
             try await root.write([1], at: 0)
             try await root.flush()

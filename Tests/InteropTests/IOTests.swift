@@ -19,6 +19,19 @@ struct IOTests {
         try await scratch.io(["write -P 7 0 128k", "write -P 8 1M 5k"], "images/disk.qcow2", format: "qcow2")
         try Data("abc\n".utf8).write(to: URL(filePath: scratch.file("images/pattern")))
         try Data().write(to: URL(filePath: scratch.file("images/empty")))
+        let rules = """
+            [set-state]
+            event = "write_aio"
+            state = "1"
+            new_state = "2"
+            [inject-error]
+            event = "read_aio"
+            state ="2"
+            errno = "28"
+            once = "on"
+
+            """
+        try Data(rules.utf8).write(to: URL(filePath: scratch.file("images/rules")))
         try FileManager.default.createSymbolicLink(
             atPath: scratch.file("bin/qemu-io"), withDestinationPath: Subject.nacre)
     }
@@ -101,6 +114,23 @@ struct IOTests {
         commands(
             "blkdebug::disk.qcow2", "break foo A", "resume A", "remove_break A", "break read_aio B", "remove_break B"),
         commands("disk.qcow2", "break write_aio A", "resume A", "remove_break A", "break"),
+        // What was begun ends before its image closes.
+        commands("disk.qcow2", "aio_write -P 3 0 32M"), commands("disk.qcow2", "aio_read -P 7 0 128k", "close"),
+        // Names within names, rules in a file, options below a filter.
+        commands("blkdebug:rules:disk.qcow2", "read 0 1k", "write 0 1k", "read 0 1k", "read 0 1k"),
+        commands(
+            nil, "open -o driver=qcow2,file.align=4k blkdebug::disk.qcow2", "write 512 512", "length", "close",
+            "open -o driver=blkdebug,image.driver=qcow2,align=512,opt-discard=15M,max-discard=15M blkdebug::disk.qcow2",
+            "discard 1 30M", "length", "close", "open -o driver=copy-on-read,file.driver=qcow2 top.qcow2",
+            "read 1k 1k", "close", "open -o file.node-name=foo disk.qcow2", "reopen -o file.node-name=bar", "reopen",
+            "close", "open -o backing.node-name=foo top.qcow2", "reopen -o backing.node-name=foo",
+            "reopen -o backing.node-name=bar", "reopen -o backing.driver=raw", "reopen -o file.driver=file"),
+        ["-f", "null-co", "-c", "reopen", "-c", "info", #"json:{"driver":"null-co","size":"65536"}"#],
+        commands(
+            #"json:{"driver":"qcow2","file":{"driver":"blkdebug","image.filename":"disk.qcow2","align":"4096"}}"#,
+            "read -P 7 0 1k"),
+        commands("blkdebug:absent:disk.qcow2", "length"), commands("blkdebug:disk.qcow2", "length"),
+        ["--image-opts"] + commands("driver=qcow2,file.driver=blkdebug,file.image.filename=disk.qcow2", "map"),
         commands(
             "top.qcow2", "reopen -r", "reopen -w", "write -q 0 1", "reopen -rw", "reopen -c none", "reopen -c bad",
             "reopen x",

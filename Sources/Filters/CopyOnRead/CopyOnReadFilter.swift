@@ -23,17 +23,55 @@ public final class CopyOnReadFilter: Storage {
     public func read(at offset: UInt64, into buffer: inout MutableRawSpan) async throws(BlockError) {
         guard let range = ByteRange(checked: offset, count: UInt64(buffer.byteCount)) else { throw .outOfRange }
         guard try await hasMissing(range) else { return try await file.read(at: offset, into: &buffer) }
-        await lock.lock(range)
-        defer { lock.unlock(range) }
-        var rest = range
+        // What is copied is copied as the image keeps it, cluster by cluster.
+        let unit = max(file.limits.discardAlignment, 1)
+        let wide = (range.grown(to: unit) ?? range).intersection(ByteRange(at: 0, count: max(length, range.end)))
+        await lock.lock(wide)
+        defer { lock.unlock(wide) }
+        var rest = wide
         while !rest.isEmpty {
             let status = try await file.status(of: rest)
-            let part = rest.prefix(status.count)
-            let from = Int(part.start - range.start)
-            var target = buffer._mutatingExtracting(from..<from + Int(part.count))
-            try await file.read(at: part.start, into: &target)
-            if isMissing(status) { try await store(part, target.bytes) }
+            let end = rest.prefix(status.count).end
+            let part =
+                isMissing(status)
+                ? ByteRange(from: rest.start, to: min(wide.end, end.roundedUp(to: unit) ?? end))
+                : ByteRange(from: rest.start, to: end)
+            let inside = part.intersection(range)
+            if !inside.isEmpty {
+                let from = Int(inside.start - range.start)
+                var target = buffer._mutatingExtracting(from..<from + Int(inside.count))
+                if isMissing(status) {
+                    try await copy(part, inside, into: &target)
+                } else {
+                    try await file.read(at: inside.start, into: &target)
+                }
+            }
             rest = rest.dropping(part.count)
+        }
+    }
+
+    /// Copies a part, and reads what somebody asked of it.
+    private func copy(_ part: ByteRange, _ inside: ByteRange, into target: inout MutableRawSpan)
+        async throws(BlockError)
+    {
+        if inside == part {
+            try await file.read(at: part.start, into: &target)
+            return try await store(part, target.bytes)
+        }
+        var rest = part
+        while !rest.isEmpty {
+            let piece = rest.prefix(BlockIO.bounceLimit)
+            var bounce = AlignedBuffer(byteCount: Int(piece.count))
+            var whole = bounce.mutableBytes
+            try await file.read(at: piece.start, into: &whole)
+            let asked = piece.intersection(inside)
+            if !asked.isEmpty {
+                let from = Int(asked.start - piece.start)
+                target.copy(
+                    bounce.bytes.extracting(from..<from + Int(asked.count)), at: Int(asked.start - inside.start))
+            }
+            try await store(piece, bounce.bytes)
+            rest = rest.dropping(piece.count)
         }
     }
 
@@ -57,6 +95,7 @@ public final class CopyOnReadFilter: Storage {
 
     /// Zeros are kept as such.
     private func store(_ part: ByteRange, _ bytes: RawSpan) async throws(BlockError) {
+        await file.reach(.corWrite)
         if bytes.isZero {
             try await file.zero(part, flags: [])
         } else {

@@ -76,16 +76,17 @@ public struct FaultRules: Equatable, Sendable {
                 : ["event", "state", "iotype", "errno", "sector", "once", "immediately"]
         }
 
-        /// Takes a line `key = "value"`. The spaces are needed, as in QEMU.
+        /// Takes a line `key = "value"`. The key ends at a space, as in QEMU; behind the value the line is not looked at.
         mutating func set(_ line: String) throws(OpenError) {
-            let parts = line.split(separator: " ", maxSplits: 2, omittingEmptySubsequences: true)
-            guard let key = parts.first.map(String.init), keys.contains(key) else {
-                throw OpenError("Invalid parameter '\(parts.first ?? "")'")
-            }
-            guard parts.count == 3, parts[1] == "=" else { throw OpenError("parse error") }
-            let value = String(parts[2]).trimmingSpaces
-            guard value.count >= 2, value.hasPrefix("\""), value.hasSuffix("\"") else { throw OpenError("parse error") }
-            values[key] = String(value.dropFirst().dropLast())
+            let key = String(line.prefix { $0 != " " && $0 != "\t" })
+            guard keys.contains(key) else { throw OpenError("Invalid parameter '\(key)'") }
+            let rest = String(line.dropFirst(key.count)).trimmingSpaces
+            guard rest.hasPrefix("=") else { throw OpenError("parse error") }
+            let quoted = String(rest.dropFirst()).trimmingSpaces
+            guard quoted.hasPrefix("\""), let end = quoted.dropFirst().firstIndex(of: "\""),
+                end > quoted.index(after: quoted.startIndex)
+            else { throw OpenError("parse error") }
+            values[key] = String(quoted[quoted.index(after: quoted.startIndex)..<end])
         }
 
         func number(_ key: String) throws(OpenError) -> Int64? {

@@ -5,10 +5,10 @@ public import Block
 public struct PretendedLimits: Equatable, Sendable {
     public var align: UInt64?
     public var maxTransfer: UInt64?
-    /// Zero requests that are not multiples of this are refused, and come again as writes.
+    /// What lies beside whole multiples of this in a zero request comes as data.
     public var optWriteZero: UInt64?
     public var maxWriteZero: UInt64?
-    /// What is left of a discard beside multiples of this is not discarded.
+    /// Discards come in pieces: whole multiples of this, and what lies beside them.
     public var optDiscard: UInt64?
     public var maxDiscard: UInt64?
 
@@ -43,9 +43,6 @@ public struct PretendedLimits: Equatable, Sendable {
         if let align { limits.requestAlignment = max(limits.requestAlignment, align) }
         if let maxTransfer, maxTransfer > 0 {
             limits.maxTransfer = max(min(limits.maxTransfer, maxTransfer), limits.requestAlignment)
-        }
-        if let optDiscard, optDiscard.nonzeroBitCount == 1 {
-            limits.discardAlignment = max(limits.discardAlignment, optDiscard)
         }
         return limits
     }

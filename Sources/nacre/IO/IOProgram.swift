@@ -5,7 +5,9 @@ import Glibc
 import Graph
 import HostIO
 import Image
+import Logging
 import QMPTypes
+import Qcow2
 
 /// `nacre io`, and `qemu-io` where the program is called by that name: an image's requests, one by one.
 enum IOProgram: ProgramCommand {
@@ -13,6 +15,8 @@ enum IOProgram: ProgramCommand {
 
     static func run(_ words: [String], asQEMU: Bool) -> Never {
         let program = asQEMU ? "qemu-io" : "nacre io"
+        // What went wrong each command says itself, in lines that scripts read.
+        Program.logs(from: .critical)
         let arguments: IOArguments
         do { arguments = try IOArguments(words) } catch {
             if error.message.isEmpty {
@@ -43,11 +47,15 @@ enum IOProgram: ProgramCommand {
     {
         let warn = { (text: String) in Program.complain(text + "\n") }
         let host = HostOpener(thread, namesHolders: true)
+        let closing = Closing()
+        let observer = GraphObserver(
+            onCorruption: { _, report in warn(report.text) },
+            onCloseFailure: { closing.failures.append("\($0): closing failed: \($1.sentence)") },
+            onWarning: { warn("\(program): \($0)") })
         let graph = Graph(
             context: thread,
             Graph.Configuration(
-                opener: host, backing: asQEMU ? .qemu : .ownFolder, actsAsQEMU: asQEMU,
-                observer: GraphObserver(onWarning: { warn("\(program): \($0)") })))
+                opener: host, backing: asQEMU ? .qemu : .ownFolder, actsAsQEMU: asQEMU, observer: observer))
         let objects: ToolObjects
         do { objects = try ToolObjects(arguments.objects, in: graph) } catch {
             Program.complain("\(program): \(error.message)\n")
@@ -83,7 +91,15 @@ enum IOProgram: ProgramCommand {
         }
         await shell.close()
         await graph.close()
-        return status
+        // Where nothing was written nothing is lost.
+        guard shell.hasWritten, !closing.failures.isEmpty else { return status }
+        for text in closing.failures { warn("\(program): \(text)") }
+        return 1
+    }
+
+    /// What could not be written back as images were closed.
+    private final class Closing {
+        var failures: [String] = []
     }
 
     /// Commands from standard input.

@@ -30,6 +30,7 @@ struct ImgCompare: ImgCommand {
         read.secondFormat = words[Self.secondFormat]
         read.isStrict = words.has(Self.strict)
         read.forceShare = words.has(.forceShare)
+        read.areOptions = words.has(.imageOpts)
         read.isQuiet = words.has(.quiet)
         showsProgress = words.has(.progress) && !words.has(.quiet)
         if let word = words[.sourceCache] {

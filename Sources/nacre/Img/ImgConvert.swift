@@ -99,6 +99,7 @@ struct ImgConvert: ImgCommand {
         read.copiesWhole = words.has(Self.copyWhole)
         read.salvages = words.has(Self.salvage)
         read.forceShare = words.has(.forceShare)
+        read.areOptions = words.has(.imageOpts)
         read.isQuiet = words.has(.quiet)
         read.showsProgress = words.has(.progress) && !words.has(.quiet)
         read.digests = words.has(Self.checksum)

@@ -1,3 +1,4 @@
+import Block
 import Commands
 import Daemon
 import Glibc
@@ -93,9 +94,12 @@ enum ImgProgram: ProgramCommand {
     ) -> Never {
         IOThread.keepFreedMemory()
         let outcome: Result<Int32, ImageError> = OwnThread.run { thread in
-            let tool = ImageTool(
+            var tool = ImageTool(
                 files: HostOpener(thread, namesHolders: !asQEMU), context: thread, rule: asQEMU ? .any : .ownFolder,
                 output: { Program.say($0) }, report: { Program.complain($0 + "\n") }, localTime: HostProcess.localTime)
+            tool.names = { (text, format, isOptions) throws(OpenError) in
+                try ImageReference(reading: text, isOptions: isOptions, format: format)
+            }
             let made: ToolObjects
             do throws(QMPError) { made = try ToolObjects(objects, in: tool.graph) } catch {
                 return .failure(ImageError(error.message))

@@ -4,6 +4,7 @@ import Commands
 import Daemon
 import Glibc
 import HostStorage
+import Logging
 import Synchronization
 
 /// `nacre nbd`, and `qemu-nbd` where the program is called by that name: one image over NBD.
@@ -12,6 +13,8 @@ enum NBDProgram: ProgramCommand {
 
     static func run(_ words: [String], asQEMU: Bool) -> Never {
         let program = asQEMU ? "qemu-nbd" : "nacre nbd"
+        // Its like says nothing of what it opens.
+        if asQEMU { Program.logs(from: .warning) }
         let arguments: NBDArguments
         do {
             arguments = try NBDArguments(
