@@ -146,7 +146,8 @@ extension BlockIO {
         return true
     }
 
-    /// Writes zeros through the ordinary write path, unless the part reads as zeros already.
+    /// Writes zeros through the ordinary write path, unless the part reads as zeros already: in a format that has clusters
+    /// of zeros only where it says so itself, so that it is as independent of what lies below as a zeroed cluster.
     private func zeroAsData(
         _ part: ByteRange, of format: any ImageFormat, flags: ZeroFlags, _ walk: inout Walk
     ) async throws(BlockError) {
@@ -156,7 +157,8 @@ extension BlockIO {
             await step(&steps)
             let known = try await status(of: rest)
             let piece = rest.prefix(min(known.count, Self.zeroPiece))
-            if !known.flags.contains(.zero) {
+            let isOwn = known.flags.contains(.allocated) && known.depth == 0
+            if !known.flags.contains(.zero) || format.limits.zeroesFast && !isOwn {
                 if flags.contains(.fastOnly) { throw .unsupported }
                 if case .now = format.commitUrgency { try await flush() }
                 let zeros = AlignedBuffer(byteCount: Int(piece.count))

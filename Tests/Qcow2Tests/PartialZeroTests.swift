@@ -62,6 +62,16 @@ import Testing
         #expect(check.zeros.isEmpty && check.mapped.count == 1)
     }
 
+    @Test("where it only shows zeros of the backing file, and data beside them, the image holds all of the cluster")
+    func ownsZeros() throws {
+        let bench = try bench()
+        try bench.zero(16384, 512)
+        #expect(
+            try bench.read(16384, 16384) == [UInt8](repeating: 0, count: 8192) + [UInt8](repeating: 1, count: 8192))
+        let check = try closed(bench)
+        #expect(check.zeros.isEmpty && check.mapped.count == 1)
+    }
+
     @Test("a write beside the part is never lost, whichever comes first", arguments: 0..<32 as Range<UInt64>)
     func writeBeside(seed: UInt64) throws {
         let bench = try Bench(
