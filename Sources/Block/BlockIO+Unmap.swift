@@ -61,7 +61,15 @@ extension BlockIO {
     private func unmapFirst(
         of rest: ByteRange, of format: any ImageFormat, to target: UnmapTarget, flags: ZeroFlags, _ walk: inout Walk
     ) async throws(BlockError) -> UInt64 {
-        switch format.unmap(rest, to: target) {
+        try await carryOut(format.unmap(rest, to: target), of: rest, of: format, to: target, flags: flags, &walk)
+    }
+
+    /// Does what the format answered to an attempt to unmap `rest`. Answers how many bytes are done; 0 means: ask again.
+    private func carryOut(
+        _ outcome: UnmapOutcome, of rest: ByteRange, of format: any ImageFormat, to target: UnmapTarget,
+        flags: ZeroFlags, _ walk: inout Walk
+    ) async throws(BlockError) -> UInt64 {
+        switch outcome {
         case .done(let count):
             return count
         case .needs(let need):
@@ -73,8 +81,8 @@ extension BlockIO {
         case .failed(let failure):
             throw failure
         case .asData(let count):
-            if target != .discard { try await zeroAsData(rest.prefix(count), of: format, flags: flags, &walk) }
-            return count
+            guard target != .discard else { return count }
+            return try await zeroPart(rest.prefix(count), of: format, to: target, flags: flags, &walk)
         case .passDown(let offset, let count, let passed):
             guard let data else { throw .noMedium }
             let below = ByteRange(at: offset, count: min(count, rest.count))
@@ -90,7 +98,56 @@ extension BlockIO {
         }
     }
 
-    /// Writes zeros through the ordinary write path, unless the part reads as zeros already.
+    /// Zeros what cannot be unmapped by itself: with the whole of its cluster (or subcluster) where that holds no data and
+    /// what lies around the part reads as zeros already, as qemu does; else as data. Answers as `carryOut`.
+    private func zeroPart(
+        _ part: ByteRange, of format: any ImageFormat, to target: UnmapTarget, flags: ZeroFlags, _ walk: inout Walk
+    ) async throws(BlockError) -> UInt64 {
+        let size = format.limits.discardAlignment
+        if format.limits.zeroesFast, part.count < size {
+            let start = part.start.roundedDown(to: size)
+            let unit = ByteRange(at: start, count: min(size, length - start))
+            var isZeroAround = try await readsZero(ByteRange(from: unit.start, to: part.start))
+            if isZeroAround { isZeroAround = try await readsZero(ByteRange(from: part.end, to: unit.end)) }
+            // Asked again after the waits, and unmapped with no wait between: others may have written around the part.
+            if isZeroAround, holdsNoData(unit, format) {
+                let outcome = format.unmap(unit, to: target)
+                guard case .asData = outcome else {
+                    let done = try await carryOut(outcome, of: unit, of: format, to: target, flags: flags, &walk)
+                    return done == 0 ? 0 : part.count
+                }
+            }
+        }
+        try await zeroAsData(part, of: format, flags: flags, &walk)
+        return part.count
+    }
+
+    /// Whether all of the range is known to read as zeros through the chain.
+    private func readsZero(_ range: ByteRange) async throws(BlockError) -> Bool {
+        var rest = range
+        while !rest.isEmpty {
+            let known = try await status(of: rest)
+            guard known.flags.contains(.zero) else { return false }
+            rest = rest.dropping(known.count)
+        }
+        return true
+    }
+
+    /// Whether the format itself holds none of the range's bytes; false also where that is not in memory.
+    private func holdsNoData(_ range: ByteRange, _ format: any ImageFormat) -> Bool {
+        var rest = range
+        while !rest.isEmpty {
+            let extent = format.lookup(rest)
+            switch extent.mapping {
+            case .zero, .unallocated: rest = rest.dropping(extent.count)
+            case .data, .encoded, .unresolved, .corrupt: return false
+            }
+        }
+        return true
+    }
+
+    /// Writes zeros through the ordinary write path, unless the part reads as zeros already: in a format that has clusters
+    /// of zeros only where it says so itself, so that it is as independent of what lies below as a zeroed cluster.
     private func zeroAsData(
         _ part: ByteRange, of format: any ImageFormat, flags: ZeroFlags, _ walk: inout Walk
     ) async throws(BlockError) {
@@ -100,7 +157,8 @@ extension BlockIO {
             await step(&steps)
             let known = try await status(of: rest)
             let piece = rest.prefix(min(known.count, Self.zeroPiece))
-            if !known.flags.contains(.zero) {
+            let isOwn = known.flags.contains(.allocated) && known.depth == 0
+            if !known.flags.contains(.zero) || format.limits.zeroesFast && !isOwn {
                 if flags.contains(.fastOnly) { throw .unsupported }
                 if case .now = format.commitUrgency { try await flush() }
                 let zeros = AlignedBuffer(byteCount: Int(piece.count))

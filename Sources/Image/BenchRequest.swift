@@ -1,7 +1,6 @@
 /// `bench`: how an image is loaded.
 public struct BenchRequest: Sendable {
-    public var path: String
-    public var format: String?
+    public var image: ImageReference
     /// Requests in all.
     public var count: UInt64 = 75_000
     /// As many are under way at once.
@@ -19,10 +18,8 @@ public struct BenchRequest: Sendable {
     /// Whether requests end before a flush begins.
     public var drains = true
     public var isQuiet = false
-    public var forceShare = false
-    public var cache = CacheMode.writeback
 
-    public init(path: String) { self.path = path }
+    public init(_ image: ImageReference) { self.image = image }
 
     /// Larger numbers are refused, as by qemu-img.
     private static let most = UInt64(Int32.max)

@@ -6,15 +6,14 @@ extension ImageTool {
     public func bench(_ request: BenchRequest) async throws(ImageError) {
         try request.check()
         guard request.writes else {
-            let chain = try await open(
-                ImageReference(request.path, format: request.format, forceShare: request.forceShare))
+            let chain = try await open(request.image)
             var failure: ImageError?
             do throws(ImageError) { try await bench(request, chain.top) } catch { failure = error }
             await chain.close()
             if let failure { throw failure }
             return
         }
-        let target = try await TargetImage.open(request.path, format: request.format, request.cache, self)
+        let target = try await TargetImage.open(request.image, self)
         do throws(ImageError) { try await bench(request, target.walker) } catch {
             await target.abandon()
             throw error

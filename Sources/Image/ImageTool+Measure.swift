@@ -34,10 +34,7 @@ extension ImageTool {
     /// `measure`: says what room a new image takes that a disk is converted to.
     public func measure(_ request: MeasureRequest, form: Form) async throws(ImageError) {
         var chain: ImageChain?
-        if let path = request.path {
-            chain = try await open(
-                ImageReference(path, format: request.format, forceShare: request.forceShare))
-        }
+        if let image = request.image { chain = try await open(image) }
         var failure: ImageError?
         var result: ImageMeasure?
         do throws(ImageError) {

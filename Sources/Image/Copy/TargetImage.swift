@@ -133,19 +133,24 @@ final class TargetImage {
     static func open(_ path: String, format: String?, _ cache: CacheMode, _ tool: ImageTool)
         async throws(ImageError) -> TargetImage
     {
-        let reference = ImageReference(path, format: format, cache: cache)
+        try await open(ImageReference(path, format: format, cache: cache), tool)
+    }
+
+    /// The same, for every name that a user may give an image.
+    static func open(_ reference: ImageReference, _ tool: ImageTool) async throws(ImageError) -> TargetImage {
         do throws(OpenError) {
             let file = try await tool.openFile(reference, isWritable: true)
             do throws(OpenError) {
                 if try await file.readKind() == .qcow2 { return try await openQcow2(reference, file, tool) }
                 return TargetImage(
-                    path, BegunFile(file), below: BlockIO(context: tool.context, driver: .storage(file.storage)), nil,
-                    data: nil, backing: nil, isNew: false, isZeroed: false, cache, tool.context)
+                    reference.text, BegunFile(file),
+                    below: BlockIO(context: tool.context, driver: .storage(file.storage)), nil, data: nil, backing: nil,
+                    isNew: false, isZeroed: false, reference.cache, tool.context)
             } catch {
                 await file.close()
                 throw error
             }
-        } catch { throw .couldNotOpen(path, error) }
+        } catch { throw .couldNotOpen(reference.text, error) }
     }
 
     private static func openQcow2(_ reference: ImageReference, _ file: ImageFile, _ tool: ImageTool)

@@ -31,7 +31,8 @@ struct ImgBench: ImgCommand {
     let request: BenchRequest
 
     init(_ words: CommandWords) throws(UsageMistake) {
-        var read = BenchRequest(path: words.operands.last ?? "")
+        var read = BenchRequest(ImageReference(words.operands.last ?? ""))
+        var cache = CacheMode.writeback
         do throws(ImageError) {
             if let text = words[Self.count] { read.count = try BenchRequest.number(text, "request count") }
             if let text = words[Self.depth] { read.depth = try BenchRequest.number(text, "queue depth", least: 1) }
@@ -43,7 +44,7 @@ struct ImgBench: ImgCommand {
             if let text = words[Self.step] { read.step = try BenchRequest.size(text, "step size") }
             if let text = words[.cache] {
                 guard let mode = CacheMode(word: text) else { throw ImageError("Invalid cache mode") }
-                read.cache = mode
+                cache = mode
             }
             if let text = words[Self.pattern] {
                 guard let number = SizeText.number(text), let byte = UInt8(exactly: number) else {
@@ -57,14 +58,12 @@ struct ImgBench: ImgCommand {
         } catch { throw UsageMistake(error) }
         read.writes = words.has(Self.write)
         read.drains = !words.has(Self.noDrain)
-        read.format = words[.format]
         read.isQuiet = words.has(.quiet)
-        read.forceShare = words.has(.forceShare)
-        read.path = try words.image().text
+        read.image = try words.image(cache: cache)
         do { try read.check() } catch { throw UsageMistake(error) }
-        if words.has(Self.native) || words[Self.aio] == "native", !read.cache.isDirect {
+        if words.has(Self.native) || words[Self.aio] == "native", !cache.isDirect {
             throw UsageMistake(
-                "Could not open '\(read.path)': aio=native was specified, but it requires cache.direct=on, which was not "
+                "Could not open '\(read.image.text)': aio=native was specified, but it requires cache.direct=on, which was not "
                     + "specified.", sendsToHelp: false)
         }
         request = read

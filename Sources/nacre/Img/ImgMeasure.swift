@@ -32,17 +32,19 @@ struct ImgMeasure: ImgCommand {
             request = .list(format: words[Self.targetFormat] ?? "raw")
             return
         }
+        var read: MeasureRequest
         do throws(ImageError) {
             var size: UInt64?
             if let text = words[Self.size] { size = try SizeText.argument(text, "image size") }
             var snapshot: ConvertRequest.SnapshotName?
             if let text = words[Self.snapshot] { snapshot = try ConvertRequest.SnapshotName(text) }
-            request = .measure(
-                try MeasureRequest(
-                    operands: words.operands, format: words[.format], size: size,
-                    targetFormat: words[Self.targetFormat], options: options, snapshot: snapshot,
-                    forceShare: words.has(.forceShare), hasImageOptions: words.has(.imageOpts)))
+            read = try MeasureRequest(
+                operands: words.operands, format: words[.format], size: size,
+                targetFormat: words[Self.targetFormat], options: options, snapshot: snapshot,
+                forceShare: words.has(.forceShare), hasImageOptions: words.has(.imageOpts))
         } catch { throw UsageMistake(error) }
+        if let word = words.operands.first { read.image = try words.image(word) }
+        request = .measure(read)
     }
 
     func run(_ session: ImgSession) async throws(ImageError) -> Int32 {
