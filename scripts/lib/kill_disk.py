@@ -43,7 +43,7 @@ class Disk:
     def mount(self):
         command = ["mount", "-t", self.kind, "-o", "loop", self.image, self.folder]
         # Until the kernel has let the crashed one go, btrfs refuses a file system of the same name.
-        for _ in range(100):
+        for _ in range(600):
             if not run(*command, fails=True).returncode:
                 return
             time.sleep(0.1)
@@ -51,7 +51,7 @@ class Disk:
 
     def unmount(self):
         # The kernel may still be letting go of a killed process's requests.
-        for _ in range(200):
+        for _ in range(1500):
             if not run("umount", self.folder, fails=True).returncode:
                 return
             time.sleep(0.02)
