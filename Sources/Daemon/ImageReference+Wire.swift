@@ -1,6 +1,7 @@
 package import Block
 import Graph
 package import Image
+import JSON
 import QMPTypes
 
 extension ImageReference {
@@ -34,7 +35,10 @@ extension ImageReference {
         if words.driver != nil { return .node(try words.node()) }
         if !isOptions, let path = words.plainPath { return .file(path) }
         if let other = words.saysOfNode {
-            guard format != nil else { throw QMPError("Must specify driver together with '\(other)'") }
+            guard format != nil else {
+                guard words.options["file"] != nil else { throw QMPError("Must specify either driver or file") }
+                throw QMPError("Must specify driver together with '\(other)'")
+            }
             var whole = words
             whole.driver = format
             return .node(try whole.node())

@@ -38,7 +38,10 @@ private struct HeaderField: Sendable {
                 (9...21).contains(value) ? .either : .refused("cluster size")
             },
             HeaderField("size", 24, 8, [canvas.size]) { value, canvas in
-                value <= canvas.size ? .opens : .refused("size")
+                guard value > canvas.size else { return .opens }
+                // Either no L1 table can be as large as it asks for, or this one is not.
+                let isTooBig = value > UInt64(Int64.max) || (value - 1) / canvas.coverage >= 4 << 20
+                return .refused(isTooBig ? "Image is too big" : "size")
             },
             HeaderField("l1_size", 36, 4, [2, l1End, 4 << 20]) { value, _ in
                 value < 2 || value > l1End ? .refused("L1 table") : .opens

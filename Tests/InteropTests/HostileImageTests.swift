@@ -118,6 +118,8 @@ struct HostileImageTests {
                 #expect(outcome.status == 1, "\(field.name) = \(value) was accepted")
                 guard !Subject.isPeer else { continue }
                 let text = outcome.err.lowercased()
+                // QEMU's words, which scripts know.
+                if field.name == "size", text.contains("image is too big") { continue }
                 #expect(field.words.contains { text.contains($0) }, "\(field.name) = \(value): \(outcome.err)")
                 let named = ["\(value)", String(value, radix: 16), "\(Int64(bitPattern: value))"]
                 let isAboutValue = field.name != "magic"
