@@ -213,6 +213,7 @@ public final class Qcow2Check {
         try await analyse()
         if let onDiagnosis { onDiagnosis(try await diagnose()) }
         let canRepair = repair != .none && result.checkErrors == 0
+        if canRepair { try await clearForeignFeatures() }
         if canRepair, repair == .all { try await mendTables() }
         // Where nothing can be told of the disk, all that it used looks like leaks.
         if damage.isHopeless, repair != .none { return }
@@ -223,6 +224,13 @@ public final class Qcow2Check {
         }
         try await checkCopied()
         try await markClean()
+    }
+
+    /// Clears the autoclear features that a repair does not know, before its first write.
+    private func clearForeignFeatures() async throws(BlockError) {
+        guard !header.autoclear.isSubset(of: header.keptAutoclear) else { return }
+        header.autoclear.formIntersection(header.keptAutoclear)
+        try await writeHeaderFields()
     }
 
     /// One round: counts all references, and compares them with the refcounts.

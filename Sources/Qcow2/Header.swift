@@ -93,11 +93,15 @@ public struct Header: Equatable, Sendable {
         set { backingFileName = newValue.map { Array($0.utf8) } }
     }
 
-    /// The backing file's format as the image states it (extension 0xe2792aca).
+    /// The backing file's format as the image states it (extension 0xe2792aca). Of several the last one counts, as in QEMU.
     public var backingFormat: String? {
-        for case .backingFormat(let name) in extensions { return name }
+        for case .backingFormat(let name) in extensions.reversed() { return name }
         return nil
     }
+
+    /// The autoclear features whose rules this program keeps. A writer clears all others, for what they stand for may be
+    /// stale from its first write on ("Header", bytes 88–95).
+    var keptAutoclear: AutoclearFeatures { hasDataFile ? [.bitmaps, .rawExternalData] : .bitmaps }
 
     /// Whether guest data lies in a file of its own.
     public var hasDataFile: Bool { incompatible.contains(.externalDataFile) }

@@ -118,8 +118,8 @@ extension Qcow2Image {
         try noteMetadata()
         let end = file.length.addingReportingOverflow(geometry.clusterMask)
         highWater = max(highWater, end.overflow ? .max : end.partialValue & ~geometry.clusterMask)
-        var kept: AutoclearFeatures = storedExtension == nil ? [] : .bitmaps
-        if header.hasDataFile { kept.insert(.rawExternalData) }
+        var kept = header.keptAutoclear
+        if storedExtension == nil { kept.remove(.bitmaps) }
         if !header.autoclear.isSubset(of: kept) {
             // What is not kept is stale from the first write on: the bit must go before it.
             do throws(BlockError) {

@@ -177,6 +177,13 @@ private func decode(_ bytes: [UInt8]) throws(OpenError) -> Header { try Header.d
         #expect(throws: OpenError("Header has more than 256 extensions")) { try decode(bytes) }
     }
 
+    @Test("of several backing formats the last one counts, as in QEMU")
+    func lastFormat() throws {
+        var header = try decode(Self.valid(version: 3))
+        header.extensions = [.backingFormat("qcow2"), .backingFormat("raw")]
+        #expect(try decode(header.encode()).backingFormat == "raw")
+    }
+
     @Test("encoding and decoding keep every field, unknown ones and unknown extensions too")
     func roundTrip() throws {
         for version in [2, 3] as [UInt32] {

@@ -90,6 +90,19 @@ private final class LongestRead: Storage {
         #expect(MiniCheck(healed.image).zeros.isSuperset(of: [3, 4]))
     }
 
+    @Test(
+        "a repair clears the autoclear features that it does not know, and a check leaves them",
+        arguments: [
+            Qcow2Check.Repair.none, .leaks, .refcounts, .all,
+        ])
+    func foreignFeatures(repair: Qcow2Check.Repair) throws {
+        var image = try Base.image()
+        Base.patch(&image, at: 88, 0xff << 32)
+        let healed = try Self.heal(image, repair: repair)
+        let left = healed.image.bytes(ByteRange(at: 88, count: 8))
+        #expect(left == (repair == .none ? [0, 0, 0, 0xff, 0, 0, 0, 0] : [UInt8](repeating: 0, count: 8)))
+    }
+
     @Test("in version 2 lost data over a backing file becomes a cluster of zeros, for all of it")
     func lostInVersion2() throws {
         var image = Self.backed(try Base.image { $0.version = .v2 })
