@@ -52,18 +52,21 @@ struct ImageWords {
 
     func node() throws(QMPError) -> NodeOptions {
         var whole = options
-        // Whose driver and place nobody tells is the one that the image names.
-        var backingName: String?
-        if let backing = options["backing"]?.object, backing.count == 1 {
-            backingName = backing["node-name"]?.string
-            if backingName != nil { whole["backing"] = nil }
+        // A backing node whose place nobody tells is the one that the image names.
+        var own: BackingReference?
+        if let backing = options["backing"]?.object,
+            backing.members.allSatisfy({ ["node-name", "driver"].contains($0.name) && $0.value.string != nil }),
+            ["qcow2", "raw", nil].contains(backing["driver"]?.string)
+        {
+            own = .own(nodeName: backing["node-name"]?.string, format: backing["driver"]?.string)
+            whole["backing"] = nil
         }
         whole = try whole.completed()
         guard BlockdevDriver(rawValue: driver ?? "") != nil else { throw QMPError("Unknown driver '\(driver ?? "")'") }
         var node = try Self.node(whole)
-        if let backingName, case .qcow2(var own) = node.driver {
-            own.backing = .own(nodeName: backingName)
-            node.driver = .qcow2(own)
+        if let own, case .qcow2(var image) = node.driver {
+            image.backing = own
+            node.driver = .qcow2(image)
         }
         return node
     }

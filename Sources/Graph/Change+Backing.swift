@@ -4,17 +4,18 @@ import NBDClient
 import Qcow2
 
 extension Change {
-    /// What the image itself says lies below it, as far as the policy lets it be opened; nil where it says nothing. Sets
-    /// where in the file system it must lie.
-    func ownBacking(of id: NodeID, _ image: Qcow2Image, _ place: inout OpenPlace) async throws(OpenError)
-        -> NodeOptions?
+    /// What the image itself says lies below it, as far as the policy lets it be opened; nil where it says nothing. A format
+    /// that the user gives counts for the one that the image states. Sets where in the file system it must lie.
+    func ownBacking(of id: NodeID, _ image: Qcow2Image, as given: String?, _ place: inout OpenPlace)
+        async throws(OpenError) -> NodeOptions?
     {
         guard let bytes = image.header.backingFileName, let recorded = image.header.backingFile, !bytes.isEmpty else {
             return nil
         }
         let (path, imagePath) = try own(recorded, bytes, as: "backing", of: id, &place)
-        let format = try await statedFormat(image, path, imagePath, place)
-        let options = try fileOptions(path, format: format)
+        var format = given
+        if format == nil { format = try await statedFormat(image, path, imagePath, place) }
+        let options = try fileOptions(path, format: format ?? "raw")
         graph.observer.onBackingOpened(path, imagePath)
         return options
     }

@@ -210,9 +210,11 @@ extension Change {
                 place.within = nil
                 backing = try await child(reference, place)
             case nil, .some(.own):
-                guard var own = try await ownBacking(of: id, image, &place) else { return }
+                var (name, format): (String?, String?)
+                if case .own(let givenName, let givenFormat) = reference { (name, format) = (givenName, givenFormat) }
+                guard var own = try await ownBacking(of: id, image, as: format, &place) else { return }
                 if place.depth > GraphValue.deepestChain { throw value.tooDeep(id) }
-                if case .own(let name) = reference { own.nodeName = name }
+                if let name { own.nodeName = name }
                 isOwn = true
                 backing = (try await open(own, place), true)
             }

@@ -56,8 +56,8 @@ public enum BackingReference: Equatable, Sendable {
     /// `""`: the same, in the deprecated spelling.
     case empty
     case child(ChildReference)
-    /// The image's own, opened under the policy as where nothing is given, under this node name.
-    case own(nodeName: String)
+    /// The image's own, opened under the policy as where nothing is given: under this node name, as this format.
+    case own(nodeName: String? = nil, format: String? = nil)
 }
 
 /// A driver and the options that are its own.

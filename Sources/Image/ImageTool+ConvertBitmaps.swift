@@ -10,7 +10,8 @@ extension ImageTool {
             throw ImageError("Source lacks bitmap support")
         }
         guard !request.skipsBrokenBitmaps else { return }
-        for bitmap in image.info.bitmaps where bitmap.isInUse {
+        // QEMU has its bitmaps newest first, and so the other way round than the file.
+        for bitmap in image.info.bitmaps.reversed() where bitmap.isInUse {
             throw ImageError(
                 """
                 Cannot copy inconsistent bitmap '\(bitmap.name)'
