@@ -28,17 +28,21 @@ private func parse(_ text: [UInt8]) throws(Finding) {
             do throws(JSONError) { again = try JSONValue.parse(value.text(layout)) } catch {
                 throw Finding("what was written does not read: \(error.message)")
             }
-            try expect(again.text(layout) == positive(value).text(layout), "what was written reads as something else")
+            try expect(
+                comparable(again).text(layout) == comparable(value).text(layout),
+                "what was written reads as something else")
         }
     }
 }
 
-/// The value with 0 for -0: that is written as QEMU writes it, and reads as an integer.
-private func positive(_ value: JSONValue) -> JSONValue {
+/// The value with 0 for -0, which is written as QEMU writes it and reads as an integer, and with members in the order of their
+/// names: of two in one bucket the wire has the newer first, so that writing what was read turns them over, as in QEMU.
+private func comparable(_ value: JSONValue) -> JSONValue {
     switch value {
     case .double(0): .int(0)
-    case .array(let items): .array(items.map(positive))
-    case .object(let object): .object(JSONObject(object.members.map { ($0.name, positive($0.value)) }))
+    case .array(let items): .array(items.map(comparable))
+    case .object(let object):
+        .object(JSONObject(object.members.map { ($0.name, comparable($0.value)) }.sorted { $0.0 < $1.0 }))
     default: value
     }
 }
