@@ -14,11 +14,12 @@ extension Service {
             make = { [host] job throws(OpenError) in try await host.makeFile(FileCreation(options), pace: job.pace) }
         case .qcow2(let options):
             let file = try ChildReference(options.file)
+            var data: ChildReference?
+            if let reference = options.dataFile { data = try ChildReference(reference) }
             make = { [graph] job throws(OpenError) in
-                guard let graph else { return }
-                try await graph.use(file, "blockdev-create", used: [.write, .resize], shared: .all) {
+                try await graph?.use(file, "blockdev-create", used: [.write, .resize], shared: .all) {
                     root throws(OpenError) in
-                    try await Self.makeQcow2(on: root, options, pace: job.pace)
+                    try await Self.makeQcow2(on: root, data: data, in: graph, options, pace: job.pace)
                 }
             }
         case .nothing: throw QMPError("Driver does not support blockdev-create")
@@ -33,16 +34,31 @@ extension Service {
         } catch { throw QMPError(error) }
     }
 
-    private static func makeQcow2(on file: BlockRoot, _ options: BlockdevCreateOptionsQcow2, pace: Pace)
+    /// On `file`, and on `data` where that shall hold the disk: whatever would write to that as well, `file` itself for one, is
+    /// refused.
+    private static func makeQcow2(
+        on file: BlockRoot, data: ChildReference?, in graph: Graph?, _ options: BlockdevCreateOptionsQcow2, pace: Pace
+    ) async throws(OpenError) {
+        var creation = try CreateOptions(options)
+        // The node is looked for when all that is said of the image can be.
+        creation.dataFile = data.map { _ in "" }
+        try creation.validate()
+        guard let data else { return try await makeQcow2(on: file, data: nil, creation, pace: pace) }
+        try await graph?.use(data, "data-file", used: [.write, .resize], shared: [.consistentRead, .writeUnchanged]) {
+            root throws(OpenError) in
+            creation.dataFile = graph?.node(root.nodeName)?.filename
+            try await makeQcow2(on: file, data: root, creation, pace: pace)
+        }
+    }
+
+    private static func makeQcow2(on file: BlockRoot, data: BlockRoot?, _ creation: CreateOptions, pace: Pace)
         async throws(OpenError)
     {
-        let creation = try CreateOptions(options)
-        try creation.validate()
-        if options.size.bytes > UInt64(Int64.max) {
+        if creation.size > UInt64(Int64.max) {
             throw OpenError("Could not resize image: Image size cannot be negative")
         }
         do throws(OpenError) {
-            try await Qcow2Create.create(on: file, creation, pace: pace)
+            try await Qcow2Create.create(on: file, data: data, creation, pace: pace)
         } catch {
             // The image tool words this otherwise.
             guard error.cause == .system(27) else { throw error }
@@ -74,6 +90,7 @@ extension CreateOptions {
         backingFile = options.backingFile
         backingFormat = options.backingFmt?.rawValue
         lazyRefcounts = options.lazyRefcounts ?? false
+        dataFileRaw = options.dataFileRaw ?? false
         extendedL2 = options.extendedL2 ?? false
         compression = options.compressionType == .zstd ? .zstd : .zlib
         preallocation = options.preallocation.flatMap { Preallocation(rawValue: $0.rawValue) } ?? .off

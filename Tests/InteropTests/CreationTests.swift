@@ -29,6 +29,10 @@ struct CreationTests {
         ["size": 1_048_576, "preallocation": "full", "cluster-size": 4096, "refcount-bits": 1],
         ["size": 1_048_576, "preallocation": "metadata", "version": "v2"],
         ["size": 1_048_576, "preallocation": "falloc", "extended-l2": true, "compression-type": "zstd"],
+        ["size": 1_048_576, "data-file": "d"], ["size": 1_048_576, "data-file": "d", "data-file-raw": true],
+        ["size": 1_048_576, "data-file": "d", "preallocation": "full"], ["size": 1_048_576, "data-file": "nonode"],
+        ["size": 512, "data-file": "d", "version": "v2"], ["size": 512, "data-file-raw": true],
+        ["size": 512, "data-file": "d", "data-file-raw": true, "backing-file": "x", "backing-fmt": "raw"],
     ]
 
     /// What `query-jobs` tells of each, and of what came about `qemu-img info`.
@@ -57,7 +61,11 @@ struct CreationTests {
             }
         }
         try await make("file", ["filename": "q.img", "size": 0])
-        try await monitor.execute("blockdev-add", ["driver": "file", "node-name": "f", "filename": "q.img"])
+        try await make("file", ["filename": "d.raw", "size": 0])
+        for (node, file) in [("f", "q.img"), ("d", "d.raw")] {
+            try await monitor.execute(
+                "blockdev-add", ["driver": "file", "node-name": .string(node), "filename": .string(file)])
+        }
         for options in Self.images {
             var options = options
             if options["file"] == nil { options["file"] = "f" }

@@ -53,9 +53,8 @@ struct SchemaBesideQEMUTests {
         "object-add/main-loop.thread-pool-min: not ours", "object-add/main-loop.thread-pool-max: not ours",
         // A check of QEMU's own tests, unstable by its flag.
         "blockdev-add/file.x-check-cache-dropped: not ours",
-        // Encryption and external data files are not built.
-        "blockdev-create.options/qcow2.encrypt: not ours", "blockdev-create.options/qcow2.data-file: not ours",
-        "blockdev-create.options/qcow2.data-file-raw: not ours",
+        // Encryption is not built.
+        "blockdev-create.options/qcow2.encrypt: not ours",
     ]
 
     private func schema(of peer: Peer) throws -> JSONValue {
