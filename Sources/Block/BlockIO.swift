@@ -50,7 +50,7 @@ public final class BlockIO: Storage {
     /// The dirty bitmaps of the node; nil where it has none.
     let tracker: (any ChangeTracker)?
 
-    let flushes = FlushQueue()
+    let flushes: FlushQueue
     /// Apart from each other: requests that were widened to the alignment of the storage, and whatever overlaps them.
     let widened = RangeLock()
     private var epochTimer: (id: TimerID, isLate: Bool)?
@@ -79,6 +79,7 @@ public final class BlockIO: Storage {
         backing: (any Storage)? = nil, options: Options = Options(), tracker: (any ChangeTracker)? = nil
     ) {
         self.context = context
+        flushes = FlushQueue(context)
         self.driver = driver
         self.file = file
         self.data = data ?? file

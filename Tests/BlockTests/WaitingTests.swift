@@ -57,10 +57,55 @@ import Testing
 
     private final class Held { var ranges: [ByteRange] = [] }
 
+    @Test("those who shared a flush and come again at once share the next one too")
+    func crowd() throws {
+        let context = SimulatedContext(seed: 3, order: .fifo)
+        let (queue, log) = (FlushQueue(context), Log())
+        let (clients, rounds) = (8, 20)
+        for _ in 0..<clients {
+            context.spawn {
+                for _ in 0..<rounds {
+                    try? await queue.run { () async throws(BlockError) in
+                        log.running += 1
+                        await context.sleep(ms: 10)
+                    }
+                    // The answer goes out, and the next request comes in.
+                    for _ in 0..<3 { await context.yield() }
+                    log.most += 1
+                }
+            }
+        }
+        try context.runToIdle()
+        #expect(log.most == clients * rounds)
+        #expect(log.running <= rounds + 2, "not one for the first to come and one for all others")
+    }
+
+    @Test("who flushes alone waits for nobody; for a crowd that has gone one flush still waits")
+    func alone() throws {
+        let context = SimulatedContext(seed: 4, order: .fifo)
+        let (queue, log) = (FlushQueue(context), Log())
+        var crowd = 8
+        for number in 0..<8 {
+            context.spawn {
+                await context.sleep(ms: number < 1 ? 0 : 1)
+                try? await queue.run { () async throws(BlockError) in await context.sleep(ms: 10) }
+                crowd -= 1
+                guard crowd == 0 else { return }
+                for _ in 0..<2 {
+                    context.spawn { log.words.append("other") }
+                    try? await queue.run { () async throws(BlockError) in log.words.append("flush") }
+                    await context.sleep(ms: 1)
+                }
+            }
+        }
+        try context.runToIdle()
+        #expect(log.words == ["other", "flush", "flush", "other"])
+    }
+
     @Test("a flush that arrives while one runs shares the next, never the one under way")
     func flushes() throws {
         let context = SimulatedContext(seed: 2, order: .fifo)
-        let (queue, log) = (FlushQueue(), Log())
+        let (queue, log) = (FlushQueue(context), Log())
         for number in 0..<6 {
             context.spawn {
                 await context.sleep(ms: number < 1 ? 0 : 5)
@@ -81,7 +126,7 @@ import Testing
     @Test("the failure of a shared flush reaches all who share it, and later ones run again")
     func failures() throws {
         let context = SimulatedContext(seed: 3)
-        let (queue, log) = (FlushQueue(), Log())
+        let (queue, log) = (FlushQueue(context), Log())
         for _ in 0..<4 {
             context.spawn {
                 do throws(BlockError) {
