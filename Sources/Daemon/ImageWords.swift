@@ -52,9 +52,9 @@ struct ImageWords {
 
     func node() throws(QMPError) -> NodeOptions {
         var whole = options
-        // A backing node whose place nobody tells is the one that the image names.
+        // A backing node whose place nobody tells is the one that the image names. Drivers without a file tell it by themselves.
         var own: BackingReference?
-        if let backing = options["backing"]?.object,
+        if driver == "qcow2", let backing = options["backing"]?.object, !backing.isEmpty,
             backing.members.allSatisfy({ ["node-name", "driver"].contains($0.name) && $0.value.string != nil }),
             ["qcow2", "raw", nil].contains(backing["driver"]?.string)
         {

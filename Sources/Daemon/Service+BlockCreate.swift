@@ -17,7 +17,8 @@ extension Service {
             var data: ChildReference?
             if let reference = options.dataFile { data = try ChildReference(reference) }
             make = { [graph] job throws(OpenError) in
-                try await graph?.use(file, "blockdev-create", used: [.write, .resize], shared: .all) {
+                guard let graph else { return }
+                try await graph.use(file, "blockdev-create", used: [.write, .resize], shared: .all) {
                     root throws(OpenError) in
                     try await Self.makeQcow2(on: root, data: data, in: graph, options, pace: job.pace)
                 }
@@ -37,16 +38,17 @@ extension Service {
     /// On `file`, and on `data` where that shall hold the disk: whatever would write to that as well, `file` itself for one, is
     /// refused.
     private static func makeQcow2(
-        on file: BlockRoot, data: ChildReference?, in graph: Graph?, _ options: BlockdevCreateOptionsQcow2, pace: Pace
+        on file: BlockRoot, data: ChildReference?, in graph: Graph, _ options: BlockdevCreateOptionsQcow2, pace: Pace
     ) async throws(OpenError) {
         var creation = try CreateOptions(options)
         // The node is looked for when all that is said of the image can be.
         creation.dataFile = data.map { _ in "" }
         try creation.validate()
         guard let data else { return try await makeQcow2(on: file, data: nil, creation, pace: pace) }
-        try await graph?.use(data, "data-file", used: [.write, .resize], shared: [.consistentRead, .writeUnchanged]) {
+        try await graph.use(data, "data-file", used: [.write, .resize], shared: [.consistentRead, .writeUnchanged]) {
             root throws(OpenError) in
-            creation.dataFile = graph?.node(root.nodeName)?.filename
+            guard let node = graph.node(root.nodeName) else { throw OpenError("The node is not open") }
+            creation.dataFile = node.filename
             try await makeQcow2(on: file, data: root, creation, pace: pace)
         }
     }

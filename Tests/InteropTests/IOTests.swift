@@ -125,6 +125,8 @@ struct IOTests {
             "read 1k 1k", "close", "open -o file.node-name=foo disk.qcow2", "reopen -o file.node-name=bar", "reopen",
             "close", "open -o backing.node-name=foo top.qcow2", "reopen -o backing.node-name=foo",
             "reopen -o backing.node-name=bar", "reopen -o backing.driver=raw", "reopen -o file.driver=file"),
+        // The backing file that the image names, as another format.
+        commands(nil, "open -o backing.driver=raw top.qcow2", "read 0 1k", "close"),
         ["-f", "null-co", "-c", "reopen", "-c", "info", #"json:{"driver":"null-co","size":"65536"}"#],
         commands(
             #"json:{"driver":"qcow2","file":{"driver":"blkdebug","image.filename":"disk.qcow2","align":"4096"}}"#,

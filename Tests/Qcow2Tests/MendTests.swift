@@ -92,9 +92,7 @@ private final class LongestRead: Storage {
 
     @Test(
         "a repair clears the autoclear features that it does not know, and a check leaves them",
-        arguments: [
-            Qcow2Check.Repair.none, .leaks, .refcounts, .all,
-        ])
+        arguments: [Qcow2Check.Repair.none, .leaks, .refcounts, .all])
     func foreignFeatures(repair: Qcow2Check.Repair) throws {
         var image = try Base.image()
         Base.patch(&image, at: 88, 0xff << 32)
