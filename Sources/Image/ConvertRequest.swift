@@ -50,6 +50,8 @@ public struct ConvertRequest: Sendable {
     public var forceShare = false
     /// Whether the sources are options of the images' nodes.
     public var areOptions = false
+    /// Whether the target is options of the image's node, which must be there.
+    public var targetIsOptions = false
     public var cache = CacheMode.unflushed
     public var sourceCache = CacheMode.writeback
     public var isQuiet = false
@@ -93,6 +95,7 @@ public struct ConvertRequest: Sendable {
         if sparseSize != nil, copiesWhole { throw ImageError("Cannot enable copy offloading when -S is used") }
         if salvages, copiesWhole { throw ImageError("Cannot use copy offloading in salvaging mode") }
         if skipsCreation, hasOptions { throw ImageError("-o has no effect when skipping image creation") }
+        if targetIsOptions, !skipsCreation { throw ImageError("--target-image-opts requires use of -n flag") }
         if targetIsZero, !skipsCreation { throw ImageError("--target-is-zero requires use of -n flag") }
         if skipsBrokenBitmaps, !copiesBitmaps { throw ImageError("Use of --skip-broken-bitmaps requires --bitmaps") }
         if sources.contains("-") { try checkPipe("standard input") }

@@ -5,6 +5,8 @@ public struct CopyBlocksRequest: Sendable {
     public var format: String?
     /// Nil: raw.
     public var targetFormat: String?
+    /// Whether the input is options of the image's node.
+    public var isOptions = false
     public var forceShare = false
     /// Bytes.
     public private(set) var blockSize: UInt64 = 512

@@ -131,11 +131,14 @@ extension ImageTool {
 
     private func openTarget(_ request: ConvertRequest, _ length: UInt64?) async throws(ImageError) -> TargetImage {
         if request.skipsCreation {
-            return try await TargetImage.open(
-                request.target, format: request.targetFormat ?? "raw", request.cache, self)
+            let format = request.targetIsOptions ? nil : request.targetFormat ?? "raw"
+            let target = try source(
+                request.target, format, isOptions: request.targetIsOptions, forceShare: false, request.cache)
+            return try await TargetImage.open(target, self)
         }
         let size = length ?? 0
         let creation = try request.creation(size: size)
+        do { _ = try place(ofNew: request.target) } catch { throw ImageError(error.text) }
         do throws(ImageError) { return try await TargetImage.make(creation, size: size, request.cache, self) } catch {
             // It was made, and then could not be opened.
             if error.message.hasPrefix("Could not open '\(request.target)'") { throw error }

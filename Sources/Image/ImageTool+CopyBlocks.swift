@@ -6,7 +6,9 @@ extension ImageTool {
     /// copy.
     public func copyBlocks(_ request: CopyBlocksRequest, warn: (String) -> Void = { _ in }) async throws(ImageError) {
         let chain = try await open(
-            ImageReference(request.input, format: request.format, forceShare: request.forceShare))
+            source(
+                request.input, request.format, isOptions: request.isOptions, forceShare: request.forceShare, .writeback)
+        )
         var failure: ImageError?
         do throws(ImageError) { try await copyBlocks(request, chain, warn) } catch { failure = error }
         await chain.close()
@@ -18,6 +20,7 @@ extension ImageTool {
     {
         let format = request.targetFormat ?? "raw"
         guard CreateRequest.Kind(rawValue: format) != nil else { throw ImageError("Unknown file format") }
+        do { _ = try place(ofNew: request.output) } catch { throw ImageError(error.text) }
         let disk = try DiskSource([(chain, request.input)], leavesBacking: false)
         let range = request.range(of: disk.length ?? 0)
         let count = range.map { $0.end - $0.start } ?? 0

@@ -7,6 +7,8 @@ extension ImageTool {
     /// `create`: makes an image. All that can be wrong with the options is found before a file is touched.
     public func create(_ request: CreateRequest, quiet: Bool) async throws(ImageError) {
         let path = request.path
+        let place: NewPlace
+        do { place = try self.place(ofNew: path) } catch { throw ImageError("\(path): \(error.text)") }
         var size = request.size
         if let backing = request.backingFile, request.checksBacking {
             let backingSize = try await sizeOfBacking(backing, request)
@@ -22,8 +24,8 @@ extension ImageTool {
         guard let size else { throw ImageError("\(path): Image creation needs a size parameter") }
         if !quiet { output(request.formattingLine(size: size) + "\n") }
         switch request.kind {
-        case .raw: try await createRaw(request, size: size)
-        case .qcow2: try await createQcow2(request, size: size)
+        case .raw: try await createRaw(request, in: place, size: size)
+        case .qcow2: try await createQcow2(request, in: place, size: size)
         }
     }
 
@@ -41,14 +43,14 @@ extension ImageTool {
         }
     }
 
-    private func createQcow2(_ request: CreateRequest, size: UInt64) async throws(ImageError) {
+    private func createQcow2(_ request: CreateRequest, in place: NewPlace, size: UInt64) async throws(ImageError) {
         let options = try request.qcow2Options(size: size)
         let attributes = try request.fileAttributes()
         do throws(OpenError) {
             try options.validate()
-            let data = try await createData(options, request)
+            let data = try await createData(options, of: place.path ?? request.path)
             let made: NewFile
-            do throws(OpenError) { made = try await makeFile(request.path, attributes) } catch {
+            do throws(OpenError) { made = try await makeFile(place, attributes) } catch {
                 await data?.abandon()
                 throw error
             }
@@ -67,16 +69,16 @@ extension ImageTool {
     }
 
     /// Makes the file for the image's data, where that is to lie apart; what it held before is lost.
-    private func createData(_ options: CreateOptions, _ request: CreateRequest) async throws(OpenError) -> NewFile? {
+    private func createData(_ options: CreateOptions, of image: String) async throws(OpenError) -> NewFile? {
         guard let name = options.dataFile else { return nil }
-        let path = try BackingName.resolveData(name, of: request.path, rule).path
-        guard path != request.path else {
+        let path = try BackingName.resolveData(name, of: image, rule).path
+        guard path != image else {
             throw OpenError("Error: Trying to create an image with the same filename as its data file")
         }
-        return try await makeFile(path, FileAttributes())
+        return try await makeFile(.file(path), FileAttributes())
     }
 
-    private func createRaw(_ request: CreateRequest, size: UInt64) async throws(ImageError) {
+    private func createRaw(_ request: CreateRequest, in place: NewPlace, size: UInt64) async throws(ImageError) {
         guard let size = size.roundedUpToSector else {
             throw ImageError("Invalid image size specified. Must be between 0 and \(Int64.max).")
         }
@@ -85,26 +87,30 @@ extension ImageTool {
             throw ImageError("\(request.path): \(error.message)")
         }
         let attributes = try request.fileAttributes()
-        let made: NewFile
-        do { made = try await makeFile(request.path, attributes) } catch {
+        do throws(OpenError) {
+            let made = try await makeFile(place, attributes)
+            do throws(OpenError) { try await fill(made.file.storage, size, preallocation, in: place) } catch {
+                await made.abandon()
+                throw error
+            }
+            await made.file.close()
+        } catch {
             throw ImageError("\(request.path): \(error.text)")
         }
-        var failure: BlockError?
+    }
+
+    private func fill(_ storage: BlockRoot, _ size: UInt64, _ preallocation: Preallocation, in place: NewPlace)
+        async throws(OpenError)
+    {
+        if case .export = place { return try place.check(size, preallocation, room: storage.length) }
         do throws(BlockError) {
             // The first block is there from the start, as in what qemu-img makes: who opens the file past the page cache finds
             // out by reading it which alignment that takes.
             let block = AlignedBuffer(byteCount: 4096)
-            if preallocation == .off, size > 0 {
-                try await made.file.storage.write(at: 0, from: block.bytes, flags: [])
-            }
-            try await made.file.storage.resize(to: size)
-            try await made.file.storage.occupy(ByteRange(at: 0, count: size), preallocation)
-            try await made.file.storage.flush()
-        } catch { failure = error }
-        if let failure {
-            await made.abandon()
-            throw ImageError("\(request.path): Could not resize file: \(failure.sentence)")
-        }
-        await made.file.close()
+            if preallocation == .off, size > 0 { try await storage.write(at: 0, from: block.bytes, flags: []) }
+            try await storage.resize(to: size)
+            try await storage.occupy(ByteRange(at: 0, count: size), preallocation)
+            try await storage.flush()
+        } catch { throw OpenError("Could not resize file: \(error.sentence)", cause: error) }
     }
 }

@@ -34,23 +34,6 @@ extension ImageTool {
             })
     }
 
-    /// Makes a file for a new image and opens it.
-    func makeFile(_ path: String, _ attributes: FileAttributes) async throws(OpenError)
-        -> NewFile
-    {
-        let isNew = try await files.makeFile(path, attributes)
-        do throws(OpenError) {
-            let file = try await openFile(ImageReference(path, format: "raw"), isWritable: true)
-            return NewFile(file: file) {
-                await file.close()
-                if isNew { files.removeFile(path) }
-            }
-        } catch {
-            if isNew { files.removeFile(path) }
-            throw error
-        }
-    }
-
     /// Opens an image with all it stands on. With `folder` only an image names it: it must lie in that folder or below, and so
     /// must what it stands on.
     public func open(_ image: ImageReference, isWritable: Bool = false, below folder: String? = nil)
@@ -136,13 +119,6 @@ extension ImageTool {
     func forget(_ name: String) async {
         do throws(OpenError) { try await graph.delete(name) } catch { report(error.text) }
     }
-}
-
-/// A file that was made for a new image.
-struct NewFile {
-    let file: ImageFile
-    /// Closes it and, where it was not there before, removes it.
-    let abandon: () async -> Void
 }
 
 extension NodeOptions {

@@ -58,20 +58,25 @@ final class TargetImage {
         let preallocation = try request.rawPreallocation()
         let attributes = try request.fileAttributes()
         let file: BegunFile
-        do { file = try await tool.files.begin(request.path, attributes, cache) } catch {
-            throw ImageError(error.message)
-        }
+        let place: ImageTool.NewPlace
+        do throws(OpenError) {
+            place = try tool.place(ofNew: request.path)
+            file = try await tool.begin(place, attributes, cache)
+        } catch { throw ImageError(error.message) }
         let below = BlockIO(context: tool.context, driver: .storage(file.storage))
-        do throws(BlockError) {
-            if file.storage.limits.growable {
-                try await below.resize(to: size)
-                try await below.occupy(ByteRange(at: 0, count: size), preallocation)
-            } else if below.length < size {
-                throw .noSpace
-            }
+        do throws(OpenError) {
+            try place.check(size, preallocation, room: below.length)
+            do throws(BlockError) {
+                if file.storage.limits.growable {
+                    try await below.resize(to: size)
+                    try await below.occupy(ByteRange(at: 0, count: size), preallocation)
+                } else if below.length < size {
+                    throw .noSpace
+                }
+            } catch { throw OpenError("Could not resize file: \(error.sentence)", cause: error) }
         } catch {
             await discard(file)
-            throw ImageError("Could not resize file: \(error.sentence)")
+            throw ImageError(error.message)
         }
         return TargetImage(
             request.path, file, below: below, nil, data: nil, backing: nil, isNew: true,
@@ -85,18 +90,20 @@ final class TargetImage {
         let attributes = try request.fileAttributes()
         do throws(OpenError) {
             try options.validate()
+            let place = try tool.place(ofNew: request.path)
+            let image = place.path ?? request.path
             var opened: [BegunFile] = []
             do throws(OpenError) {
                 if let name = options.dataFile {
-                    let path = try BackingName.resolveData(name, of: request.path, tool.rule).path
-                    guard path != request.path else {
+                    let path = try BackingName.resolveData(name, of: image, tool.rule).path
+                    guard path != image else {
                         throw OpenError(
                             "Error: Trying to create an image with the same filename as its data file")
                     }
                     opened.append(try await tool.files.begin(path, FileAttributes(), cache))
                 }
-                opened.append(try await tool.files.begin(request.path, attributes, cache))
-                return try await fill(opened, options, request, cache, tool)
+                opened.append(try await tool.begin(place, attributes, cache))
+                return try await fill(opened, options, image, cache, tool)
             } catch {
                 for file in opened { await discard(file) }
                 throw error
@@ -106,7 +113,7 @@ final class TargetImage {
 
     /// Makes the image in its file, which is the last of `files`; the one before it is for its data.
     private static func fill(
-        _ files: [BegunFile], _ options: CreateOptions, _ request: CreateRequest, _ cache: CacheMode, _ tool: ImageTool
+        _ files: [BegunFile], _ options: CreateOptions, _ path: String, _ cache: CacheMode, _ tool: ImageTool
     ) async throws(OpenError) -> TargetImage {
         let file = files[files.count - 1]
         let below = BlockIO(context: tool.context, driver: .storage(file.storage))
@@ -117,12 +124,12 @@ final class TargetImage {
             (_) async throws(OpenError) in data?.1
         }
         var backing: ImageChain?
-        do throws(ImageError) { backing = try await tool.backing(of: image, at: request.path) } catch {
-            throw OpenError("Could not open '\(request.path)': Could not open backing file: \(error.backingReason)")
+        do throws(ImageError) { backing = try await tool.backing(of: image, at: path) } catch {
+            throw OpenError("Could not open '\(path)': Could not open backing file: \(error.backingReason)")
         }
         let holder = data?.0 ?? file
         return TargetImage(
-            request.path, file, below: below, image, data: data, backing: backing, isNew: true,
+            path, file, below: below, image, data: data, backing: backing, isNew: true,
             isZeroed: backing == nil && (options.preallocation == .off || holder.storage.limits.growable), cache,
             tool.context)
     }
@@ -130,13 +137,6 @@ final class TargetImage {
     // MARK: opening
 
     /// Opens an image that is there, to be written over.
-    static func open(_ path: String, format: String?, _ cache: CacheMode, _ tool: ImageTool)
-        async throws(ImageError) -> TargetImage
-    {
-        try await open(ImageReference(path, format: format, cache: cache), tool)
-    }
-
-    /// The same, for every name that a user may give an image.
     static func open(_ reference: ImageReference, _ tool: ImageTool) async throws(ImageError) -> TargetImage {
         do throws(OpenError) {
             let file = try await tool.openFile(reference, isWritable: true)
@@ -244,12 +244,5 @@ extension ImageError {
         guard message.hasPrefix("Could not open '") else { return message }
         let parts = message.split(separator: "': ", maxSplits: 1)
         return parts.count == 2 ? String(parts[1]) : message
-    }
-}
-
-extension BegunFile {
-    /// One that was there already.
-    fileprivate init(_ file: ImageFile) {
-        self.init(storage: file.storage, isNew: false, close: file.close)
     }
 }

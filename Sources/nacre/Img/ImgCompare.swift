@@ -7,8 +7,7 @@ struct ImgCompare: ImgCommand {
         "compare", "Tells whether two images read the same.",
         operands: [.init(.file("FIRST"), "an image"), .init(.file("SECOND"), "another")],
         options: [
-            OptionSyntax("first-format", short: "f", value: .format, group: .opening, "the first image's format"),
-            secondFormat, strict, .progress, .quiet, .imageOpts, .object, .sourceCache, .forceShare,
+            firstFormat, secondFormat, strict, .progress, .quiet, .imageOpts, .object, .sourceCache, .forceShare,
         ],
         examples: [.init("disk.raw disk.qcow2", "see that a converted disk is what it was")],
         exitCodes: [
@@ -16,6 +15,8 @@ struct ImgCompare: ImgCommand {
             (3, "the map of one could not be read"), (4, "one could not be read"),
         ])
 
+    private static let firstFormat = OptionSyntax(
+        "first-format", short: "f", value: .format, group: .opening, "the first image's format")
     private static let secondFormat = OptionSyntax(
         "second-format", short: "F", value: .format, group: .opening, "the second image's format")
     private static let strict = OptionSyntax("strict", short: "s", "size and allocation count as well")
@@ -25,8 +26,10 @@ struct ImgCompare: ImgCommand {
 
     init(_ words: CommandWords) throws(UsageMistake) {
         guard words.operands.count == 2 else { throw UsageMistake("Expecting two image file names") }
+        try words.refuse(Self.firstFormat, exitCode: 2)
+        try words.refuse(Self.secondFormat, exitCode: 2)
         var read = CompareRequest(words.operands[0], words.operands[1])
-        read.firstFormat = words.options.last { $0.option.long == "first-format" }?.value
+        read.firstFormat = words[Self.firstFormat]
         read.secondFormat = words[Self.secondFormat]
         read.isStrict = words.has(Self.strict)
         read.forceShare = words.has(.forceShare)

@@ -100,6 +100,7 @@ struct ImgConvert: ImgCommand {
         read.salvages = words.has(Self.salvage)
         read.forceShare = words.has(.forceShare)
         read.areOptions = words.has(.imageOpts)
+        read.targetIsOptions = words.has(Self.targetImageOpts)
         read.isQuiet = words.has(.quiet)
         read.showsProgress = words.has(.progress) && !words.has(.quiet)
         read.digests = words.has(Self.checksum)
@@ -124,6 +125,8 @@ struct ImgConvert: ImgCommand {
                 read.cache = mode
             }
         } catch { throw UsageMistake(error) }
+        try words.refuse()
+        try words.refuse(Self.targetFormat, beside: Self.targetImageOpts)
         request = .convert(read)
     }
 

@@ -17,9 +17,11 @@ struct ImgCopyBlocks: ImgCommand {
     let request: CopyBlocksRequest
 
     init(_ words: CommandWords) throws(UsageMistake) {
+        try words.refuse()
         do throws(ImageError) {
             var read = try CopyBlocksRequest(words.operands)
             read.format = words[.format]
+            read.isOptions = words.has(.imageOpts)
             read.targetFormat = words[Self.targetFormat]
             read.forceShare = words.has(.forceShare)
             request = read

@@ -51,17 +51,22 @@ extension CommandWords {
         return try image(operands[0], cache: cache)
     }
 
+    /// Refuses a format beside options, which name the image's driver.
+    func refuse(
+        _ format: OptionSyntax = .format, beside imageOpts: OptionSyntax = .imageOpts, exitCode: Int32 = 1
+    ) throws(UsageMistake) {
+        guard has(imageOpts), has(format) else { return }
+        throw UsageMistake("--image-opts and --format are mutually exclusive", sendsToHelp: false, exitCode: exitCode)
+    }
+
     /// The image that a word names, to be opened as the options say.
-    func image(
-        _ word: String, format: OptionSyntax = .format, imageOpts: OptionSyntax = .imageOpts,
-        cache: CacheMode = .writeback
-    ) throws(UsageMistake) -> ImageReference {
-        if has(imageOpts), has(format) {
-            throw UsageMistake("--\(imageOpts.long) and --\(format.long) are mutually exclusive", sendsToHelp: false)
-        }
+    func image(_ word: String, format: OptionSyntax = .format, cache: CacheMode = .writeback)
+        throws(UsageMistake) -> ImageReference
+    {
+        try refuse(format)
         do throws(OpenError) {
             return try ImageReference(
-                reading: word, isOptions: has(imageOpts), format: self[format], forceShare: has(.forceShare),
+                reading: word, isOptions: has(.imageOpts), format: self[format], forceShare: has(.forceShare),
                 cache: cache)
         } catch { throw UsageMistake("Could not open '\(word)': \(error.text)", sendsToHelp: false) }
     }

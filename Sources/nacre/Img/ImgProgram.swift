@@ -93,29 +93,37 @@ enum ImgProgram: ProgramCommand {
         _ command: any ImgCommand, _ objects: [String], asQEMU: Bool, _ program: String
     ) -> Never {
         IOThread.keepFreedMemory()
-        let outcome: Result<Int32, ImageError> = OwnThread.run { thread in
-            var tool = ImageTool(
-                files: HostOpener(thread, namesHolders: !asQEMU), context: thread, rule: asQEMU ? .any : .ownFolder,
-                output: { Program.say($0) }, report: { Program.complain($0 + "\n") }, localTime: HostProcess.localTime)
-            tool.names = { (text, format, isOptions) throws(OpenError) in
-                try ImageReference(reading: text, isOptions: isOptions, format: format)
-            }
-            let made: ToolObjects
-            do throws(QMPError) { made = try ToolObjects(objects, in: tool.graph) } catch {
-                return .failure(ImageError(error.message))
-            }
-            // Nodes name the objects, which live as long as the command.
-            defer { withExtendedLifetime(made) {} }
-            do throws(ImageError) {
-                return .success(try await command.run(ImgSession(tool: tool, thread: thread, asQEMU: asQEMU)))
-            } catch { return .failure(error) }
+        let (outcome, rest): (Result<Int32, ImageError>, String) = OwnThread.run { thread in
+            let text = OutputText()
+            let result = await result(of: command, objects, asQEMU: asQEMU, text, on: thread)
+            return (result, text.take())
         }
+        if case .failure(let error) = outcome { complain(error.message, program) }
+        Program.say(rest)
         switch outcome {
         case .success(let code): exit(code)
-        case .failure(let error):
-            complain(error.message, program)
-            exit(error.exitCode)
+        case .failure(let error): exit(error.exitCode)
         }
+    }
+
+    private static func result(
+        of command: any ImgCommand, _ objects: [String], asQEMU: Bool, _ text: OutputText, on thread: IOThread
+    ) async -> Result<Int32, ImageError> {
+        var tool = ImageTool(
+            files: HostOpener(thread, namesHolders: !asQEMU), context: thread, rule: asQEMU ? .any : .ownFolder,
+            output: { text.say($0) }, report: { Program.complain($0 + "\n") }, localTime: HostProcess.localTime)
+        tool.names = { (text, format, isOptions) throws(OpenError) in
+            try ImageReference(reading: text, isOptions: isOptions, format: format)
+        }
+        let made: ToolObjects
+        do throws(QMPError) { made = try ToolObjects(objects, in: tool.graph) } catch {
+            return .failure(ImageError(error.message))
+        }
+        // Nodes name the objects, which live as long as the command.
+        defer { withExtendedLifetime(made) {} }
+        do throws(ImageError) {
+            return .success(try await command.run(ImgSession(tool: tool, thread: thread, asQEMU: asQEMU)))
+        } catch { return .failure(error) }
     }
 }
 
