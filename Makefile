@@ -19,7 +19,7 @@
 # make mutants                    takes guards out one at a time: a check must notice each
 # make tsan                       what runs on several threads, under ThreadSanitizer
 # make fuzz TARGET=qcow2 SECONDS=60   random inputs, led by what they reach (docs/reliability.md); fuzz-merge keeps what is new
-.PHONY: conformance sequences moves deps build serve check fuzz fuzz-merge format docs clean simulate crash exhaustive faults audit bitmaps space repair soak peer kills tsan mutants bench bench-images peer-qemu manuals
+.PHONY: conformance sequences moves deps build serve check fuzz fuzz-merge format docs clean simulate crash exhaustive faults audit bitmaps space repair soak peer kills tsan mutants bench bench-images lookups peer-qemu manuals
 export SWIFT_BACKTRACE := enable=no
 
 # As people run it: with what it needs of the Swift libraries inside.
@@ -128,6 +128,11 @@ bench: build
 	python3 Benchmarks/bench.py $(NACRE) .build/release/floor --rounds $(or $(ROUNDS),5) --seconds $(or $(SECONDS),2) \
 	  $(if $(QEMU_PREFIX),--qemu-prefix "$(abspath $(QEMU_PREFIX))") $(if $(FOLDER),--folder "$(FOLDER)") \
 	  $(if $(WORKLOAD),$(WORKLOAD:%=--workload %),--record docs)
+
+# The prototype of docs/decisions/0012-threads.md.
+lookups:
+	swift build $(RELEASE) --product lookups
+	.build/release/lookups .build/lookups.disk
 
 peer-qemu:
 	scripts/peer-qemu "$(QEMU_PREFIX)"

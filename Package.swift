@@ -132,6 +132,8 @@ let package = Package(
         .executableTarget(
             name: "floor", dependencies: ["HostIO", "NBDServer", "Block", "Bytes", log], path: "Benchmarks/floor",
             swiftSettings: common, linkerSettings: packed),
+        // What one image on several threads would cost and gain (docs/decisions/0012-threads.md).
+        .executableTarget(name: "lookups", path: "Benchmarks/lookups", swiftSettings: common),
         // Tests.
         tests("BytesTests", ["Bytes"]),
         tests("JSONTests", ["JSON"]),
