@@ -86,6 +86,23 @@ import Testing
         }
     }
 
+    @Test(
+        "a file ends with the directory of its bitmaps, and goes on behind that cluster",
+        arguments: [1024, 65536] as [UInt64])
+    func end(clusterSize: UInt64) throws {
+        let bench = try Bench(try create(clusterSize: clusterSize, name: 0))
+        try add("a", to: bench)
+        try bench.write([1], at: 0)
+        try bench.close()
+        #expect(bench.disk.length % clusterSize == 32)
+        #expect(check(bench.disk.durable).bitmaps.first?.dirty == [0])
+        let again = try Bench(bench.disk.durable)
+        try again.write([2], at: 1 << 20)
+        #expect(try again.read(1 << 20, 2) == [2, 0])
+        try again.close()
+        #expect(check(again.disk.durable).bitmaps.first?.dirty.count == 2)
+    }
+
     @Test("removing them one by one leaves a sound image each time, and none in the end")
     func removing() throws {
         let bench = try Bench(try create(clusterSize: 4096, name: 30))
