@@ -39,7 +39,7 @@ extension Qcow2Image {
         switch kind {
         case .makeTable: try await makeTable(index)
         case .copyTable: try await copyTable(index)
-        case .makeBlock: try await makeBlock(index)
+        case .makeBlock: try await makeBlock(at: UInt64(index))
         case .growRefcountTable: try await growRefcountTable(for: index)
         case .loadTable, .loadBlock, .reportEntry, .reportOverlap: break
         }

@@ -126,15 +126,15 @@ extension Qcow2Image {
             granularityBits: map.granularityBits, name: bitmap.name ?? "")
     }
 
-    /// Writes bytes to clusters of their own, in a row, filled up with zeros. Answers where.
+    /// Writes bytes to clusters of their own, in a row. Answers where. What is behind them in the last cluster means nothing,
+    /// and is not written: a file whose last row this is ends with it.
     private func writeRow(_ bytes: [UInt8], _ taken: inout [ClusterRun]) async throws(BlockError) -> UInt64 {
         let run = try await takeRow(geometry.clusters(for: UInt64(bytes.count)))
         taken.add(run)
         for cluster in run.start..<run.end { noteMetadata(cluster: cluster) }
         let offset = run.start << UInt64(geometry.clusterBits)
-        let size = Int(run.count << UInt64(geometry.clusterBits))
-        let whole = AlignedBuffer(copying: bytes + [UInt8](repeating: 0, count: size - bytes.count))
-        try await file.write(at: offset, from: whole.bytes, flags: [])
+        let buffer = AlignedBuffer(copying: bytes)
+        try await file.write(at: offset, from: buffer.bytes, flags: [])
         return offset
     }
 
