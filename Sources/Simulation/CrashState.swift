@@ -16,6 +16,12 @@ public struct CrashPoint: Sendable {
     public var other: Outcome?
     /// What the top image's bitmaps must have marked.
     public let bitmaps: BitmapOracle
+    /// The image is being made: there may be none yet.
+    public let isMaking: Bool
+    /// The names that the image may have for the file with its data; none where there is no such file.
+    public let dataNames: Set<String>
+    /// What of all that can be done to an image has begun.
+    public let verbs: VerbProgress
 
     /// A state of the disk and of the internal snapshots that go with it.
     public struct Outcome: Sendable {
@@ -45,7 +51,8 @@ public struct CrashPoint: Sendable {
     public init(
         disk: SimDisk.Snapshot, data: SimDisk.Snapshot? = nil, base: SparseBytes?, below: [SparseBytes],
         oracle: SectorOracle,
-        snapshots: [KeptSnapshot], other: Outcome? = nil, bitmaps: BitmapOracle = BitmapOracle()
+        snapshots: [KeptSnapshot], other: Outcome? = nil, bitmaps: BitmapOracle = BitmapOracle(),
+        isMaking: Bool = false, dataNames: Set<String> = [], verbs: VerbProgress = VerbProgress()
     ) {
         self.disk = disk
         self.data = data
@@ -55,6 +62,7 @@ public struct CrashPoint: Sendable {
         self.snapshots = snapshots
         self.other = other
         self.bitmaps = bitmaps
+        (self.isMaking, self.dataNames, self.verbs) = (isMaking, dataNames, verbs)
     }
 }
 
