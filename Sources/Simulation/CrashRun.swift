@@ -49,9 +49,14 @@ public final class CrashRun {
         chain = SimulatedChain(context, program.shape, seed: program.seed, options)
         oracle = SectorOracle(start.contents)
         snapshots = start.snapshots
-        if let image = start.image { bitmaps = BitmapOracle(MiniCheck(image)) }
+        if let image = start.image {
+            let check = MiniCheck(image)
+            bitmaps = BitmapOracle(check)
+            if check.hasDataFile { dataNames = [check.dataFileName ?? ""] }
+        } else if program.shape.dataFile != .none {
+            dataNames = ["data"]
+        }
         chain.tracksBitmaps = program.steps.contains { if case .bitmap = $0 { true } else { false } }
-        if program.shape.dataFile != .none { dataNames = ["data"] }
     }
 
     /// Runs to the end and, where nothing may fail, compares.

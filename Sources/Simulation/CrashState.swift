@@ -73,10 +73,14 @@ public struct CrashState: Sendable {
     public let data: SparseBytes?
     public let point: CrashPoint
     /// Which pending changes were kept, for the report.
-    public let choice: String
+    public var choice: String { text() }
+    private let text: @Sendable () -> String
 
-    public init(image: SparseBytes, data: SparseBytes? = nil, point: CrashPoint, choice: String) {
-        (self.image, self.data, self.point, self.choice) = (image, data, point, choice)
+    public init(
+        image: SparseBytes, data: SparseBytes? = nil, point: CrashPoint,
+        choice: @autoclosure @escaping @Sendable () -> String
+    ) {
+        (self.image, self.data, self.point, text) = (image, data, point, choice)
     }
 }
 
@@ -127,17 +131,21 @@ extension CrashPoint {
         }
         for choice in choices {
             let kept = choice.map { changes[$0] }
-            let text = "kept \(choice) of \(count)"
-            try body(state(kept, text))
+            try body(state(kept, "kept \(choice) of \(count)"))
             guard let last = kept.last, let disk = last.isOfData ? data : disk,
                 let sectors = disk.tear(last.index, &random)
             else { continue }
-            try body(state(kept, text + ", of the last only sectors \(sectors.sorted())", torn: sectors))
+            let text: @Sendable () -> String = {
+                "kept \(choice) of \(count), of the last only sectors \(sectors.sorted())"
+            }
+            try body(state(kept, text(), torn: sectors))
         }
     }
 
     /// The state with some changes, of the last of them perhaps only some sectors.
-    private func state(_ kept: [Change], _ choice: String, torn: Set<UInt64>? = nil) -> CrashState {
+    private func state(
+        _ kept: [Change], _ choice: @autoclosure @escaping @Sendable () -> String, torn: Set<UInt64>? = nil
+    ) -> CrashState {
         func image(_ disk: SimDisk.Snapshot, isOfData: Bool) -> SparseBytes {
             let mine = kept.filter { $0.isOfData == isOfData }
             guard let torn, let last = kept.last, last.isOfData == isOfData else {
@@ -147,7 +155,7 @@ extension CrashPoint {
         }
         return CrashState(
             image: image(disk, isOfData: false), data: data.map { image($0, isOfData: true) }, point: self,
-            choice: choice)
+            choice: choice())
     }
 
     /// What is not durable, for a report.

@@ -34,7 +34,7 @@ import Testing
         var counts: VerbCounts = [:]
         for seed in 0..<120 as Range<UInt64> {
             var examination = Self.examination(seed)
-            (examination.statesPerPoint, examination.pointShare, examination.everySecondCrash) = (1, 100, 0)
+            (examination.statesPerPoint, examination.pointShare, examination.everySecondCrash) = (2, 100, 0)
             counts += try examination.run().verbs
         }
         // These have examinations of their own.
