@@ -43,8 +43,13 @@ public final class OrderAudit {
 
     /// Told of each event of the disk for data; tells itself, as long as nobody else wants to be told.
     public func observe(data event: SimDisk.Event) {
-        guard case .hardened(let operations) = event else { return }
-        for operation in operations { filledData.formUnion(Self.sectors(of: operation.range)) }
+        switch event {
+        case .issued(let operation) where broken == nil:
+            checkBitmaps(inPlace: operation, latest ?? durable)
+        case .hardened(let operations):
+            for operation in operations { filledData.formUnion(Self.sectors(of: operation.range)) }
+        default: break
+        }
     }
 
     /// Told of each event of the disk as it happens.
@@ -83,7 +88,7 @@ public final class OrderAudit {
         }
         let touchesMetadata = clusters.contains { before.owners[$0] != nil || now.owners[$0] != nil }
         let isResize = if case .resize = operation.change { true } else { false }
-        checkBitmaps(inPlace: clusters, operation, before)
+        if !before.hasDataFile { checkBitmaps(inPlace: operation, before) }
         guard touchesMetadata || isResize else { return latest = before }
         metadataChanges += 1
         // What is cut off or gained holds no metadata, and leaves none in doubt.
@@ -214,9 +219,10 @@ public final class OrderAudit {
         }
     }
 
-    /// The same of data that is written where it is.
-    private func checkBitmaps(inPlace clusters: Set<UInt64>, _ operation: SimDisk.Operation, _ before: MiniCheck) {
+    /// The same of data that is written where it is, in the image or on the disk for data.
+    private func checkBitmaps(inPlace operation: SimDisk.Operation, _ before: MiniCheck) {
         guard let bitmap = durable.bitmaps.first(where: { $0.isAuto && !$0.isInUse }) else { return }
+        let clusters = Self.clusters(of: operation.range, before.clusterSize)
         if before.mapped.values.contains(where: { clusters.contains($0 / before.clusterSize) }) {
             broken("O10", "data changes while bitmap '\(bitmap.name)' is not marked as in use", operation)
         }

@@ -156,6 +156,7 @@ public final class CrashRun {
         }
         data?.onEvent = { [self, unowned audit] event in
             audit.observe(data: event)
+            if let broken = audit.broken { fail(Violation(broken, .unordered)) }
             if isPoint(event) { showPoint() }
         }
     }
