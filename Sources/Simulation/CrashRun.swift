@@ -278,18 +278,25 @@ public final class CrashRun {
         await admit(range, changes: true)
         begin(range, changes: true, verbs + chain.shape.verbs) { [self] (io, request) async throws(BlockError) in
             oracle.issue(request, change, range)
-            // An image that refuses changes is changed by none. Where one is compressed, what lies around it is read first:
-            // it may fail before anything is changed.
+            // An image that refuses changes is changed by none. What is compressed is read first, around it: that may fail
+            // before anything is changed.
             let readsFirst = chain.shape.filter == .compress
-            if chain.takesChanges, !readsFirst { bitmaps.changed(range) }
+            let changed = changedRange(range, change)
+            if chain.takesChanges, !readsFirst { bitmaps.changed(changed) }
             do throws(BlockError) { try await body(io) } catch {
                 oracle.fail(request, range)
                 throw error
             }
-            if readsFirst { bitmaps.changed(range) }
+            if readsFirst { bitmaps.changed(changed) }
             oracle.complete(request, range, isDurable: isDurable)
             if isDurable { showPoint() }
         }
+    }
+
+    /// What a request may change. Of a discard only whole clusters get through a filter.
+    private func changedRange(_ range: ByteRange, _ change: SectorOracle.Change) -> ByteRange {
+        guard case .discard = change, chain.shape.filter != .none else { return range }
+        return range.shrunk(to: chain.shape.clusterSize)
     }
 
     private func read(_ range: ByteRange) async {

@@ -44,7 +44,8 @@ struct Verbs: ParsableCommand {
     private static func judge(_ scenario: Scenario) throws(Violation) -> Tally {
         var examination = CrashExamination(scenario)
         examination.creation = true
-        examination.shareUnderWay = 40
+        // Many points with few states, or few with many: a program's states are all kept in memory.
+        examination.shareUnderWay = examination.statesPerPoint > 100 ? 8 : 40
         let result = try examination.run()
         return Tally(states: result.states, verbs: result.verbs)
     }
