@@ -33,7 +33,8 @@ extension CrashRun {
         case .merge(let name, let other):
             guard let map = image.bitmaps.find(name)?.map, let source = image.bitmaps.find(other)?.map else { return }
             map.merge(source)
-            bitmaps.merged(name, from: other, length: image.length)
+            // An image that refuses changes keeps its bitmaps as they are stored, which nothing marks as in use any more.
+            if chain.takesChanges { bitmaps.merged(name, from: other, length: image.length) }
         }
     }
 
