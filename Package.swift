@@ -119,7 +119,9 @@ let package = Package(
         .executableTarget(name: "qapigen", dependencies: ["QAPI", "JSON"], swiftSettings: common),
         .plugin(name: "QAPIPlugin", capability: .buildTool(), dependencies: ["qapigen"]),
         room("BlockTestKit", ["Bytes", "Block"]),
-        room("Simulation", ["Bytes", "Block", "Codecs", "DirtyMap", "Qcow2", "Graph", "Image", "BlockTestKit"]),
+        room(
+            "Simulation",
+            ["Bytes", "Block", "Codecs", "DirtyMap", "Qcow2", "Filters", "Graph", "Image", "BlockTestKit"]),
         .executableTarget(
             name: "simulate", dependencies: ["Simulation", "BlockTestKit", arguments], swiftSettings: settings),
         room(

@@ -140,8 +140,11 @@ extension Qcow2Image {
 
     // MARK: What goes
 
-    /// The clusters that only the directory in the file names, and bitmaps in it that are not kept. What cannot be read, or
-    /// is claimed by other metadata, is left out: a leak does no harm.
+    /// The clusters that only the directory in the file names, and bitmaps in it that are not kept. What is claimed by other
+    /// metadata is left out, and so are a table that cannot be read and what it names: they stay counted and nothing names
+    /// them any more, the one kind of damage that D4 allows, which every check tells of. To fail instead would leave all
+    /// bitmaps of the image marked as in use, or make one that is damaged impossible to remove. What does reach the file is
+    /// still held to every rule, so no bit that a bitmap had to keep is lost by this.
     private func staleClusters(but kept: [StoredBitmap]) async -> [ClusterRun] {
         guard let extent = storedExtension else { return [] }
         let bits = UInt64(geometry.clusterBits)

@@ -24,6 +24,10 @@ public enum Step: Sendable, CustomStringConvertible {
     case snapshotDelete(UInt64)
     /// The image gets another version or refcount width, or says otherwise of lazy refcounts: all that a number stands for.
     case amend(UInt64)
+    /// One thing of the image is amended.
+    case change(Amendment)
+    /// The image is checked while it is open and the guest goes on.
+    case check
     /// A new size as the tool gives it: what the disk gains may get its place at once, what it loses is cut off the file.
     case refit(UInt64, Preallocation)
     /// Something happens to a persistent bitmap.
@@ -49,6 +53,8 @@ public enum Step: Sendable, CustomStringConvertible {
         case .snapshotApply(let choice): "apply snapshot \(choice)"
         case .snapshotDelete(let choice): "delete snapshot \(choice)"
         case .amend(let choice): "amend \(choice)"
+        case .change(let amendment): "amend \(amendment)"
+        case .check: "check"
         case .refit(let size, let mode): "refit \(size)\(mode == .off ? "" : " \(mode)")"
         case .bitmap(let step): "bitmap \(step)"
         case .pause(let ms): "pause \(ms)"
@@ -63,6 +69,8 @@ public enum BitmapStep: Sendable {
     case remove(String)
     case clear(String)
     case setEnabled(String, Bool)
+    /// What the second one has marked is marked in the first one too.
+    case merge(String, from: String)
 }
 
 extension Step {
