@@ -62,7 +62,6 @@ extension CrashRun {
         try await drain()
         let (image, disk) = (chain.image, chain.disks[chain.top])
         let leaks = MiniCheck(disk.contents).leaks
-        let oldNames = dataNames
         if case .dataFile(let name, _) = step { dataNames.insert(name ?? "") }
         do throws(OpenError) { try await image.amend(step) } catch {
             flushFailed = flushFailed || chain.hasFailedFlush
@@ -70,7 +69,8 @@ extension CrashRun {
             // has not.
             let refusals: [BlockError] = [.invalid, .noSpace, .unsupported]
             if !image.isFenced, let cause = error.cause, refusals.contains(cause) {
-                dataNames = oldNames
+                // A name may be there that failed only afterwards; what the image believes is what the file says.
+                if case .dataFile = step { dataNames = [image.header.dataFile ?? ""] }
             } else {
                 try excuse(error.cause ?? .io, "amend: \(error.message)")
             }
