@@ -211,6 +211,7 @@ public final class CrashRun {
         case .snapshotCreate: try await createSnapshot()
         case .snapshotApply(let choice): try await applySnapshot(choice)
         case .snapshotDelete(let choice): try await deleteSnapshot(choice)
+        case .vmState(let range, let fill): try await saveVMState(range, fill)
         case .amend(let choice): try await amend(choice)
         case .refit(let size, let mode): try await refit(to: max(512, size & ~511), mode)
         case .reopen: try await reopen()
