@@ -2,6 +2,7 @@
 # make check                      everything that CI checks
 # make crash [STATES=1000000]     crash states of random programs, from where the recorded runs ended (docs/reliability.md)
 # make faults [POINTS=100000]     failed I/Os, likewise
+# make verbs [STATES=1000000] [POINTS=100000]   all that an image can be told, each counted for itself, likewise
 # make bitmaps [STATES=1000000]   crash states and failed I/Os of programs with persistent bitmaps, likewise
 # make space [CHANGES=10000000]   random changes of one image, and how much of its file it takes meanwhile
 # make repair [IMAGES=10000]      images damaged at random, repaired, with crashes and failed I/Os meanwhile, likewise
@@ -19,7 +20,7 @@
 # make mutants                    takes guards out one at a time: a check must notice each
 # make tsan                       what runs on several threads, under ThreadSanitizer
 # make fuzz TARGET=qcow2 SECONDS=60   random inputs, led by what they reach (docs/reliability.md); fuzz-merge keeps what is new
-.PHONY: conformance sequences moves deps build serve check fuzz fuzz-merge format docs clean simulate crash exhaustive faults audit bitmaps space repair soak peer kills tsan mutants bench bench-images lookups peer-qemu manuals
+.PHONY: conformance sequences moves deps build serve check fuzz fuzz-merge format docs clean simulate crash exhaustive faults audit bitmaps verbs space repair soak peer kills tsan mutants bench bench-images lookups peer-qemu manuals
 export SWIFT_BACKTRACE := enable=no
 
 # As people run it: with what it needs of the Swift libraries inside.
@@ -71,6 +72,9 @@ faults: simulate
 
 bitmaps: simulate
 	.build/release/simulate bitmaps --states $(STATES) $(RECORD)
+
+verbs: simulate
+	.build/release/simulate verbs --states $(STATES) --points $(POINTS) $(RECORD)
 
 CHANGES := 10000000
 

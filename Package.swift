@@ -66,6 +66,8 @@ let package = Package(
         .systemLibrary(name: "CCodecs", path: "Sources/CCodecs"),
         // OpenSSL is loaded where something is hashed.
         .target(name: "CDigests", linkerSettings: [.linkedLibrary("isal")]),
+        // So is GnuTLS, where a connection is made private.
+        .target(name: "CTLS"),
         // Apart from CLinux, whose _GNU_SOURCE does not go together with Foundation's view of the same headers.
         .target(name: "CProgram"),
         room("Bytes"),
@@ -79,6 +81,7 @@ let package = Package(
         room("QMPTypes", ["JSON"], plugins: ["QAPIPlugin"]),
         // Layer 2: what holds bytes and what maps them.
         room("Codecs", ["CCodecs", "Bytes"]),
+        room("TLS", ["CTLS", "Bytes", "Block"]),
         room("Digests", ["CDigests", "Bytes"]),
         room("DirtyMap", ["Bytes", "Block"]),
         room("Streams", ["Bytes", "Block"]),
@@ -101,7 +104,8 @@ let package = Package(
             "Daemon",
             [
                 "Bytes", "JSON", "Block", "HostIO", "HostStorage", "QMPTypes", "Qcow2", "Filters", "Graph", "NBDWire",
-                "NBDClient", "NBDServer", "Monitor", "Image", "Devices", "Jobs", "SCSI", "ISCSI", "Digests", "DirtyMap",
+                "NBDClient", "NBDServer", "Monitor", "Image", "Devices", "Jobs", "SCSI", "ISCSI", "Digests", "TLS",
+                "DirtyMap",
                 log,
             ]),
         // Layer 6: the program.
@@ -115,7 +119,9 @@ let package = Package(
         .executableTarget(name: "qapigen", dependencies: ["QAPI", "JSON"], swiftSettings: common),
         .plugin(name: "QAPIPlugin", capability: .buildTool(), dependencies: ["qapigen"]),
         room("BlockTestKit", ["Bytes", "Block"]),
-        room("Simulation", ["Bytes", "Block", "Codecs", "DirtyMap", "Qcow2", "Graph", "Image", "BlockTestKit"]),
+        room(
+            "Simulation",
+            ["Bytes", "Block", "Codecs", "DirtyMap", "Qcow2", "Filters", "Graph", "Image", "BlockTestKit"]),
         .executableTarget(
             name: "simulate", dependencies: ["Simulation", "BlockTestKit", arguments], swiftSettings: settings),
         room(
@@ -155,6 +161,7 @@ let package = Package(
             path: "Tests/GraphTestKit", swiftSettings: settings),
         tests(
             "GraphTests", ["Graph", "DirtyMap", "Filters", "Qcow2", "Block", "Bytes", "BlockTestKit", "GraphTestKit"]),
+        tests("TLSTests", ["TLS", "Block", "Bytes", "BlockTestKit"]),
         tests("DigestsTests", ["Digests", "Bytes"]),
         tests("NBDServerTests", ["NBDServer", "DirtyMap", "NBDWire", "Streams", "Block", "Bytes", "BlockTestKit"]),
         tests("NBDClientTests", ["NBDClient", "NBDServer", "NBDWire", "Block", "Bytes", "BlockTestKit"]),

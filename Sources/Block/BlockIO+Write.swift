@@ -58,6 +58,12 @@ extension BlockIO {
                     throw .corrupt
                 case .data(let offset) where extent.isWritable:
                     guard let data else { throw .noMedium }
+                    // Where the file goes on with places for what follows, one write fills them too.
+                    if extent.count < rest.count, case .ticket(let ticket) = format.allocate(rest) {
+                        let whole = bytes.extracting(from..<bytes.byteCount)
+                        rest = rest.dropping(try await place(ticket, in: format, from: whole))
+                        continue
+                    }
                     let part = rest.prefix(extent.count)
                     let piece = bytes.extracting(from..<from + Int(part.count))
                     if tellsData { await data.reach(.writeAIO) }

@@ -27,3 +27,10 @@ extension ByteStream {
         try await send(second)
     }
 }
+
+/// A stream that begins in the clear, and is private from a moment on that both ends agree on.
+public protocol SecurableStream: ByteStream {
+    /// Makes it so, as this end's credentials say, and sees who is at the other end. Nothing else is received or sent meanwhile.
+    /// Errors say why not, in QEMU's words: `TLS handshake failed: …`.
+    func secure() async throws(OpenError)
+}

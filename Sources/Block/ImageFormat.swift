@@ -28,7 +28,9 @@ public protocol ImageFormat: AnyObject {
     /// Does what `lookup`, `allocate` or `unmap` said was missing: loads a table, makes one, grows one. Afterwards the
     /// question is asked again.
     func resolve(_ need: TableNeed) async throws(BlockError)
-    /// Takes a place for the first bytes of `guest`, which no extent offers for writing in place.
+    /// Takes a place for the first bytes of `guest`. Bytes that have one keep it: where places without data lie among data
+    /// that is written in place, all in a row, one ticket is for all of them, and it fills nothing around data. Answers
+    /// `busy` where an extent offers all of them for writing in place.
     func allocate(_ guest: ByteRange) -> Allocation
     /// The data of the ticket's place is written: link it.
     func publish(_ ticket: consuming AllocationTicket)
@@ -142,7 +144,7 @@ public enum Allocation: ~Copyable {
     case ticket(AllocationTicket)
     /// Resolve this and ask again.
     case needs(TableNeed)
-    /// Another ticket holds the place: `settle`, look up and ask again.
+    /// Another ticket holds the place, or it is written in place: `settle`, look up and ask again.
     case busy
     /// No place can be had.
     case failed(BlockError)

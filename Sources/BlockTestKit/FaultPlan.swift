@@ -41,6 +41,8 @@ public final class FaultPlan {
     public private(set) var seen = 0
     /// Requests that failed by plan so far.
     public private(set) var fired = 0
+    /// Told when the first one fails.
+    public var onFirst: (() -> Void)?
     /// Which kinds these were.
     public private(set) var firedKinds: Set<RequestKind> = []
 
@@ -65,6 +67,7 @@ public final class FaultPlan {
         }
         if hit != nil {
             fired += 1
+            if fired == 1 { onFirst?() }
             firedKinds.insert(kind)
         }
         return hit

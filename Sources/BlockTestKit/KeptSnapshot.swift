@@ -20,6 +20,17 @@ public struct KeptSnapshot: Equatable, Sendable {
     }
 }
 
+extension KeptSnapshot {
+    public static func == (left: KeptSnapshot, right: KeptSnapshot) -> Bool {
+        guard left.id == right.id, left.size == right.size, left.stored.count == right.stored.count else {
+            return false
+        }
+        return left.stored.allSatisfy { guest, bytes in
+            right.stored[guest].map { $0.count == bytes.count && $0.rawBytes.isSame(as: bytes.rawBytes) } ?? false
+        }
+    }
+}
+
 extension SnapshotForge {
     /// All snapshots of an image, in the order of their table.
     public static func snapshots(in image: SparseBytes) -> [KeptSnapshot] {

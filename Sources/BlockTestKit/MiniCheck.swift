@@ -19,6 +19,8 @@ public struct MiniCheck {
     public private(set) var compressed: [UInt64: ByteRange] = [:]
     /// Whether guest data lies in a file of its own.
     public private(set) var hasDataFile = false
+    /// What it is called, where the image says so.
+    public private(set) var dataFileName: String?
     /// Whether that shall read as the disk by itself.
     public private(set) var isDataRaw = false
     public private(set) var size: UInt64 = 0
@@ -89,6 +91,10 @@ public struct MiniCheck {
             guard order <= 6 else { return complain("refcount order \(order)") }
             refcountBits = 1 << order
         }
+        // Dictionaries that grow are most of the work; a hostile length is no reason for large ones.
+        let clusters = Int(min(image.length / clusterSize, 4096))
+        references.reserveCapacity(clusters)
+        refcounts.reserveCapacity(clusters)
         use(.header, at: 0, bytes: clusterSize)
         walkRefcounts()
         let l1Entries = number(at: 36, bytes: 4)
@@ -96,7 +102,7 @@ public struct MiniCheck {
         activeL1 = number(at: 40, bytes: 8)
         walkL1(at: activeL1, entries: l1Entries, isActive: true)
         walkSnapshots()
-        walkBitmaps()
+        walkExtensions()
         compare()
     }
 
@@ -106,7 +112,7 @@ public struct MiniCheck {
 
     private func number(at offset: UInt64, bytes count: Int) -> UInt64 {
         var value: UInt64 = 0
-        for byte in image.bytes(ByteRange(at: offset, count: UInt64(count))) { value = value << 8 | UInt64(byte) }
+        for index in 0..<UInt64(count) { value = value << 8 | UInt64(image.byte(at: offset &+ index)) }
         return value
     }
 
@@ -188,7 +194,15 @@ public struct MiniCheck {
     }
 
     private mutating func readCounts(_ bytes: [UInt8], first: UInt64) {
-        for index in 0..<bytes.count * 8 / Int(refcountBits) {
+        let perWord = 64 / Int(refcountBits)
+        // Most of a block is zeros.
+        for word in 0..<bytes.count / 8 where bytes.rawBytes.littleEndian(UInt64.self, at: word * 8) != 0 {
+            readCounts(bytes, word * perWord..<(word + 1) * perWord, first: first)
+        }
+    }
+
+    private mutating func readCounts(_ bytes: [UInt8], _ indices: Range<Int>, first: UInt64) {
+        for index in indices {
             var value: UInt64 = 0
             if refcountBits >= 8 {
                 let width = Int(refcountBits / 8)
@@ -307,14 +321,19 @@ public struct MiniCheck {
         use(.snapshots, at: start, bytes: offset - start)
     }
 
-    /// The bitmaps extension: its directory, and each bitmap's table and data.
-    private mutating func walkBitmaps() {
-        guard version == 3, number(at: 88, bytes: 8) & 1 == 1 else { return }
+    /// The header's extensions: the name of the file for data; the bitmaps' directory, and each one's table and data.
+    private mutating func walkExtensions() {
+        let hasBitmaps = version == 3 && number(at: 88, bytes: 8) & 1 == 1
+        guard hasBitmaps || hasDataFile else { return }
         var offset = number(at: 100, bytes: 4)
         while offset + 8 <= clusterSize {
             let (type, length) = (number(at: offset, bytes: 4), number(at: offset + 4, bytes: 4))
             if type == 0 { return }
-            if type == 0x2385_2875 {
+            if type == 0x4441_5441, hasDataFile, offset + 8 + length <= clusterSize {
+                let name = image.bytes(ByteRange(at: offset + 8, count: length))
+                dataFileName = String(decoding: name, as: UTF8.self)
+            }
+            if type == 0x2385_2875, hasBitmaps {
                 let bytes = number(at: offset + 16, bytes: 8)
                 walkBitmapDirectory(at: number(at: offset + 24, bytes: 8), bytes: bytes)
             }

@@ -28,6 +28,8 @@ public final class OrderAudit {
     /// Clusters that nothing names any more, durably, and whose refcount still says otherwise (O5).
     private var released: Set<UInt64> = []
     private var reads: [UInt64: ByteRange] = [:]
+    /// Whether what is read may not be written meanwhile (O17); reads that begin while it is not so are left out.
+    public var holdsReaders = true
     /// O13: a write of metadata failed, and it is not known what of it is there.
     private var isInDoubt = false
     private var metadataWrites: Set<UInt64> = []
@@ -41,8 +43,13 @@ public final class OrderAudit {
 
     /// Told of each event of the disk for data; tells itself, as long as nobody else wants to be told.
     public func observe(data event: SimDisk.Event) {
-        guard case .hardened(let operations) = event else { return }
-        for operation in operations { filledData.formUnion(Self.sectors(of: operation.range)) }
+        switch event {
+        case .issued(let operation) where broken == nil:
+            checkBitmaps(inPlace: operation, latest ?? durable)
+        case .hardened(let operations):
+            for operation in operations { filledData.formUnion(Self.sectors(of: operation.range)) }
+        default: break
+        }
     }
 
     /// Told of each event of the disk as it happens.
@@ -50,7 +57,7 @@ public final class OrderAudit {
         guard broken == nil else { return }
         switch event {
         case .issued(let operation): issued(operation)
-        case .reading(let id, let range): reads[id] = range
+        case .reading(let id, let range): if holdsReaders { reads[id] = range }
         case .read(let id): reads[id] = nil
         case .completed(let id): metadataWrites.remove(id)
         case .failed(let id, let error):
@@ -81,7 +88,7 @@ public final class OrderAudit {
         }
         let touchesMetadata = clusters.contains { before.owners[$0] != nil || now.owners[$0] != nil }
         let isResize = if case .resize = operation.change { true } else { false }
-        checkBitmaps(inPlace: clusters, operation, before)
+        if !before.hasDataFile { checkBitmaps(inPlace: operation, before) }
         guard touchesMetadata || isResize else { return latest = before }
         metadataChanges += 1
         // What is cut off or gained holds no metadata, and leaves none in doubt.
@@ -212,9 +219,10 @@ public final class OrderAudit {
         }
     }
 
-    /// The same of data that is written where it is.
-    private func checkBitmaps(inPlace clusters: Set<UInt64>, _ operation: SimDisk.Operation, _ before: MiniCheck) {
+    /// The same of data that is written where it is, in the image or on the disk for data.
+    private func checkBitmaps(inPlace operation: SimDisk.Operation, _ before: MiniCheck) {
         guard let bitmap = durable.bitmaps.first(where: { $0.isAuto && !$0.isInUse }) else { return }
+        let clusters = Self.clusters(of: operation.range, before.clusterSize)
         if before.mapped.values.contains(where: { clusters.contains($0 / before.clusterSize) }) {
             broken("O10", "data changes while bitmap '\(bitmap.name)' is not marked as in use", operation)
         }

@@ -47,6 +47,10 @@ public struct SparseBytes: Sendable {
         return result
     }
 
+    public func byte(at offset: UInt64) -> UInt8 {
+        pages[offset / Self.pageSize].map { $0[Int(offset % Self.pageSize)] } ?? 0
+    }
+
     /// All of it as an array; for images of test size.
     public var array: [UInt8] { bytes(ByteRange(at: 0, count: length)) }
 

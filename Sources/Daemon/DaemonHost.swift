@@ -12,6 +12,8 @@ package protocol DaemonHost: StorageOpener, ImageCreator {
     func makeFile(_ creation: FileCreation, pace: Pace) async throws(OpenError)
     /// The descriptors that clients passed, which files are opened from.
     var descriptorSets: DescriptorSets { get }
+    /// What connections are made private with.
+    var tls: TLSObjects { get }
     /// Text for whoever reads the program's standard output.
     func say(_ text: String)
     /// Standard input and output as one connection.

@@ -13,6 +13,7 @@ package final class HostOpener: DaemonHost, ImageFiles {
     package let workingFolder: String
     package let descriptorLimit: Int
     package let descriptorSets = DescriptorSets()
+    package let tls = TLSObjects()
 
     /// Whether each image that is made is told on standard output, as QEMU's programs do.
     private let tellsCreations: Bool
@@ -164,6 +165,12 @@ package final class HostOpener: DaemonHost, ImageFiles {
 
     package func dial(_ address: NBDAddress, withinMs: UInt64) async throws(OpenError) -> any ByteStream {
         try await Socket.connect(to: HostIO.SocketAddress(address), withinMs: withinMs, on: thread)
+    }
+
+    package func securing(with credentials: String, hostname: String?) throws(OpenError)
+        -> (any ByteStream) -> any ByteStream
+    {
+        try tls.client(credentials, hostname: hostname)
     }
 
     package var standardStreams: any ByteStream { Socket(input: 0, output: 1, on: thread) }

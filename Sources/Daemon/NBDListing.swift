@@ -1,45 +1,42 @@
 public import Block
-import Bytes
+import Graph
 public import HostIO
+import NBDClient
 import NBDWire
-import Streams
+import QMPTypes
 
 /// The exports of another server, as `qemu-nbd --list` tells them.
 public enum NBDListing {
-    /// Asks the server, and answers the text.
-    public static func text(of address: HostIO.SocketAddress, on thread: IOThread) async throws(OpenError) -> String {
-        let socket = try Socket.connect(to: address, on: thread)
-        defer { socket.close() }
-        var negotiation = NBDClientNegotiation(.list)
-        // Longer than any message of the handshake.
-        var buffer = AlignedBuffer(byteCount: 128 << 10)
-        var count = 0
-        while negotiation.state == .underWay {
-            let (consumed, reply) = negotiation.receive(buffer.bytes.extracting(0..<count))
-            if consumed > 0 {
-                let rest = buffer.bytes.extracting(consumed..<count).array
-                var whole = buffer.mutableBytes
-                for (index, byte) in rest.enumerated() {
-                    whole.storeBytes(of: byte, toByteOffset: index, as: UInt8.self)
-                }
-                count = rest.count
-            }
-            do throws(BlockError) {
-                if !reply.isEmpty { try await socket.send(reply.byteSpan) }
-                guard consumed == 0, negotiation.state == .underWay else { continue }
-                var whole = buffer.mutableBytes
-                var room = whole._mutatingExtracting(count..<whole.byteCount)
-                let got = try await socket.receive(into: &room)
-                guard got > 0 else { throw .closed }
-                count += got
-            } catch {
-                let reason =
-                    error == .closed ? "Unexpected end-of-file before all data were read" : error.sentence
-                throw OpenError("Failed to read \(negotiation.awaited): \(reason)", cause: error)
-            }
+    /// How the connection is made private: by which credentials, of the objects that are made first, and whose the server's certificate
+    /// must be where that is not the host's.
+    public struct TLS: Sendable {
+        let credentials: String
+        let hostname: String?
+
+        public init(credentials: String, hostname: String?) {
+            self.credentials = credentials
+            self.hostname = hostname
         }
-        if case .failed(let failure) = negotiation.state { throw OpenError(failure.message) }
-        return text(of: negotiation.exports)
+    }
+
+    /// Asks the server, and answers the text.
+    public static func text(
+        of address: HostIO.SocketAddress, objects: [String], tls: TLS?, on thread: IOThread
+    ) async throws(OpenError) -> String {
+        let host = HostOpener(thread)
+        let graph = Graph(context: thread, Graph.Configuration(opener: host, backing: .ownFolder))
+        let made: ToolObjects
+        do { made = try ToolObjects(objects, in: graph, on: host) } catch { throw OpenError(error.message) }
+        defer { withExtendedLifetime(made) {} }
+        let secure: ((any ByteStream) -> any ByteStream)?
+        do throws(OpenError) {
+            secure = try tls.map { (tls) throws(OpenError) in
+                try host.securing(with: tls.credentials, hostname: tls.hostname ?? address.hostname)
+            }
+        } catch { throw error.within("Failed to get TLS creds") }
+        let socket = try Socket.connect(to: address, on: thread)
+        let exports = try await NBDExportList.exports(over: secure.map { $0(socket) } ?? socket, in: thread)
+        return text(of: exports)
     }
 
     static func text(of exports: [NBDExportInfo]) -> String {
@@ -79,5 +76,13 @@ public enum NBDListing {
         String(
             String.UnicodeScalarView(
                 text.unicodeScalars.map { $0.value < 0x20 || (0x7F..<0xA0).contains($0.value) ? "?" : $0 }))
+    }
+}
+
+extension HostIO.SocketAddress {
+    /// The name that a connection is made to, where it has one.
+    fileprivate var hostname: String? {
+        guard case .inet(let host, _, _) = self else { return nil }
+        return host
     }
 }

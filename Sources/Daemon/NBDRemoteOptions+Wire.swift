@@ -7,8 +7,6 @@ import QMPTypes
 
 extension NBDRemoteOptions {
     init(_ options: BlockdevOptionsNbd) throws(QMPError) {
-        if let credentials = options.tlsCreds { throw QMPError("No TLS credentials with id '\(credentials)'") }
-        if options.tlsHostname != nil { throw QMPError("TLS hostname can only be set with TLS credentials") }
         if let export = options.export, export.utf8.count > NBDLimits.stringLength {
             throw QMPError("export name too long to send to server")
         }
@@ -18,6 +16,8 @@ extension NBDRemoteOptions {
         self.init(
             server: try NBDAddress(options.server), export: options.export, bitmap: options.xDirtyBitmap,
             reconnectDelay: options.reconnectDelay ?? 0, openTimeout: options.openTimeout ?? 0)
+        tlsCredentials = options.tlsCreds
+        tlsHostname = options.tlsHostname
     }
 }
 

@@ -15,6 +15,9 @@ public struct NBDService: Sendable {
     /// The name on the wire.
     public var name = ""
     public var description: String?
+    /// The TLS credentials that its connections are made private with, and who may come in then; nil: they go in the clear.
+    public var tlsCredentials: String?
+    public var tlsAuthorisation: String?
     /// Bytes of the image that come before what is served.
     public var offset: UInt64 = 0
     public var offersDepth = false

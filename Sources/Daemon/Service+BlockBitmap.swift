@@ -36,15 +36,22 @@ extension Service {
     func xDebugBlockDirtyBitmapSha256(_ arguments: BlockDirtyBitmap) async throws(QMPError) -> BlockDirtyBitmapSha256 {
         let bitmap: DirtyBitmap
         do { bitmap = try graph.bitmap(BitmapName(arguments)) } catch { throw QMPError(error) }
-        guard let map = bitmap.map, let sum = Hash.sha256.digest(map.words) else {
+        guard let map = bitmap.map, let hash = RunningHash(.sha256) else {
             throw QMPError("Bitmap '\(arguments.name)' is inconsistent and cannot be used")
         }
-        return BlockDirtyBitmapSha256(sha256: sum.map { Self.hexadecimal($0) }.joined())
+        guard map.serialisedCount <= Self.mostSummed else {
+            throw QMPError(
+                "Bitmap '\(arguments.name)' has \(map.serialisedCount) bytes: too many for a checksum, which takes "
+                    + "\(Self.mostSummed) at most")
+        }
+        map.forEachPiece { hash.add($0) }
+        guard let sum = hash.hexadecimal() else { throw QMPError("The digest could not be computed") }
+        return BlockDirtyBitmapSha256(sha256: sum)
     }
 
-    private static func hexadecimal(_ byte: UInt8) -> String {
-        (byte < 16 ? "0" : "") + String(byte, radix: 16)
-    }
+    /// Bytes that a checksum is made of at most: as many as the largest bitmap has that an image can keep. Nothing else is
+    /// served meanwhile.
+    private static let mostSummed: UInt64 = 512 << 20
 }
 
 extension BitmapName {

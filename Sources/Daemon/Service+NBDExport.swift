@@ -11,7 +11,7 @@ extension Service {
     func startNBD(
         _ address: HostIO.SocketAddress, tlsCreds: String?, authz: String?, maxConnections: UInt32?
     ) throws(QMPError) {
-        try checkNBD(tlsCreds: tlsCreds, authz: authz)
+        let secure = try checkNBD(tlsCreds: tlsCreds, authz: authz)
         var limits = NBDServer.Limits()
         // A quarter of the descriptors stays for images, monitors and whatever else is opened.
         limits.connections = min(limits.connections, max(1, host.descriptorLimit / 4 * 3))
@@ -23,18 +23,20 @@ extension Service {
         let server = NBDServer(context: context, limits: limits, budget: budget)
         nbd = server
         nbdListener = listener
+        nbdTLS = tlsCreds
         context.spawn { [context] in
             await self.acceptAll(from: listener) { connection in
-                context.spawn { await server.serve(connection) }
+                context.spawn { await server.serve(secure.map { $0(connection) } ?? connection) }
             }
         }
     }
 
-    /// Whether a server can be started.
-    func checkNBD(tlsCreds: String?, authz: String?) throws(QMPError) {
+    /// Whether a server can be started. Answers how its connections are made private.
+    @discardableResult
+    func checkNBD(tlsCreds: String?, authz: String?) throws(QMPError) -> ((any ByteStream) -> any ByteStream)? {
         guard nbd == nil else { throw QMPError("NBD server already running") }
-        if let tlsCreds { throw QMPError("No TLS credentials with id '\(tlsCreds)'") }
-        if authz != nil { throw QMPError("TLS authorization is not supported without TLS credentials") }
+        guard let tlsCreds else { return nil }
+        do { return try host.tls.server(tlsCreds, authorisation: authz) } catch { throw QMPError(error) }
     }
 
     /// Ends the server with its exports and clients; nothing where there is none. It is out of reach at once: who stops,
@@ -44,6 +46,7 @@ extension Service {
         let ending = exports.filter { $0.type == .nbd }
         nbdListener?.close()
         nbdListener = nil
+        nbdTLS = nil
         nbd = nil
         let mine = ending.filter { $0.beginRemoval() }
         for export in mine { await finishRemoval(export) }

@@ -14,6 +14,11 @@ extension Service {
         do throws(QMPError) {
             for text in wanted.objects { try await carryOut(DaemonOption(.object, text)) }
         } catch { throw OpenError(error.message) }
+        let secure = try wanted.tlsCredentials.map { (id) throws(OpenError) in
+            do throws(OpenError) { return try host.tls.server(id, authorisation: wanted.tlsAuthorisation) } catch {
+                throw error.within("Failed to get TLS creds")
+            }
+        }
         let source = try await open(wanted, warn)
         var limits = NBDServer.Limits()
         limits.connections = max(1, host.descriptorLimit / 4 * 3)
@@ -33,7 +38,7 @@ extension Service {
         exports.append(Export(id: export.id, kind: .nbd(export, server), sources: [.node(source.root)]))
         let listener = try listen(on: wanted.address)
         nbdListener = listener
-        context.spawn { await self.accept(wanted, listener, server) }
+        context.spawn { await self.accept(wanted, listener, server, secure) }
     }
 
     /// What the export sends its clients' requests to.
@@ -83,13 +88,16 @@ extension Service {
     }
 
     /// Lets clients in, no more at a time than are wanted, until the listener is closed or the last of them has gone.
-    private func accept(_ wanted: NBDService, _ listener: any StreamListener, _ server: NBDServer) async {
+    private func accept(
+        _ wanted: NBDService, _ listener: any StreamListener, _ server: NBDServer,
+        _ secure: ((any ByteStream) -> any ByteStream)?
+    ) async {
         var connected = 0
         let left = WaitQueue()
         await acceptAll(from: listener) { connection in
             connected += 1
             context.spawn { [self] in
-                let hasChosen = await server.serve(connection)
+                let hasChosen = await server.serve(secure.map { $0(connection) } ?? connection)
                 connected -= 1
                 left.wakeAll()
                 // A client that did not get as far as an export is no client.

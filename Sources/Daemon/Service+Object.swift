@@ -5,14 +5,6 @@ import Filters
 import Graph
 import QMPTypes
 
-/// A password or key. Its bytes are read where they are used, and nowhere written down: it describes itself by nothing.
-struct Secret: CustomStringConvertible, CustomReflectable {
-    let bytes: [UInt8]
-
-    var description: String { "secret" }
-    var customMirror: Mirror { Mirror(self, children: []) }
-}
-
 // The commands of Schema/object.json.
 extension Service {
     func objectAdd(_ arguments: ObjectOptions) async throws(QMPError) {
@@ -22,11 +14,21 @@ extension Service {
     /// What stands on a command line every process of the host can read, so no secret may.
     func addObject(_ arguments: ObjectOptions, isOnCommandLine: Bool) async throws(QMPError) {
         guard Self.isIdentifier(arguments.id) else { throw QMPError("Parameter 'id' expects an identifier") }
-        guard secrets[arguments.id] == nil, throttleGroups[arguments.id] == nil, mainLoop != arguments.id else {
+        guard secrets[arguments.id] == nil, throttleGroups[arguments.id] == nil, mainLoop != arguments.id,
+            host.tls.type(of: arguments.id) == nil
+        else {
             throw QMPError("attempt to add duplicate property '\(arguments.id)' to object (type 'container')")
         }
-        guard secrets.count + throttleGroups.count < Self.objectLimit else {
+        guard secrets.count + throttleGroups.count + host.tls.ids.count < Self.objectLimit else {
             throw QMPError("There are \(Self.objectLimit) objects already")
+        }
+        let isTLS = try host.tls.make(
+            arguments,
+            contents: { [host] (path) throws(OpenError) in try host.contents(of: path, atMost: Secret.longestFile) },
+            secret: { secrets[$0]?.bytes })
+        if isTLS { return }
+        defer {
+            if secrets[arguments.id] != nil || throttleGroups[arguments.id] != nil { host.tls.noteOther(arguments.id) }
         }
         switch arguments.variant {
         case .mainLoop(let properties):
@@ -42,7 +44,7 @@ extension Service {
             let group = graph.throttleGroups.makeGroup(arguments.id)
             group.setLimits(limits)
             throttleGroups[arguments.id] = group
-        case .nothing: throw QMPError("Parameter 'qom-type' does not accept value '\(arguments.qomType.rawValue)'")
+        default: throw QMPError("Parameter 'qom-type' does not accept value '\(arguments.qomType.rawValue)'")
         }
     }
 
@@ -60,7 +62,9 @@ extension Service {
         if isOnCommandLine, properties.data != nil, !configuration.actsAsQEMU {
             throw QMPError("a secret does not belong on the command line, where everybody can read it: use file=PATH")
         }
-        secrets[id] = try secret(properties)
+        secrets[id] = try Secret(properties) { (path, limit) throws(OpenError) in
+            try host.contents(of: path, atMost: limit)
+        }
     }
 
     func objectDel(_ arguments: ObjectDelArguments) async throws(QMPError) {
@@ -69,40 +73,20 @@ extension Service {
             let isUsed = graph.usesThrottleGroup(id) || devices.usesThrottleGroup(id)
             if isUsed { throw QMPError("object '\(id)' is in use, can not be deleted") }
             throttleGroups[id] = nil
+            host.tls.remove(id)
+        } else if host.tls.type(of: id) != nil {
+            if graph.usesTLS(id) || nbdTLS == id { throw QMPError("object '\(id)' is in use, can not be deleted") }
+            host.tls.remove(id)
         } else if mainLoop == id {
             host.pollMaxNs = 0
             mainLoop = nil
-        } else if secrets.removeValue(forKey: id) == nil {
+        } else if secrets.removeValue(forKey: id) != nil {
+            host.tls.remove(id)
+        } else {
             throw QMPError("object '\(id)' not found")
         }
     }
 
-    private func secret(_ properties: SecretProperties) throws(QMPError) -> Secret {
-        var bytes: [UInt8]
-        switch (properties.data, properties.file) {
-        case (nil, nil): throw QMPError("Either 'file' or 'data' must be provided")
-        case (_?, _?): throw QMPError("'file' and 'data' are mutually exclusive")
-        case (let data?, nil): bytes = Array(data.utf8)
-        case (nil, let file?):
-            do throws(OpenError) { bytes = try host.contents(of: file, atMost: Self.secretSize) } catch {
-                let isClosed = error.cause != nil
-                let text = isClosed ? "Failed to open file \u{201C}\(file)\u{201D}: \(error.message)" : error.message
-                throw QMPError("Unable to read \(file): \(text)")
-            }
-        }
-        if properties.format == .base64 {
-            // A file that an editor wrote ends its line.
-            while let last = bytes.last, last == 0x0A || last == 0x0D { bytes.removeLast() }
-            guard let decoded = Base64.decode(bytes) else {
-                throw QMPError("Base64 data contains invalid characters")
-            }
-            bytes = decoded
-        }
-        return Secret(bytes: bytes)
-    }
-
-    /// Bytes of the longest file of a secret.
-    private static let secretSize = 64 << 10
     /// Objects at once; more are some client's mistake.
     private static let objectLimit = 1024
 }

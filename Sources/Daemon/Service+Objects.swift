@@ -11,6 +11,7 @@ extension Service {
         case mainLoop
         case secret(String)
         case throttleGroup(ThrottleGroup)
+        case tls(ObjectType)
 
         /// The name of its type.
         var type: String {
@@ -19,6 +20,7 @@ extension Service {
             case .mainLoop: "main-loop"
             case .secret: "secret"
             case .throttleGroup: "throttle-group"
+            case .tls(let type): type.rawValue
             }
         }
     }
@@ -32,6 +34,7 @@ extension Service {
             if id == mainLoop { return .mainLoop }
             if let group = throttleGroups[id] { return .throttleGroup(group) }
             if secrets[id] != nil { return .secret(id) }
+            if let type = host.tls.type(of: id) { return .tls(type) }
         }
         throw QMPError("Device '\(path)' not found", class: .deviceNotFound)
     }
@@ -46,9 +49,12 @@ extension Service {
             if let mainLoop { list.append(ObjectPropertyInfo(name: mainLoop, type: "child<main-loop>")) }
             list += secrets.keys.sorted().map { ObjectPropertyInfo(name: $0, type: "child<secret>") }
             list += throttleGroups.keys.sorted().map { ObjectPropertyInfo(name: $0, type: "child<throttle-group>") }
+            list += host.tls.ids.map {
+                ObjectPropertyInfo(name: $0, type: "child<\(host.tls.type(of: $0)?.rawValue ?? "")>")
+            }
         case .mainLoop: list.append(ObjectPropertyInfo(name: Self.pollMaxNs, type: "int"))
         // What a secret holds is told to nobody.
-        case .secret: break
+        case .secret, .tls: break
         case .throttleGroup:
             list.append(ObjectPropertyInfo(name: "limits", type: "ThrottleLimits"))
             list += Filters.ThrottleLimits.propertyNames.map { ObjectPropertyInfo(name: "x-" + $0, type: "int") }

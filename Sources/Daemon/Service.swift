@@ -34,6 +34,8 @@ final class Service: QMPCommands {
     let budget: MemoryBudget
     var nbd: NBDServer?
     var nbdListener: (any StreamListener)?
+    /// The credentials that the server's connections are made private with.
+    var nbdTLS: String?
     var portals: [ISCSIPortal] = []
     var exports: [Export] = []
     /// The ids of exports that are being made, and NBD's names of them.

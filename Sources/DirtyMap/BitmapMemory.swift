@@ -1,8 +1,9 @@
-/// The memory that dirty bitmaps share: the bits of all bitmaps of a graph, loaded or new, stay within it.
+/// The memory that dirty bitmaps share: what all bitmaps of a graph, loaded or new, hold stays within it.
 ///
-/// What would not fit is refused before it is taken. A bitmap gives back its part when it goes.
+/// What would not fit is refused before it is taken. A bitmap gives back its part when it goes, or needs it no more.
 public final class BitmapMemory {
-    /// Bytes for all bitmaps of a graph: 2^30 granules in one bitmap, or 64 TiB of disk at 64 KiB a granule.
+    /// Bytes for all bitmaps of a graph: 2^30 granules with clean and dirty ones everywhere, or 64 TiB of disk at 64 KiB a
+    /// granule.
     public static let defaultLimit: UInt64 = 256 << 20
 
     public let limit: UInt64

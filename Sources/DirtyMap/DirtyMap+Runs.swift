@@ -24,7 +24,7 @@ extension DirtyMap {
     public func isDirty(at position: UInt64) -> Bool {
         guard position < length else { return false }
         let granule = Int(position >> UInt64(granularityBits))
-        return levels[0][granule >> 6] >> UInt64(granule & 63) & 1 != 0
+        return pages[granule / DirtyPage.granules].contains(granule % DirtyPage.granules)
     }
 
     /// The end of the granules before `granule`, in bytes.
@@ -32,39 +32,27 @@ extension DirtyMap {
         granule >= granuleCount ? length : granule << UInt64(granularityBits)
     }
 
-    /// Climbs to the first level that has something further on, and comes down to its first bit.
     private func firstDirty(from granule: UInt64) -> UInt64? {
         guard granule < granuleCount else { return nil }
-        var position = Int(granule)
-        var level = 0
-        while true {
-            let word = position >> 6
-            guard word < levels[level].count else { return nil }
-            let rest = levels[level][word] & (~0 << UInt64(position & 63))
-            if rest != 0 {
-                position = word << 6 + rest.trailingZeroBitCount
-                break
+        var (page, bit) = Int(granule).quotientAndRemainder(dividingBy: DirtyPage.granules)
+        while let next = firstPage(from: page) {
+            if let found = pages[next].firstDirty(from: next == page ? bit : 0) {
+                return UInt64(next) * UInt64(DirtyPage.granules) + UInt64(found)
             }
-            level += 1
-            guard level < levels.count else { return nil }
-            position = word + 1
+            (page, bit) = (next + 1, 0)
         }
-        while level > 0 {
-            level -= 1
-            position = position << 6 + levels[level][position].trailingZeroBitCount
-        }
-        return UInt64(position)
+        return nil
     }
 
     /// The first granule at or behind `granule` that is clean, or the number of granules.
     private func firstClean(from granule: UInt64) -> UInt64 {
-        var word = Int(granule >> 6)
-        var rest = ~levels[0][word] & (~0 << (granule & 63))
-        while rest == 0 {
-            word += 1
-            guard word < levels[0].count else { return granuleCount }
-            rest = ~levels[0][word]
+        var (page, bit) = Int(granule).quotientAndRemainder(dividingBy: DirtyPage.granules)
+        while page < pages.count {
+            if pages[page].dirtyCount < granules(ofPage: page), let found = pages[page].firstClean(from: bit) {
+                return min(UInt64(page) * UInt64(DirtyPage.granules) + UInt64(found), granuleCount)
+            }
+            (page, bit) = (page + 1, 0)
         }
-        return min(UInt64(word << 6 + rest.trailingZeroBitCount), granuleCount)
+        return granuleCount
     }
 }

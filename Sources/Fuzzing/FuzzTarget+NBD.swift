@@ -22,8 +22,12 @@ private func negotiate(_ bytes: [UInt8]) throws(Finding) {
         name: "", description: "d", size: 4096, flags: [.hasFlags, .sendDF], contexts: ["base:allocation"])
     var named = disk
     named.name = "disk"
-    let (whole, split) = (outcome(bytes, [disk, named], step: bytes.count), outcome(bytes, [disk, named], step: 1))
-    try expect(whole == split, "a negotiation ends otherwise when it comes byte by byte")
+    for needsTLS in [false, true] {
+        let exports = [disk, named]
+        let whole = outcome(bytes, exports, needsTLS: needsTLS, step: bytes.count)
+        let split = outcome(bytes, exports, needsTLS: needsTLS, step: 1)
+        try expect(whole == split, "a negotiation ends otherwise when it comes byte by byte")
+    }
 }
 
 private struct Outcome: Equatable {
@@ -34,8 +38,8 @@ private struct Outcome: Equatable {
 }
 
 /// What a negotiation comes to that is shown the bytes, `step` more at a time.
-private func outcome(_ bytes: [UInt8], _ exports: [NBDExportInfo], step: Int) -> Outcome {
-    var negotiation = NBDNegotiation()
+private func outcome(_ bytes: [UInt8], _ exports: [NBDExportInfo], needsTLS: Bool, step: Int) -> Outcome {
+    var negotiation = NBDNegotiation(needsTLS: needsTLS)
     var result = Outcome()
     var end = 0
     while true {
@@ -48,6 +52,8 @@ private func outcome(_ bytes: [UInt8], _ exports: [NBDExportInfo], step: Int) ->
         if result.state == .ended { result.consumed = 0 }
         switch result.state {
         case .ended, .transmission: return result
+        // As if TLS had begun, whose end shows the same bytes.
+        case .securing: negotiation.secured()
         case .clientFlags, .options: break
         }
         if consumed > 0 { continue }

@@ -10,6 +10,7 @@ import Qcow2
 /// A host in memory for a fuzzed daemon: a few files, connections that never come, no way out. It notes which files it is
 /// asked for.
 final class MemoryHost: DaemonHost {
+    let tls = TLSObjects()
     private var files: [String: MemoryStorage] = [:]
     /// Every name that was to be opened, made or read, whether there is such a file or not.
     private(set) var asked: Set<String> = []

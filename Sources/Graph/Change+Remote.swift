@@ -26,14 +26,18 @@ extension Change {
         let graph = graph
         let opener = graph.configuration.opener
         do throws(OpenError) {
+            let secure = try own.tlsCredentials.map { (id) throws(OpenError) in
+                try opener.securing(with: id, hostname: own.expectedHost)
+            }
             return try await NBDRemote.open(
                 own, in: graph.context, isWanted: { !graph.isGivingUp },
-                dial: { (ms) async throws(OpenError) in try await opener.dial(own.server, withinMs: ms) })
+                dial: { (ms) async throws(OpenError) in
+                    let stream = try await opener.dial(own.server, withinMs: ms)
+                    return secure.map { $0(stream) } ?? stream
+                })
         } catch {
             let lines = error.message.split(separator: "\n", maxSplits: 1).map { String($0) }
-            guard lines.count == 2 else { throw error }
-            graph.observer.onWarning(lines[1])
-            throw OpenError(lines[0], cause: error.cause)
+            throw OpenError(lines[0], cause: error.cause, hint: lines.count == 2 ? lines[1] : error.hint)
         }
     }
 
@@ -44,6 +48,16 @@ extension Change {
             throw OpenError("Can't reopen read-only NBD mount as read/write", cause: .permission)
         }
         value.nodes[id]?.fellBack = true
+    }
+}
+
+extension Graph {
+    /// Whether a node's connections are made private with these credentials.
+    public func usesTLS(_ credentials: String) -> Bool {
+        value.nodes.values.contains {
+            guard case .nbd(let own) = $0.driver else { return false }
+            return own.tlsCredentials == credentials
+        }
     }
 }
 

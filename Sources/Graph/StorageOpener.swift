@@ -63,6 +63,9 @@ public protocol StorageOpener: AnyObject {
     /// Connects to an NBD server, in so many milliseconds, while the context goes on. Errors in QEMU's words: `Failed to
     /// connect to 'P': Connection refused`.
     func dial(_ address: NBDAddress, withinMs: UInt64) async throws(OpenError) -> any ByteStream
+    /// How connections to a server are made private with these credentials, `hostname` being whom its certificate must be for. Errors
+    /// in QEMU's words: `No TLS credentials with id 'C'`.
+    func securing(with credentials: String, hostname: String?) throws(OpenError) -> (any ByteStream) -> any ByteStream
     /// A small file's bytes. The error's text says what is wrong with it.
     func contents(of path: String, atMost limit: Int) throws(OpenError) -> [UInt8]
 }
@@ -78,6 +81,13 @@ extension StorageOpener {
     /// For hosts without a network.
     public func dial(_ address: NBDAddress, withinMs: UInt64) async throws(OpenError) -> any ByteStream {
         throw OpenError("Failed to connect to '\(address.text)': No such file or directory", cause: .system(2))
+    }
+
+    /// For hosts without credentials.
+    public func securing(with credentials: String, hostname: String?) throws(OpenError)
+        -> (any ByteStream) -> any ByteStream
+    {
+        throw OpenError("No TLS credentials with id '\(credentials)'")
     }
 
     public func contents(of path: String, atMost limit: Int) throws(OpenError) -> [UInt8] {

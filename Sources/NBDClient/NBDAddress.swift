@@ -40,6 +40,10 @@ public struct NBDRemoteOptions: Equatable, Sendable {
     public var server: NBDAddress
     /// Nil: the server's default export, whose name is empty.
     public var export: String?
+    /// The TLS credentials that connections are made private with; nil: they go in the clear.
+    public var tlsCredentials: String?
+    /// Whom the server's certificate must be for; nil: the host that is connected to.
+    public var tlsHostname: String?
     /// The meta context whose state is told as block status; nil: `base:allocation`, where the server has it.
     public var bitmap: String?
     /// How long requests wait for a connection that was lost, in seconds; 0: they fail at once.
@@ -56,5 +60,12 @@ public struct NBDRemoteOptions: Equatable, Sendable {
         self.bitmap = bitmap
         self.reconnectDelay = reconnectDelay
         self.openTimeout = openTimeout
+    }
+
+    /// Whom the server's certificate must be for, where that is known.
+    public var expectedHost: String? {
+        if let tlsHostname { return tlsHostname }
+        guard case .inet(let inet) = server else { return nil }
+        return inet.host
     }
 }

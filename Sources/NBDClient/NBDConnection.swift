@@ -30,6 +30,8 @@ final class NBDConnection {
     private(set) var isStructured = false
     private(set) var contextID: UInt32?
     private(set) var loss: NBDLoss?
+    /// Why it could not be made private.
+    private var insecurity: OpenError?
     /// Called once, when it has ended.
     var onEnd: ((NBDLoss) -> Void)?
 
@@ -77,9 +79,18 @@ final class NBDConnection {
     {
         let patience = Patience(stream, in: context, withinMs: withinMs, isWanted)
         defer { patience.end() }
-        var negotiation = NBDClientNegotiation(goal)
-        do throws(BlockError) { try await converse(&negotiation) } catch {
+        let secured = stream as? any SecurableStream
+        var negotiation = NBDClientNegotiation(goal, wantsTLS: secured != nil)
+        do throws(BlockError) {
+            try await converse(&negotiation)
+            if negotiation.state == .securing, let secured {
+                try await secure(secured)
+                try await stream.send(negotiation.secured().byteSpan)
+                try await converse(&negotiation)
+            }
+        } catch {
             stream.close()
+            if let insecurity { throw OpenError(insecurity.message, cause: .io) }
             let reason =
                 patience.isOver
                 ? "the server took longer than \(withinMs) ms"
@@ -96,7 +107,18 @@ final class NBDConnection {
         return negotiation
     }
 
-    /// Sends and receives until the negotiation is over.
+    /// Begins TLS. What came in the clear behind the server's consent may be anybody's.
+    private func secure(_ stream: any SecurableStream) async throws(BlockError) {
+        do throws(OpenError) {
+            guard input.count == 0 else { throw OpenError("TLS handshake failed: the server spoke before it began") }
+            try await stream.secure()
+        } catch {
+            insecurity = error
+            throw .io
+        }
+    }
+
+    /// Sends and receives until the negotiation is over, or waits for TLS.
     private func converse(_ negotiation: inout NBDClientNegotiation) async throws(BlockError) {
         while true {
             let (consumed, reply) = input.show { negotiation.receive($0) }

@@ -1,5 +1,6 @@
 import Block
 import Bytes
+import Logging
 import NBDWire
 import Streams
 
@@ -73,7 +74,8 @@ final class NBDSession {
     }
 
     private func shakeHands() async throws(BlockError) -> Bool {
-        var negotiation = NBDNegotiation()
+        let secured = stream as? any SecurableStream
+        var negotiation = NBDNegotiation(needsTLS: secured != nil)
         try await stream.send(NBDNegotiation.greeting.byteSpan)
         while true {
             let exports = server.exports.filter { $0.access() != .none }
@@ -84,6 +86,14 @@ final class NBDSession {
             if !reply.isEmpty { try await stream.send(reply.byteSpan) }
             switch negotiation.state {
             case .ended: return false
+            case .securing:
+                // What came in the clear behind the request to begin may be anybody's.
+                guard input.count == 0, let secured else { return false }
+                do throws(OpenError) { try await secured.secure() } catch {
+                    server.log.warning("option negotiation failed: \(error.message)")
+                    return false
+                }
+                negotiation.secured()
             case .transmission(let name):
                 // The export may have gone while the answer was sent, and another taken its name, or another medium its
                 // place: that is not the one whose size and contexts the client was told.

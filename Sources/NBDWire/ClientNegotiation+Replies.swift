@@ -60,7 +60,8 @@ extension NBDClientNegotiation {
         case .list: return afterList()
         case .info: return askForContexts()
         case .listMetaContext: return askAfter(index + 1)
-        case .exportName, .abort, .startTLS: return fail("unexpected reply to option \(option.rawValue)")
+        case .startTLS: return beginTLS()
+        case .exportName, .abort: return fail("unexpected reply to option \(option.rawValue)")
         }
     }
 
@@ -103,7 +104,7 @@ extension NBDClientNegotiation {
     private mutating func refused(_ option: NBDOption, _ kind: UInt32, _ data: RawSpan) -> [UInt8] {
         let isUnknown = kind == NBDOptionReply.unsupported
         switch option {
-        case .structuredReply where kind != NBDOptionReply.tlsRequired: return afterStructuredReply()
+        case .structuredReply: return afterStructuredReply()
         case .setMetaContext where kind != NBDOptionReply.tlsRequired:
             context = nil
             return askToGo()
@@ -126,7 +127,8 @@ extension NBDClientNegotiation {
             case NBDOptionReply.policy: "Denied by server for \(name)"
             case NBDOptionReply.invalid: "Invalid parameters for \(name)"
             case NBDOptionReply.platform: "Server lacks support for \(name)"
-            case NBDOptionReply.tlsRequired: "Server requires TLS for \(name)"
+            case NBDOptionReply.tlsRequired:
+                "TLS negotiation required before \(name)\nDid you forget a valid tls-creds?"
             case NBDOptionReply.unknown: "Requested export not available"
             case NBDOptionReply.shutdown: "Server shutting down before \(name)"
             case NBDOptionReply.blockSizeRequired: "Server requires INFO_BLOCK_SIZE for \(name)"

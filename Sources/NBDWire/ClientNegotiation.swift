@@ -28,6 +28,8 @@ public struct NBDNegotiationFailure: Error, Equatable, Sendable {
 public struct NBDClientNegotiation: Sendable {
     public enum State: Equatable, Sendable {
         case underWay
+        /// The server waits for TLS to begin; `secured` goes on.
+        case securing
         /// The export can be used.
         case transmission
         /// All is known that the server tells; the connection can be closed.
@@ -53,6 +55,7 @@ public struct NBDClientNegotiation: Sendable {
     var listed = 0
     var replies = 0
     private var noZeroes = false
+    private let wantsTLS: Bool
 
     enum Step: Equatable, Sendable {
         case greeting
@@ -69,8 +72,10 @@ public struct NBDClientNegotiation: Sendable {
     /// Reserved bytes behind an export's size and flags.
     private static let reserved = 124
 
-    public init(_ goal: NBDGoal) {
+    /// `wantsTLS`: nothing is asked before TLS has begun, and a server that has none is not used.
+    public init(_ goal: NBDGoal, wantsTLS: Bool = false) {
         self.goal = goal
+        self.wantsTLS = wantsTLS
         if case .export(let name, _) = goal {
             export = Self.unknown(name)
         } else {
@@ -125,6 +130,7 @@ public struct NBDClientNegotiation: Sendable {
         guard bytes.byteCount >= 16 else { return (0, []) }
         switch bytes.bigEndian(UInt64.self, at: 8) {
         case NBDMagic.oldstyle:
+            if wantsTLS { return (16, fail("Server does not support STARTTLS", isViolation: false)) }
             guard export.name.isEmpty else {
                 return (16, fail("Server does not support non-empty export names", isViolation: false))
             }
@@ -139,12 +145,25 @@ public struct NBDClientNegotiation: Sendable {
         noZeroes = flags.contains(.noZeroes)
         var reply: [UInt8] = []
         reply.appendBigEndian(UInt32(flags.rawValue))
-        if flags.contains(.fixedNewstyle) { return (18, reply + ask(.structuredReply)) }
+        if flags.contains(.fixedNewstyle) { return (18, reply + ask(wantsTLS ? .startTLS : .structuredReply)) }
+        if wantsTLS { return (18, reply + fail("Server does not support STARTTLS", isViolation: false)) }
         // Such a server answers nothing but the name of an export.
         guard case .export = goal else {
             return (18, reply + fail("Server does not support export lists", isViolation: false))
         }
         return (18, reply + askExportName())
+    }
+
+    /// TLS has begun: answers what to send.
+    public mutating func secured() -> [UInt8] {
+        state = .underWay
+        return ask(.structuredReply)
+    }
+
+    mutating func beginTLS() -> [UInt8] {
+        step = .ended
+        state = .securing
+        return []
     }
 
     // MARK: Right before transmission

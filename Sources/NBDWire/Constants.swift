@@ -41,7 +41,7 @@ public struct NBDTransmissionFlags: OptionSet, Sendable {
 }
 
 /// What a client asks for while it negotiates.
-public enum NBDOption: UInt32, Sendable {
+public enum NBDOption: UInt32, Sendable, CaseIterable {
     case exportName = 1
     case abort = 2
     case list = 3

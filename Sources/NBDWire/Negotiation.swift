@@ -35,6 +35,8 @@ public struct NBDNegotiation: Sendable {
     public enum State: Equatable, Sendable {
         case clientFlags
         case options
+        /// The client begins TLS once it has what is to be sent. `secured` goes on.
+        case securing
         /// The client chose this export.
         case transmission(export: String)
         /// The connection ends, after what is to be sent.
@@ -51,11 +53,20 @@ public struct NBDNegotiation: Sendable {
     /// The names that the ids stood for then.
     private var contextNames: [String] = []
     private var clientHasNoZeroes = false
+    private let needsTLS: Bool
+    private var isSecured = false
 
     /// Bytes of an option's head: magic, option, length.
     private static let optionHead = 16
 
-    public init() {}
+    /// `needsTLS`: nothing is told before TLS has begun.
+    public init(needsTLS: Bool = false) { self.needsTLS = needsTLS }
+
+    /// TLS has begun. Nothing that was said before counts.
+    public mutating func secured() {
+        isSecured = true
+        state = .options
+    }
 
     /// The first bytes that a client gets.
     public static var greeting: [UInt8] {
@@ -79,7 +90,7 @@ public struct NBDNegotiation: Sendable {
             return (4, [])
         case .options:
             return option(bytes, exports)
-        case .transmission, .ended:
+        case .securing, .transmission, .ended:
             return (0, [])
         }
     }
@@ -99,7 +110,14 @@ public struct NBDNegotiation: Sendable {
     }
 
     private mutating func answer(_ number: UInt32, _ data: RawSpan, _ exports: [NBDExportInfo]) -> [UInt8] {
-        switch NBDOption(rawValue: number) {
+        let option = NBDOption(rawValue: number)
+        if needsTLS, !isSecured, option != .startTLS, option != .abort {
+            // This option knows no error reply.
+            if option == .exportName { state = .ended }
+            let words = "Option 0x\(String(number, radix: 16)) not permitted before TLS"
+            return option == .exportName ? [] : Self.refuse(number, NBDOptionReply.tlsRequired, words)
+        }
+        switch option {
         case .exportName: return exportName(data, exports)
         case .abort:
             state = .ended
@@ -111,9 +129,17 @@ public struct NBDNegotiation: Sendable {
             hasStructuredReplies = true
             return Self.reply(number, NBDOptionReply.ack)
         case .listMetaContext, .setMetaContext: return metaContext(number, data, exports)
-        case .startTLS: return Self.refuse(number, NBDOptionReply.policy, "TLS not configured")
+        case .startTLS: return startTLS(number, data)
         case nil: return Self.refuse(number, NBDOptionReply.unsupported, "Unsupported option \(number)")
         }
+    }
+
+    private mutating func startTLS(_ number: UInt32, _ data: RawSpan) -> [UInt8] {
+        guard needsTLS else { return Self.refuse(number, NBDOptionReply.policy, "TLS not configured") }
+        guard !isSecured else { return Self.refuse(number, NBDOptionReply.invalid, "TLS already enabled") }
+        guard data.byteCount == 0 else { return Self.refuse(number, NBDOptionReply.invalid, "option has no data") }
+        state = .securing
+        return Self.reply(number, NBDOptionReply.ack)
     }
 
     private mutating func exportName(_ data: RawSpan, _ exports: [NBDExportInfo]) -> [UInt8] {

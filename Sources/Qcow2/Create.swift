@@ -63,7 +63,7 @@ public struct Qcow2Create {
         if file.limits.growable {
             // An empty file is left alone: ext4 writes back at once, when it is closed, whatever came behind a truncation.
             if file.length > 0 { try await file.resize(to: 0) }
-            return try await file.resize(to: layout.totalClusters * layout.clusterSize)
+            return try await file.resize(to: layout.fileEnd)
         }
         guard layout.data.end <= file.length else { throw .noSpace }
         let sector = AlignedBuffer(byteCount: 512)

@@ -55,6 +55,11 @@ struct CreateLayout {
     var l1Offset: UInt64 { l1Entries == 0 ? 0 : firstBlockOffset + refcountBlocks * clusterSize }
     var firstL2Offset: UInt64 { firstBlockOffset + (refcountBlocks + l1Clusters) * clusterSize }
     var dataOffset: UInt64 { firstL2Offset + l2Tables * clusterSize }
+    /// Where the file ends: behind the last L1 entry where nothing follows the table, as qemu-img leaves it. The rest of that
+    /// cluster reads as zeroes and is counted as used.
+    var fileEnd: UInt64 {
+        l2Tables + dataClusters == 0 && l1Entries > 0 ? l1Offset + l1Entries * 8 : totalClusters * clusterSize
+    }
     var totalClusters: UInt64 { 1 + refcountTableClusters + refcountBlocks + l1Clusters + l2Tables + dataClusters }
     /// All but the data.
     var metadata: ByteRange { ByteRange(at: 0, count: dataOffset) }

@@ -79,6 +79,11 @@ struct EntryRules {
         }
     }
 
+    /// Whether one of its subclusters holds data that is neither compressed nor damaged.
+    func isData(_ entry: L2Entry, _ subcluster: Int) -> Bool {
+        if case .data = read(entry, subcluster) { true } else { false }
+    }
+
     /// The subclusters that hold data, from the first to the last; empty where none does.
     func data(of entry: L2Entry) -> Range<Int> {
         let whole = 0..<geometry.subclusters

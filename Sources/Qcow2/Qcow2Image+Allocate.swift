@@ -122,7 +122,7 @@ extension Qcow2Image {
     }
 
     private func allocate(_ guest: ByteRange, in table: L2Table) -> Allocation {
-        guard var room = room(for: guest) else { return .busy }
+        guard let room = room(for: guest) else { return .busy }
         let entry = table[entryIndex(guest.start)]
         let mapping = rules.read(entry, subclusterIndex(guest.start))
         if mapping == .invalid {
@@ -135,10 +135,8 @@ extension Qcow2Image {
         }
         if let cluster = metadataNamed(by: entry) { return .needs(Need.reportOverlap.at(cluster)) }
         if entry.isOwn, let place = rules.place(of: entry) {
-            // Somebody placed it since the caller looked: now it is written in place.
-            if case .data = mapping { return .busy }
-            room.subclusters = reusable(room.subclusters, in: table, from: place)
-            return .ticket(issue(guest, room.subclusters, place: place, table, isReuse: true, readsZero: false))
+            guard let placed = reusable(room.subclusters, in: table, from: place) else { return .busy }
+            return .ticket(issue(guest, placed, place: place, table, isReuse: true, readsZero: false))
         }
         if let place = room.place {
             return .ticket(issue(guest, room.subclusters, place: place, table, isReuse: false, readsZero: false))
@@ -173,20 +171,26 @@ extension Qcow2Image {
             issue(guest, wanted.lowerBound..<end, place: place, table, isReuse: true, readsZero: false))
     }
 
-    /// The first subclusters that have a place, without data, where their clusters follow one another in the file from
-    /// `place` on.
-    private func reusable(_ wanted: Range<UInt64>, in table: L2Table, from place: UInt64) -> Range<UInt64> {
+    /// The first subclusters that have a place of their own, with data or without, where their clusters follow one another
+    /// in the file from `place` on: one write fills them. Nil where all of them hold data, which is written in place.
+    private func reusable(_ wanted: Range<UInt64>, in table: L2Table, from place: UInt64) -> Range<UInt64>? {
         var (end, place) = (wanted.lowerBound, place)
+        var isData = true
         for (position, subclusters) in parts(of: wanted) {
             let entry = table[position]
             guard entry.isOwn, rules.place(of: entry) == place, metadataNamed(by: entry) == nil else { break }
-            for subcluster in subclusters {
-                if case .data = rules.read(entry, subcluster) { return wanted.lowerBound..<end }
-                end += 1
-            }
+            for subcluster in subclusters where isData { isData = rules.isData(entry, subcluster) }
+            end += UInt64(subclusters.count)
             place += geometry.clusterSize
         }
-        return wanted.lowerBound..<end
+        return isData ? nil : wanted.lowerBound..<end
+    }
+
+    /// Whether a subcluster holds data where it is written in place.
+    private func isInPlace(_ subcluster: UInt64, _ table: L2Table) -> Bool {
+        let guest = subcluster << UInt64(geometry.subclusterBits)
+        let entry = table[entryIndex(guest)]
+        return entry.isOwn && rules.isData(entry, subclusterIndex(guest))
     }
 
     /// How many clusters in a row need a new place.
@@ -228,8 +232,11 @@ extension Qcow2Image {
         tickets.append(ticket)
         table.pins += 1
         let bits = UInt64(geometry.subclusterBits)
-        let whole = ByteRange(from: filled.lowerBound << bits, to: filled.upperBound << bits)
+        var whole = ByteRange(from: filled.lowerBound << bits, to: filled.upperBound << bits)
         let part = ByteRange(from: wanted.lowerBound << bits, to: wanted.upperBound << bits).intersection(guest)
+        // Around what is written in place others may write meanwhile: nothing is copied there.
+        if isReuse, isInPlace(wanted.lowerBound, table) { whole = ByteRange(from: part.start, to: whole.end) }
+        if isReuse, isInPlace(wanted.upperBound - 1, table) { whole = ByteRange(from: whole.start, to: part.end) }
         // A file for data ends where the disk does.
         let end = rules.hasDataFile ? min(whole.end, max(length, part.end)) : whole.end
         return AllocationTicket(
@@ -249,6 +256,9 @@ extension Qcow2Image {
     }
 
     public func abandon(_ ticket: consuming AllocationTicket) {
+        // A raw file for data shall read as the disk by itself. Nobody knows what a failed write left there; the tables that
+        // name the place make the disk read as just that.
+        if header.autoclear.contains(.rawExternalData) { return publish(ticket) }
         let ticket = end(ticket.resolved())
         if let entry = ticket.encoded { return dropReferences(of: entry) }
         guard !ticket.isReuse else { return }

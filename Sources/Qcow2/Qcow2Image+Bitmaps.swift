@@ -40,10 +40,11 @@ extension Qcow2Image {
                 "Could not read bitmap '\(entry.name)' from image: its table has \(entry.tableSize) entries, not \(clusters)"
             )
         }
+        let noMemory = OpenError(
+            "No memory for bitmap '\(entry.name)': all bitmaps together take \(memory.limit) bytes at most",
+            cause: .limit)
         guard let map = DirtyMap(length: length, granularityBits: entry.granularityBits, memory: memory) else {
-            throw OpenError(
-                "No memory for bitmap '\(entry.name)': all bitmaps together take \(memory.limit) bytes at most",
-                cause: .limit)
+            throw noMemory
         }
         let table = try await readTable(
             "bitmap_table table from image for bitmap '\(entry.name)'", file, at: entry.tableOffset,
@@ -52,7 +53,8 @@ extension Qcow2Image {
             let start = UInt64(index) << UInt64(geometry.clusterBits)
             switch BitmapCluster(value, geometry) {
             case .clean: break
-            case .dirty: map.restoreDirty(at: start, count: geometry.clusterSize)
+            case .dirty:
+                guard map.restoreDirty(at: start, count: geometry.clusterSize) else { throw noMemory }
             case .stored(let offset):
                 guard file.length >= geometry.clusterSize, offset <= file.length - geometry.clusterSize else {
                     throw OpenError(
@@ -64,14 +66,13 @@ extension Qcow2Image {
                     var span = buffer.mutableBytes
                     try await file.read(at: offset, into: &span)
                 } catch { throw OpenError("Could not read bitmap '\(entry.name)' from image", cause: error) }
-                map.restore(buffer.bytes, at: start)
+                guard map.restore(buffer.bytes, at: start) else { throw noMemory }
             case nil:
                 throw OpenError(
                     "Could not read bitmap_table table from image for bitmap '\(entry.name)': entry \(index) is \(hex(value))"
                 )
             }
         }
-        map.restored()
         return map
     }
 

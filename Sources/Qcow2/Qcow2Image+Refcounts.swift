@@ -25,7 +25,10 @@ extension Qcow2Image {
         while cluster < end {
             let index = Int(cluster >> blockBits)
             guard index < refcountTable.count else { return .needs(Need.growRefcountTable.at(index)) }
-            guard refcountTable[index] != 0 else { return .needs(Need.makeBlock.at(index)) }
+            guard refcountTable[index] != 0 else {
+                let last = min(UInt64(index + 1) << blockBits, end) - 1
+                return .needs(Need.makeBlock.at(cluster + min(most, last - cluster)))
+            }
             guard let block = blocks.find(index) else { return .needs(Need.loadBlock.at(index)) }
             block.wasUsed = true
             let base = UInt64(index) << blockBits
@@ -94,10 +97,10 @@ extension Qcow2Image {
         }
     }
 
-    /// Makes the refcount block `index`, at the first cluster that it counts itself. The caller holds `structure`.
-    func makeBlock(_ index: Int) async throws(BlockError) {
+    /// Makes the refcount block that counts `cluster`, there. The caller holds `structure`.
+    func makeBlock(at cluster: UInt64) async throws(BlockError) {
+        let index = Int(cluster >> blockBits)
         guard index < refcountTable.count, refcountTable[index] == 0 else { return }
-        let cluster = UInt64(index) << blockBits
         guard cluster < clusterEnd else {
             isStarved = true
             throw .noSpace
@@ -111,7 +114,7 @@ extension Qcow2Image {
         let block = RefcountBlock(
             index: index, offset: offset, bytes: Array(repeating: 0, count: Int(geometry.clusterSize)),
             order: geometry.refcountOrder)
-        block[0] = 1
+        block[Int(cluster & (geometry.refcountBlockEntries - 1))] = 1
         // Written at once, so that its space is secured; linked by the next commit (O8).
         highWater = max(highWater, offset + geometry.clusterSize)
         let buffer = AlignedBuffer(copying: block.bytes)

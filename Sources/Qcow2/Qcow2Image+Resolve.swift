@@ -40,7 +40,7 @@ extension Qcow2Image {
         case .makeTable: try await makeTable(index)
         case .copyTable: try await copyTable(index)
         case .growL1: try await growL1(for: UInt64(index))
-        case .makeBlock: try await makeBlock(index)
+        case .makeBlock: try await makeBlock(at: UInt64(index))
         case .growRefcountTable: try await growRefcountTable(for: index)
         case .loadTable, .loadBlock, .reportEntry, .reportOverlap: break
         }

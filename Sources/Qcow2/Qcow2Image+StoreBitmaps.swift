@@ -126,22 +126,25 @@ extension Qcow2Image {
             granularityBits: map.granularityBits, name: bitmap.name ?? "")
     }
 
-    /// Writes bytes to clusters of their own, in a row, filled up with zeros. Answers where.
+    /// Writes bytes to clusters of their own, in a row. Answers where. What is behind them in the last cluster means nothing,
+    /// and is not written: a file whose last row this is ends with it.
     private func writeRow(_ bytes: [UInt8], _ taken: inout [ClusterRun]) async throws(BlockError) -> UInt64 {
         let run = try await takeRow(geometry.clusters(for: UInt64(bytes.count)))
         taken.add(run)
         for cluster in run.start..<run.end { noteMetadata(cluster: cluster) }
         let offset = run.start << UInt64(geometry.clusterBits)
-        let size = Int(run.count << UInt64(geometry.clusterBits))
-        let whole = AlignedBuffer(copying: bytes + [UInt8](repeating: 0, count: size - bytes.count))
-        try await file.write(at: offset, from: whole.bytes, flags: [])
+        let buffer = AlignedBuffer(copying: bytes)
+        try await file.write(at: offset, from: buffer.bytes, flags: [])
         return offset
     }
 
     // MARK: What goes
 
-    /// The clusters that only the directory in the file names, and bitmaps in it that are not kept. What cannot be read, or
-    /// is claimed by other metadata, is left out: a leak does no harm.
+    /// The clusters that only the directory in the file names, and bitmaps in it that are not kept. What is claimed by other
+    /// metadata is left out, and so are a table that cannot be read and what it names: they stay counted and nothing names
+    /// them any more, the one kind of damage that D4 allows, which every check tells of. To fail instead would leave all
+    /// bitmaps of the image marked as in use, or make one that is damaged impossible to remove. What does reach the file is
+    /// still held to every rule, so no bit that a bitmap had to keep is lost by this.
     private func staleClusters(but kept: [StoredBitmap]) async -> [ClusterRun] {
         guard let extent = storedExtension else { return [] }
         let bits = UInt64(geometry.clusterBits)

@@ -178,7 +178,7 @@ enum Need: UInt8 {
     case growL1
     /// Load this refcount block.
     case loadBlock
-    /// Make this refcount block.
+    /// Make the refcount block that counts this cluster, there: behind those that are wanted, so that they lie in a row.
     case makeBlock
     /// Make the refcount table long enough for this block.
     case growRefcountTable

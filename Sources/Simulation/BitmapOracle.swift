@@ -42,6 +42,16 @@ public struct BitmapOracle: Sendable {
         known[name] = Known(granularityBits: UInt64(granularityBits), isEnabled: isEnabled, changed: [])
     }
 
+    mutating func merged(_ name: String, from other: String, length: UInt64) {
+        guard let target = known[name], let source = known[other] else { return }
+        for granule in source.changed {
+            let start = granule << source.granularityBits
+            let end = min(length, (granule + 1) << source.granularityBits)
+            guard start < end else { continue }
+            known[name]?.changed.formUnion(start >> target.granularityBits...(end - 1) >> target.granularityBits)
+        }
+    }
+
     mutating func removed(_ name: String) { known[name] = nil }
     mutating func cleared(_ name: String) { known[name]?.changed = [] }
     mutating func set(_ name: String, isEnabled: Bool) { known[name]?.isEnabled = isEnabled }

@@ -8,9 +8,13 @@ public struct CrashExamination {
     public var statesPerPoint = 1024
     /// How many of the points are looked at, out of 100.
     public var pointShare: UInt64 = 100
+    /// The same of the points at which something is under way that has a name (`Verb`); nil is no difference.
+    public var shareUnderWay: UInt64?
     public var disk = SimDisk.Options()
     /// At which events of the disk a crash is looked at besides the ends of flushes.
     public var everyEvent = false
+    /// Whether crashes are looked at while an image is made.
+    public var creation = false
     /// After every how many states one is started again and crashes a second time; 0 is never.
     public var everySecondCrash = 0
     /// Shown every state that was judged sound; for a second opinion on a sample.
@@ -28,6 +32,8 @@ public struct CrashExamination {
         public var withLeaks = 0
         /// States that come of a second crash.
         public var ofSecondCrash = 0
+        /// The same by what had begun in the program.
+        public var verbs: VerbCounts = [:]
     }
 
     /// Judges until something is wrong, which it throws.
@@ -36,13 +42,21 @@ public struct CrashExamination {
         var known: [UInt64: CrashJudge.Found] = [:]
         var random = SeededRandom(seed: program.seed ^ 0xC2A5)
         var violation: Violation?
+        let judge = CrashJudge(program.shape)
         let run = CrashRun(program, on: start, disk)
         if everyEvent { run.isPoint = { _ in true } }
+        run.crashesCreation = creation
         run.onPoint = { point in
-            guard violation == nil, random.chance(pointShare) else { return }
+            let share = point.verbs.underWay.isEmpty ? pointShare : shareUnderWay ?? pointShare
+            guard violation == nil, random.chance(share) else { return }
+            let (states, second) = (result.states, result.ofSecondCrash)
+            defer {
+                point.verbs.count(
+                    states: result.states - states, ofSecondCrash: result.ofSecondCrash - second, in: &result.verbs)
+            }
             do throws(Violation) {
                 try point.forEachState(budget: statesPerPoint, &random) { state throws(Violation) in
-                    do throws(Violation) { try judge(state, &known, &result) } catch {
+                    do throws(Violation) { try self.judge(judge, state, &known, &result) } catch {
                         throw error.told(in: state) {
                             "\($0)\n\(state.choice) at \(result.states): \(point.text)\n\(start.name)\n\(program)"
                         }
@@ -50,21 +64,22 @@ public struct CrashExamination {
                 }
             } catch { violation = error }
         }
-        try run.run()
-        if let violation { throw violation }
+        do throws(Violation) { try run.run() } catch { throw error.with(run.verbs.begun) }
+        if let violation { throw violation.with(run.verbs.begun) }
+        for verb in run.verbs.begun { result.verbs[verb, default: VerbCount()].programs = 1 }
         return result
     }
 
-    private func judge(_ state: CrashState, _ known: inout [UInt64: CrashJudge.Found], _ result: inout Result)
-        throws(Violation)
-    {
+    private func judge(
+        _ judge: CrashJudge, _ state: CrashState, _ known: inout [UInt64: CrashJudge.Found], _ result: inout Result
+    ) throws(Violation) {
         let data = state.data.map { $0.fingerprint &* 31 &+ 1 } ?? 0
         let fingerprint = state.image.fingerprint &+ UInt64(state.point.below.count) &+ data
         if let found = known[fingerprint] {
             // What is found depends on the bytes; what may be found on the moment.
-            return try CrashJudge(program.shape).compare(found, state.point)
+            return try judge.compare(found, state.point)
         }
-        let found = try CrashJudge(program.shape).judge(state)
+        let found = try judge.judge(state)
         known[fingerprint] = found
         result.states += 1
         if found.leaks > 0 { result.withLeaks += 1 }

@@ -6,12 +6,15 @@ import Bytes
 /// and checks it again. Promises D1 to D6 and D8.
 public struct CrashJudge {
     public let shape: Shape
+    private let rewrite = Rewrite()
 
     public init(_ shape: Shape) { self.shape = shape }
 
     /// What a fresh start found on a disk.
     public struct Found {
         public let contents: [UInt8]
+        /// There is no image yet.
+        public var isNone = false
         /// The file for data by itself, where it shall always read as the disk, cut or filled up to the disk's length.
         public let raw: [UInt8]?
         /// Clusters that nothing uses.
@@ -19,6 +22,8 @@ public struct CrashJudge {
         public let snapshots: [KeptSnapshot]
         /// The bitmaps that the image keeps.
         public let bitmaps: [MiniCheck.Bitmap]
+        /// The name of the file for data.
+        public var dataName: String?
     }
 
     /// The whole judgement; throws what is wrong.
@@ -31,15 +36,26 @@ public struct CrashJudge {
 
     /// What was found against what may be found at that moment.
     func compare(_ found: Found, _ point: CrashPoint) throws(Violation) {
+        if found.isNone {
+            guard point.isMaking else { throw Violation("D3: there is no image", .corrupt) }
+            return
+        }
         if let wrong = point.judge(found) { throw wrong }
         if let raw = found.raw, let wrong = point.oracle.judge(afterCrash: raw) {
             throw wrong.told { "the raw file for data by itself: \($0)" }
         }
         if let wrong = point.bitmaps.judge(found.bitmaps) { throw wrong }
+        guard point.dataNames.isEmpty || point.dataNames.contains(found.dataName ?? "") else {
+            throw Violation("the file for data is called '\(found.dataName ?? "")'", .corrupt)
+        }
     }
 
     /// Everything but the comparison with what was written: what is found depends on the bytes alone.
     public func recover(_ state: CrashState) throws(Violation) -> Found {
+        // An image that is being made is none until its header is there.
+        if state.point.isMaking, state.image.bytes(ByteRange(at: 0, count: 4)) != [0x51, 0x46, 0x49, 0xFB] {
+            return Found(contents: [], isNone: true, raw: nil, leaks: 0, snapshots: [], bitmaps: [])
+        }
         let check = MiniCheck(state.image)
         // Where another program left the dirty bit, refcounts are behind until a repair has ended (O12).
         guard check.errors.isEmpty || check.isDirty else { throw Violation("D4: \(check.errors)", .corrupt) }
@@ -53,7 +69,7 @@ public struct CrashJudge {
         let after = MiniCheck(chain.disks[chain.top].contents)
         if check.isDataRaw, let data = chain.dataDisks[chain.top]?.contents {
             // A crash in the middle of a new size may leave it longer than the disk.
-            guard Self.fitted(data, contents.count) == after.contents(data: data).array else {
+            guard Self.isSame(Self.fitted(data, contents.count), after.contents(data: data).array) else {
                 throw Violation("the raw file for data does not read as the disk after it was written", .corrupt)
             }
         }
@@ -79,13 +95,30 @@ public struct CrashJudge {
         }
         return Found(
             contents: contents, raw: check.isDataRaw ? state.data.map { Self.fitted($0, contents.count) } : nil,
-            leaks: check.leaks, snapshots: snapshots, bitmaps: check.bitmaps)
+            leaks: check.leaks, snapshots: snapshots, bitmaps: check.bitmaps, dataName: check.dataFileName)
+    }
+
+    private static func isSame(_ bytes: [UInt8], _ others: [UInt8]) -> Bool {
+        bytes.count == others.count && bytes.rawBytes.isSame(as: others.rawBytes)
     }
 
     private static func fitted(_ data: SparseBytes, _ count: Int) -> [UInt8] {
         var data = data
         data.resize(to: UInt64(count))
         return data.array
+    }
+
+    /// What the disk is written with after a crash: always the same bytes, drawn once.
+    private final class Rewrite {
+        private var bytes: [UInt8] = []
+
+        func bytes(_ count: Int) -> [UInt8] {
+            if bytes.count != count {
+                var random = SeededRandom(seed: 0xFE11)
+                bytes = random.bytes(count)
+            }
+            return bytes
+        }
     }
 
     private func readAndRewrite(_ state: CrashState, _ chain: SimulatedChain) async throws -> [UInt8] {
@@ -99,12 +132,12 @@ public struct CrashJudge {
         do throws(BlockError) { found = try await io.bytes(at: 0, count: Int(io.length)) } catch {
             throw Violation("D2: reading fails: \(error)", .lost)
         }
-        var random = SeededRandom(seed: 0xFE11)
-        let pattern = random.bytes(found.count)
+        let pattern = rewrite.bytes(found.count)
         do {
             try await io.write(pattern, at: 0)
             try await io.flush()
-            guard try await io.bytes(at: 0, count: pattern.count) == pattern else {
+            let read = try await io.bytes(at: 0, count: pattern.count)
+            guard Self.isSame(read, pattern) else {
                 throw Violation("what is written after the crash is not read", .corrupt)
             }
             try await chain.close(chain.top)

@@ -6,6 +6,9 @@ extension CrashRun {
     /// the guest reads does not change by that, at no point.
     func refit(to size: UInt64, _ mode: Preallocation) async throws {
         let old = chain.io.length
+        let resizing: [Verb] = size == old ? [] : [size < old ? .shrink : mode == .off ? .grow : .growPreallocated]
+        verbs.begin(resizing)
+        defer { verbs.end(resizing) }
         try await resize(to: size)
         // Where something was found wrong meanwhile, the run has ended, and the chain with it.
         try await drain()

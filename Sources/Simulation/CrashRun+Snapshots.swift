@@ -13,8 +13,9 @@ extension CrashRun {
         do { contents = try await settled() } catch { return try excuse(error, "flush before a snapshot") }
         let id = String((snapshots.compactMap { Int($0.id) }.max() ?? 0) + 1)
         let made = KeptSnapshot(id: id, of: chain.disks[chain.top].contents)
-        let isDone = try await change(to: CrashPoint.Outcome(oracle: oracle, snapshots: snapshots + [made])) {
-            (image, punch) throws(BlockError) in
+        let isDone = try await change(
+            to: CrashPoint.Outcome(oracle: oracle, snapshots: snapshots + [made]), .snapshotCreate
+        ) { (image, punch) throws(BlockError) in
             let new = NewSnapshot(name: "s\(id)", dateSeconds: 1, dateNanoseconds: 2)
             _ = try await image.createSnapshot(new, onFreed: punch)
         }
@@ -30,7 +31,7 @@ extension CrashRun {
         do { _ = try await settled() } catch { return try excuse(error, "flush before a snapshot is applied") }
         let chosen = known[Int(choice % UInt64(known.count))]
         let oracle = SectorOracle(snapshotContents[chosen.id] ?? [])
-        _ = try await change(to: CrashPoint.Outcome(oracle: oracle, snapshots: snapshots)) {
+        _ = try await change(to: CrashPoint.Outcome(oracle: oracle, snapshots: snapshots), .snapshotApply) {
             (image, punch) throws(BlockError) in try await image.applySnapshot(id: chosen.id, onFreed: punch)
         }
     }
@@ -41,7 +42,7 @@ extension CrashRun {
         do { _ = try await settled() } catch { return try excuse(error, "flush before a snapshot is deleted") }
         let chosen = snapshots[Int(choice % UInt64(snapshots.count))]
         let isDone = try await change(
-            to: CrashPoint.Outcome(oracle: oracle, snapshots: snapshots.filter { $0.id != chosen.id })
+            to: CrashPoint.Outcome(oracle: oracle, snapshots: snapshots.filter { $0.id != chosen.id }), .snapshotDelete
         ) { (image, punch) throws(BlockError) in try await image.deleteSnapshot(id: chosen.id, onFreed: punch) }
         // The next one may have the same id.
         if isDone { snapshotContents[chosen.id] = nil }
@@ -79,12 +80,14 @@ extension CrashRun {
     /// Runs a step that leads from one outcome to another; answers whether it did. What a failed one has done is known where
     /// the image goes on taking writes: nothing.
     private func change(
-        to outcome: CrashPoint.Outcome,
+        to outcome: CrashPoint.Outcome, _ verb: Verb,
         _ body: (Qcow2Image, ([ByteRange]) async -> Void) async throws(BlockError) -> Void
     ) async throws -> Bool {
         try await drain()
         let (image, io, disk) = (chain.image, chain.io, chain.disks[chain.top])
         let leaks = MiniCheck(disk.contents).leaks
+        verbs.begin([verb])
+        defer { verbs.end([verb]) }
         other = outcome
         do throws(BlockError) {
             try await body(image) { await io.punch($0) }

@@ -13,12 +13,18 @@ public final class CrashRun {
     public var onPoint: ((CrashPoint) -> Void)?
     /// Whether requests and steps may fail; what then holds is the oracle's to know.
     public var mayFail = false
-    /// Whether there is an image.
-    public private(set) var didBegin = false
+    /// Whether crashes are looked at while an image is made.
+    public var crashesCreation = false
+    /// Which verbs have begun, and which are under way.
+    public internal(set) var verbs = VerbProgress()
+    /// The names that the image may have for the file with its data, where there is one.
+    var dataNames: Set<String> = []
+    /// An image that is being made, and what it will read as.
+    var making: (disk: SimDisk, data: SimDisk?, below: [SparseBytes], oracle: SectorOracle)?
     /// The machine as the program left it.
     public private(set) var end: CrashPoint?
     /// Errors that were reported to the client.
-    public private(set) var reported = 0
+    public internal(set) var reported = 0
 
     private let context: SimulatedContext
     let start: StartImage
@@ -43,7 +49,13 @@ public final class CrashRun {
         chain = SimulatedChain(context, program.shape, seed: program.seed, options)
         oracle = SectorOracle(start.contents)
         snapshots = start.snapshots
-        if let image = start.image { bitmaps = BitmapOracle(MiniCheck(image)) }
+        if let image = start.image {
+            let check = MiniCheck(image)
+            bitmaps = BitmapOracle(check)
+            if check.hasDataFile { dataNames = [check.dataFileName ?? ""] }
+        } else if program.shape.dataFile != .none {
+            dataNames = ["data"]
+        }
         chain.tracksBitmaps = program.steps.contains { if case .bitmap = $0 { true } else { false } }
     }
 
@@ -53,6 +65,7 @@ public final class CrashRun {
         // What is left over after a failure (a request under way, a commit that is tried again) ends without the chain.
         defer {
             end = point
+            verbs.endAll()
             chain.faults.clear()
             chain.dropAll()
             try? context.runToIdle()
@@ -98,12 +111,35 @@ public final class CrashRun {
             let (disk, data) = (chain.disk(image), start.data.map { chain.disk($0) })
             // Opening may write: it repairs what a crash left where the image says so.
             watch(disk, data)
+            let opening = openingVerbs(image)
+            verbs.begin(opening)
             try await chain.push(disk, data: data)
+            verbs.end(opening)
         } else {
-            try await chain.push(size: program.shape.size)
-            watchTop()
+            try await make(size: program.shape.size, as: oracle)
         }
-        didBegin = true
+    }
+
+    /// Makes an image on top of the chain.
+    private func make(size: UInt64, as oracle: SectorOracle) async throws {
+        let isPlaced = program.shape.preallocation != .off
+        let creation: [Verb] = [isPlaced ? .createPreallocated : .create]
+        try await chain.push(size: size) { disk, data in
+            making = (disk, data, chain.disks.map(\.contents), oracle)
+            verbs.begin(creation)
+            if crashesCreation { watch(disk, data) }
+        } onMade: {
+            verbs.end(creation)
+        }
+        // It was opened as well.
+        making = nil
+        watchTop()
+    }
+
+    /// What opening an image for writing does besides.
+    private func openingVerbs(_ image: SparseBytes) -> [Verb] {
+        let check = MiniCheck(image)
+        return (check.isDirty ? [.repairAtOpening] : []) + (check.bitmaps.isEmpty ? [] : [.bitmapsMark])
     }
 
     func watchTop() { watch(chain.disks[chain.top], chain.dataDisks[chain.top]) }
@@ -120,6 +156,7 @@ public final class CrashRun {
         }
         data?.onEvent = { [self, unowned audit] event in
             audit.observe(data: event)
+            if let broken = audit.broken { fail(Violation(broken, .unordered)) }
             if isPoint(event) { showPoint() }
         }
     }
@@ -145,7 +182,10 @@ public final class CrashRun {
     /// Closes the top image, which leaves nothing to a flush that might come (O16).
     private func close() async throws {
         let disk = chain.disks[chain.top]
+        let storing: [Verb] = chain.image.hasBitmaps ? [.bitmapsStore] : []
+        verbs.begin(storing)
         try await chain.close(chain.top)
+        verbs.end(storing)
         let left = chain.topDisks.flatMap(\.pending).filter { if case .discard = $0.change { false } else { true } }
         if let left = left.first { throw Violation("not durable when the image is closed: \(left) (O16)") }
         if let wrong = bitmaps.judge(closed: MiniCheck(disk.contents).bitmaps) { throw wrong }
@@ -165,11 +205,18 @@ public final class CrashRun {
 
     /// The machine as it is now; nil before there is an image.
     public var point: CrashPoint? {
+        if let making {
+            guard crashesCreation || mayFail else { return nil }
+            return CrashPoint(
+                disk: making.disk.snapshot, data: making.data?.snapshot, base: chain.base?.contents,
+                below: making.below, oracle: making.oracle, snapshots: [], isMaking: true,
+                dataNames: dataNames, verbs: verbs)
+        }
         guard let disk = chain.disks.last else { return nil }
         return CrashPoint(
             disk: disk.snapshot, data: chain.dataDisks[chain.top]?.snapshot, base: chain.base?.contents,
             below: chain.disks.dropLast().map(\.contents),
-            oracle: oracle, snapshots: snapshots, other: other, bitmaps: bitmaps)
+            oracle: oracle, snapshots: snapshots, other: other, bitmaps: bitmaps, dataNames: dataNames, verbs: verbs)
     }
 
     // MARK: steps
@@ -180,7 +227,8 @@ public final class CrashRun {
         case .write(let range, let fua, let fill):
             let bytes = chain.shape.bytes(of: fill, count: Int(range.count))
             let flags = chain.shape.flags(of: fill, range, fua: fua, diskLength: oracle.length)
-            await change(range, .write(bytes), isDurable: fua) { (io) async throws(BlockError) in
+            await change(range, .write(bytes), isDurable: fua, flags.contains(.compressed) ? [.compress] : []) {
+                (io) async throws(BlockError) in
                 try await io.write(bytes, at: range.start, flags: flags)
             }
         case .writeZeros(let range):
@@ -213,6 +261,8 @@ public final class CrashRun {
         case .snapshotDelete(let choice): try await deleteSnapshot(choice)
         case .vmState(let range, let fill): try await saveVMState(range, fill)
         case .amend(let choice): try await amend(choice)
+        case .change(let amendment): try await amend(amendment)
+        case .check: await check()
         case .refit(let size, let mode): try await refit(to: max(512, size & ~511), mode)
         case .reopen: try await reopen()
         case .bitmap(let step): try await change(step)
@@ -223,26 +273,37 @@ public final class CrashRun {
     }
 
     private func change(
-        _ range: ByteRange, _ change: SectorOracle.Change, isDurable: Bool,
+        _ range: ByteRange, _ change: SectorOracle.Change, isDurable: Bool, _ verbs: [Verb] = [],
         _ body: @escaping (BlockIO) async throws(BlockError) -> Void
     ) async {
         await admit(range, changes: true)
-        begin(range, changes: true) { [self] (io, request) async throws(BlockError) in
+        begin(range, changes: true, verbs + chain.shape.verbs) { [self] (io, request) async throws(BlockError) in
             oracle.issue(request, change, range)
-            // An image that refuses changes is changed by none.
-            if chain.takesChanges { bitmaps.changed(range) }
+            // An image that refuses changes is changed by none. What is compressed is read first, around it: that may fail
+            // before anything is changed.
+            let readsFirst = chain.shape.filter == .compress
+            let changed = changedRange(range, change)
+            if chain.takesChanges, !readsFirst { bitmaps.changed(changed) }
             do throws(BlockError) { try await body(io) } catch {
                 oracle.fail(request, range)
                 throw error
             }
+            if readsFirst { bitmaps.changed(changed) }
             oracle.complete(request, range, isDurable: isDurable)
             if isDurable { showPoint() }
         }
     }
 
+    /// What a request may change. Of a discard only whole clusters get through a filter.
+    private func changedRange(_ range: ByteRange, _ change: SectorOracle.Change) -> ByteRange {
+        guard case .discard = change, chain.shape.filter != .none else { return range }
+        return range.shrunk(to: chain.shape.clusterSize)
+    }
+
     private func read(_ range: ByteRange) async {
         await admit(range, changes: false)
-        begin(range, changes: false) { [self] (io, _) async throws(BlockError) in
+        let copies: [Verb] = chain.shape.filter == .copyOnRead ? [.copyOnRead] : []
+        begin(range, changes: false, copies) { [self] (io, _) async throws(BlockError) in
             let bytes = try await io.bytes(at: range.start, count: Int(range.count))
             if let wrong = oracle.observe(bytes, at: range.start) { fail(wrong.told { "read \(range): \($0)" }) }
         }
@@ -294,15 +355,16 @@ public final class CrashRun {
         try await close()
         keep(chain.disks[chain.top])
         try await chain.open(chain.top, readOnly: true)
-        try await chain.push(size: size)
+        let request = takeRequest()
+        var resized = oracle
+        resized.issueResize(request, to: size)
+        resized.endResize(request, hasFailed: false)
+        resized.closed()
+        try await make(size: size, as: resized)
         snapshots = []
         bitmaps = BitmapOracle()
-        let request = takeRequest()
-        oracle.issueResize(request, to: size)
-        oracle.endResize(request, hasFailed: false)
-        oracle.closed()
+        oracle = resized
         flushFailed = false
-        watchTop()
     }
 
     /// Puts an internal snapshot into the closed top image by hand, where it has none and there is room for one.
@@ -332,7 +394,10 @@ public final class CrashRun {
         showPoint()
         for disk in chain.topDisks { disk.reopen() }
         flushFailed = false
+        let opening = openingVerbs(chain.disks[chain.top].contents)
+        verbs.begin(opening)
         try await chain.open(chain.top, readOnly: false)
+        verbs.end(opening)
     }
 
     private func compare() async throws {
@@ -353,7 +418,7 @@ public final class CrashRun {
     // MARK: requests
 
     /// Waits until a request may start: none under way shares a sector with it that either changes.
-    private func admit(_ range: ByteRange, changes: Bool) async {
+    func admit(_ range: ByteRange, changes: Bool) async {
         let sectors = Self.sectors(of: range)
         while running.count >= program.shape.depth
             || running.values.contains(where: { $0.sectors.overlaps(sectors) && ($0.changes || changes) })
@@ -362,18 +427,21 @@ public final class CrashRun {
         }
     }
 
-    private func begin(
-        _ range: ByteRange, changes: Bool, _ body: @escaping (BlockIO, UInt64) async throws(BlockError) -> Void
+    func begin(
+        _ range: ByteRange, changes: Bool, _ verbs: [Verb] = [],
+        _ body: @escaping (BlockIO, UInt64) async throws(BlockError) -> Void
     ) {
         let id = takeRequest()
         running[id] = (Self.sectors(of: range), changes)
-        let io = chain.io
+        let io = chain.front
+        self.verbs.begin(verbs)
         context.spawn { [self] in
             do throws(BlockError) { try await body(io, id) } catch {
                 reported += 1
                 if !mayFail { fail(Violation("a request on \(range) fails: \(error)")) }
             }
             running[id] = nil
+            self.verbs.end(verbs)
             ended.wakeAll()
         }
     }

@@ -16,6 +16,12 @@ public struct CrashPoint: Sendable {
     public var other: Outcome?
     /// What the top image's bitmaps must have marked.
     public let bitmaps: BitmapOracle
+    /// The image is being made: there may be none yet.
+    public let isMaking: Bool
+    /// The names that the image may have for the file with its data; none where there is no such file.
+    public let dataNames: Set<String>
+    /// What of all that can be done to an image has begun.
+    public let verbs: VerbProgress
 
     /// A state of the disk and of the internal snapshots that go with it.
     public struct Outcome: Sendable {
@@ -45,7 +51,8 @@ public struct CrashPoint: Sendable {
     public init(
         disk: SimDisk.Snapshot, data: SimDisk.Snapshot? = nil, base: SparseBytes?, below: [SparseBytes],
         oracle: SectorOracle,
-        snapshots: [KeptSnapshot], other: Outcome? = nil, bitmaps: BitmapOracle = BitmapOracle()
+        snapshots: [KeptSnapshot], other: Outcome? = nil, bitmaps: BitmapOracle = BitmapOracle(),
+        isMaking: Bool = false, dataNames: Set<String> = [], verbs: VerbProgress = VerbProgress()
     ) {
         self.disk = disk
         self.data = data
@@ -55,6 +62,7 @@ public struct CrashPoint: Sendable {
         self.snapshots = snapshots
         self.other = other
         self.bitmaps = bitmaps
+        (self.isMaking, self.dataNames, self.verbs) = (isMaking, dataNames, verbs)
     }
 }
 
@@ -65,10 +73,14 @@ public struct CrashState: Sendable {
     public let data: SparseBytes?
     public let point: CrashPoint
     /// Which pending changes were kept, for the report.
-    public let choice: String
+    public var choice: String { text() }
+    private let text: @Sendable () -> String
 
-    public init(image: SparseBytes, data: SparseBytes? = nil, point: CrashPoint, choice: String) {
-        (self.image, self.data, self.point, self.choice) = (image, data, point, choice)
+    public init(
+        image: SparseBytes, data: SparseBytes? = nil, point: CrashPoint,
+        choice: @autoclosure @escaping @Sendable () -> String
+    ) {
+        (self.image, self.data, self.point, text) = (image, data, point, choice)
     }
 }
 
@@ -119,17 +131,21 @@ extension CrashPoint {
         }
         for choice in choices {
             let kept = choice.map { changes[$0] }
-            let text = "kept \(choice) of \(count)"
-            try body(state(kept, text))
+            try body(state(kept, "kept \(choice) of \(count)"))
             guard let last = kept.last, let disk = last.isOfData ? data : disk,
                 let sectors = disk.tear(last.index, &random)
             else { continue }
-            try body(state(kept, text + ", of the last only sectors \(sectors.sorted())", torn: sectors))
+            let text: @Sendable () -> String = {
+                "kept \(choice) of \(count), of the last only sectors \(sectors.sorted())"
+            }
+            try body(state(kept, text(), torn: sectors))
         }
     }
 
     /// The state with some changes, of the last of them perhaps only some sectors.
-    private func state(_ kept: [Change], _ choice: String, torn: Set<UInt64>? = nil) -> CrashState {
+    private func state(
+        _ kept: [Change], _ choice: @autoclosure @escaping @Sendable () -> String, torn: Set<UInt64>? = nil
+    ) -> CrashState {
         func image(_ disk: SimDisk.Snapshot, isOfData: Bool) -> SparseBytes {
             let mine = kept.filter { $0.isOfData == isOfData }
             guard let torn, let last = kept.last, last.isOfData == isOfData else {
@@ -139,7 +155,7 @@ extension CrashPoint {
         }
         return CrashState(
             image: image(disk, isOfData: false), data: data.map { image($0, isOfData: true) }, point: self,
-            choice: choice)
+            choice: choice())
     }
 
     /// What is not durable, for a report.

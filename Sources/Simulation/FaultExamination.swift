@@ -41,6 +41,8 @@ public struct FaultExamination {
         /// Errors that clients were told.
         public var reported = 0
         public var states = 0
+        /// The same by what had begun in the program when the I/O failed.
+        public var verbs: VerbCounts = [:]
     }
 
     public func run(_ modes: [Mode] = Mode.all) throws(Violation) -> Result {
@@ -58,17 +60,23 @@ public struct FaultExamination {
         run.mayFail = true
         run.chain.faults.add(
             Fault(Set(RequestKind.allCases), nth: nth, forever: mode.forever, error: mode.error, effect: mode.effect))
+        var verbs = VerbProgress()
+        run.chain.faults.onFirst = { [unowned run] in verbs = run.verbs }
         do throws(Violation) {
             try run.run()
-            guard run.chain.faults.fired > 0 else { return false }
+            guard run.chain.faults.fired > 0 else {
+                for verb in run.verbs.begun { result.verbs[verb, default: VerbCount()].programs = 1 }
+                return false
+            }
             result.points += 1
+            verbs.countPoint(in: &result.verbs)
             result.reported += run.reported
             if run.reported == 0, mustBeReported(mode, run.chain.faults.firedKinds) {
                 throw Violation("nobody was told of the error", .swallowed)
             }
             try judge(run, nth, &result)
         } catch {
-            throw error.told { "I/O \(nth) fails (\(mode)): \($0)\n\(start.name)\n\(program)" }
+            throw error.with(run.verbs.begun).told { "I/O \(nth) fails (\(mode)): \($0)\n\(start.name)\n\(program)" }
         }
         return true
     }
@@ -83,7 +91,11 @@ public struct FaultExamination {
 
     private func judge(_ run: CrashRun, _ nth: Int, _ result: inout Result) throws(Violation) {
         // Where no image came about, there is nothing to lose.
-        guard let point = run.end, start.image != nil || run.didBegin else { return }
+        guard let point = run.end else { return }
+        let states = result.states
+        defer {
+            point.verbs.count(states: result.states - states, ofSecondCrash: 0, in: &result.verbs)
+        }
         let judge = CrashJudge(program.shape)
         var random = SeededRandom(seed: program.seed ^ UInt64(nth))
         let killed = point.killed

@@ -59,7 +59,7 @@ extension Scenario {
     }
 
     /// A size a little or much smaller or larger.
-    private static func size(near shape: Shape, _ random: inout SeededRandom) -> UInt64 {
+    static func size(near shape: Shape, _ random: inout SeededRandom) -> UInt64 {
         let cluster = shape.clusterSize
         switch random.below(4) {
         case 0: return shape.size + random.below(12 * cluster)
@@ -69,14 +69,14 @@ extension Scenario {
         }
     }
 
-    private static func mode(_ random: inout SeededRandom) -> Preallocation {
+    static func mode(_ random: inout SeededRandom) -> Preallocation {
         random.pick([.off, .off, .metadata, .falloc, .full])
     }
 }
 
 extension Program {
     /// The program without overlays and snapshots made by hand.
-    fileprivate var onOneImage: Program {
+    var onOneImage: Program {
         let kept = steps.filter {
             switch $0 {
             case .snapshot, .internalSnapshot: false

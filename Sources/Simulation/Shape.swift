@@ -7,6 +7,8 @@ public struct Shape: Sendable, CustomStringConvertible {
     public enum Backing: String, Sendable { case none, shorter, equal, longer }
     /// Where guest data lies: with the tables, in a file of its own, in one that reads as the disk by itself.
     public enum DataFile: String, Sendable { case none, plain, raw }
+    /// What stands before the top image, for the guest's requests.
+    public enum Filter: String, Sendable { case none, compress, copyOnRead = "copy-on-read" }
 
     public var version = 3
     public var clusterBits: UInt64
@@ -18,6 +20,7 @@ public struct Shape: Sendable, CustomStringConvertible {
     public var size: UInt64
     public var backing = Backing.none
     public var dataFile = DataFile.none
+    public var filter = Filter.none
     /// How much of the disk has its place from the start.
     public var preallocation = Preallocation.off
     public var lazyRefcounts = false
@@ -40,7 +43,7 @@ public struct Shape: Sendable, CustomStringConvertible {
             + "refcount \(refcountBits) size \(size) backing \(backing) data \(dataFile) "
             + "lazy \(lazyRefcounts) tiny \(tinyCaches) depth \(depth) detect \(detectZeroes)"
             + (preallocation == .off ? "" : " preallocated \(preallocation)") + (room.map { " room \($0)" } ?? "")
-            + (crowd.map { " crowd \($0)" } ?? "")
+            + (crowd.map { " crowd \($0)" } ?? "") + (filter == .none ? "" : " behind \(filter.rawValue)")
     }
 
     /// The shape of a seed: seeds in a row go through every cluster size and refcount width.
@@ -70,6 +73,15 @@ public struct Shape: Sendable, CustomStringConvertible {
 }
 
 extension Shape {
+    /// What every change of the disk has to do with.
+    var verbs: [Verb] {
+        var verbs: [Verb] = []
+        if extendedL2 { verbs.append(.extendedL2) }
+        if dataFile != .none { verbs.append(dataFile == .raw ? .rawDataFile : .dataFile) }
+        if filter == .compress { verbs += [.compressFilter, .compress] }
+        return verbs
+    }
+
     /// What a write stores: random bytes, and where clusters are compressed as many others that compress well, so that each
     /// sector still differs from all others.
     public func bytes(of fill: UInt64, count: Int) -> [UInt8] {

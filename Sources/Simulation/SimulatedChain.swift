@@ -2,6 +2,7 @@ public import Block
 public import BlockTestKit
 import Bytes
 import DirtyMap
+import Filters
 public import Qcow2
 
 /// A chain of qcow2 images over simulated disks, put together by hand: below all perhaps a raw one, the top one open for
@@ -20,7 +21,7 @@ public final class SimulatedChain {
     /// Whether images may get bitmaps while they are open.
     public var tracksBitmaps = false
     /// The walkers of those that are open.
-    private var open: [Int: (image: Qcow2Image, io: BlockIO)] = [:]
+    private var open: [Int: (image: Qcow2Image, io: BlockIO, front: BlockIO)] = [:]
     private let diskOptions: SimDisk.Options
     private var random: SeededRandom
 
@@ -48,6 +49,12 @@ public final class SimulatedChain {
 
     public func io(_ index: Int) -> BlockIO? { open[index]?.io }
 
+    /// What a guest's requests go through: the top image's walker, or that of a filter before it. It is open.
+    public var front: BlockIO {
+        guard let front = open[top]?.front else { preconditionFailure("the chain is closed") }
+        return front
+    }
+
     /// The top image. It is open.
     public var image: Qcow2Image {
         guard let image = open[top]?.image else { preconditionFailure("the chain is closed") }
@@ -68,9 +75,22 @@ public final class SimulatedChain {
     /// Puts a raw disk at the bottom.
     public func setBase(_ contents: SparseBytes) { base = disk(contents) }
 
-    /// Makes a new image on top of the chain, which is closed or open for reading, and opens it.
-    public func push(size: UInt64) async throws {
+    /// Makes a new image on top of the chain, which is closed or open for reading, and opens it. `onMaking` is shown its empty
+    /// disks, `onMade` told when it is there.
+    public func push(
+        size: UInt64, onMaking: (SimDisk, SimDisk?) -> Void = { _, _ in }, onMade: () -> Void = {}
+    ) async throws {
         let disk = disk()
+        let data = shape.dataFile == .none ? nil : self.disk()
+        let options = creation(size: size, hasDataFile: data != nil)
+        onMaking(disk, data)
+        try await Qcow2Create.create(on: disk, data: data, options)
+        onMade()
+        if let room = shape.room { disk.capacity = disk.length + room * shape.clusterSize }
+        try await push(disk, data: data)
+    }
+
+    private func creation(size: UInt64, hasDataFile: Bool) -> CreateOptions {
         var options = CreateOptions(size: size)
         options.version = shape.version == 2 ? .v2 : .v3
         options.clusterSize = shape.clusterSize
@@ -83,12 +103,9 @@ public final class SimulatedChain {
         }
         // On top of another image only subclusters can have room and no data.
         if options.backingFile == nil || options.extendedL2 { options.preallocation = shape.preallocation }
-        let data = shape.dataFile == .none ? nil : self.disk()
-        options.dataFile = data == nil ? nil : "data"
+        options.dataFile = hasDataFile ? "data" : nil
         options.dataFileRaw = shape.dataFile == .raw && options.backingFile == nil
-        try await Qcow2Create.create(on: disk, data: data, options)
-        if let room = shape.room { disk.capacity = disk.length + room * shape.clusterSize }
-        try await push(disk, data: data)
+        return options
     }
 
     /// Puts an image that is there on top and opens it. Where it does not open, the chain is as before; the first image
@@ -129,7 +146,15 @@ public final class SimulatedChain {
             backing: index == 0 ? baseWalker() : io(index - 1),
             options: .init(detectZeroes: shape.detectZeroes, isReadOnly: readOnly),
             tracker: image.bitmaps.all.isEmpty && !tracksBitmaps ? nil : image.bitmaps)
-        open[index] = (image, io)
+        open[index] = (image, io, readOnly ? io : filtered(io))
+    }
+
+    private func filtered(_ io: BlockIO) -> BlockIO {
+        switch shape.filter {
+        case .none: io
+        case .compress: BlockIO(context: context, driver: .storage(CompressFilter(io)))
+        case .copyOnRead: BlockIO(context: context, driver: .storage(CopyOnReadFilter(io)))
+        }
     }
 
     private func baseWalker() -> BlockIO? {
@@ -138,13 +163,15 @@ public final class SimulatedChain {
 
     /// Flushes and closes an image.
     public func close(_ index: Int) async throws {
-        guard let (image, io) = open[index] else { return }
+        guard let (image, io, front) = open[index] else { return }
+        await front.pause()
         await io.pause()
         do {
             // What amended an image may have ended it.
             if !io.options.isReadOnly, image.writeRefusal != .closed { try await io.finish() }
         } catch {
             io.resume()
+            front.resume()
             throw error
         }
         try await image.close()
@@ -153,7 +180,10 @@ public final class SimulatedChain {
 
     /// Forgets the open images as they are.
     public func dropAll() {
-        for (_, io) in open.values { io.retire() }
+        for (_, io, front) in open.values {
+            front.retire()
+            io.retire()
+        }
         open = [:]
     }
 

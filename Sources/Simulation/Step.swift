@@ -26,6 +26,10 @@ public enum Step: Sendable, CustomStringConvertible {
     case vmState(ByteRange, fill: UInt64)
     /// The image gets another version or refcount width, or says otherwise of lazy refcounts: all that a number stands for.
     case amend(UInt64)
+    /// One thing of the image is amended.
+    case change(Amendment)
+    /// The image is checked while it is open and the guest goes on.
+    case check
     /// A new size as the tool gives it: what the disk gains may get its place at once, what it loses is cut off the file.
     case refit(UInt64, Preallocation)
     /// Something happens to a persistent bitmap.
@@ -52,6 +56,8 @@ public enum Step: Sendable, CustomStringConvertible {
         case .snapshotDelete(let choice): "delete snapshot \(choice)"
         case .vmState(let range, _): "save VM state \(range)"
         case .amend(let choice): "amend \(choice)"
+        case .change(let amendment): "amend \(amendment)"
+        case .check: "check"
         case .refit(let size, let mode): "refit \(size)\(mode == .off ? "" : " \(mode)")"
         case .bitmap(let step): "bitmap \(step)"
         case .pause(let ms): "pause \(ms)"
@@ -66,6 +72,8 @@ public enum BitmapStep: Sendable {
     case remove(String)
     case clear(String)
     case setEnabled(String, Bool)
+    /// What the second one has marked is marked in the first one too.
+    case merge(String, from: String)
 }
 
 extension Step {

@@ -19,6 +19,8 @@ public struct Violation: Error, CustomStringConvertible, Sendable {
     public let description: String
     /// What the machine found after the crash, where there was one.
     public let state: CrashState?
+    /// What had begun of all that can be done to an image.
+    public internal(set) var verbs: Set<Verb> = []
 
     public init(_ description: String, _ kind: Kind = .unexpected, in state: CrashState? = nil) {
         (self.kind, self.description, self.state) = (kind, description, state)
@@ -26,6 +28,15 @@ public struct Violation: Error, CustomStringConvertible, Sendable {
 
     /// The same with more words around it.
     public func told(in state: CrashState? = nil, _ text: (String) -> String) -> Violation {
-        Violation(text(description), kind, in: self.state ?? state)
+        var told = Violation(text(description), kind, in: self.state ?? state)
+        told.verbs = verbs
+        return told
+    }
+
+    /// The same of a program in which these had begun.
+    public func with(_ verbs: Set<Verb>) -> Violation {
+        var violation = self
+        violation.verbs = verbs
+        return violation
     }
 }

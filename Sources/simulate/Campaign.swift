@@ -15,6 +15,8 @@ struct Campaign: Sendable {
     var isWhole = false
     /// Another engine is looked at: what is found wrong is counted, and no failure of ours.
     var isAboutAnother = false
+    /// Whether what was counted of each verb is told, and kept in a table of its own.
+    var countsVerbs = false
 
     /// How often sums are kept meanwhile.
     private static let recordSeconds = 180.0
@@ -27,9 +29,10 @@ struct Campaign: Sendable {
         _ body: @escaping @Sendable (UInt64) throws(Violation) -> Tally
     ) throws {
         let table = try options.record.map { try RunTable(path: $0) }
+        let verbs = try countsVerbs ? options.record.map { try RunTable(path: $0, .verbs) } : nil
         let first = try options.from ?? table?.nextSeed(of: name, anyCommit: !isWhole) ?? 0
         guard first < end else { return print("\(name): all \(end) programs have run on this commit") }
-        let ledger = Ledger(name: name, first: first, table: table)
+        let ledger = Ledger(name: name, first: first, table: table, verbs: verbs)
         let signals = signals(ledger)
         let deadline = options.seconds.map { Date.now + Double($0) }
         DispatchQueue.concurrentPerform(iterations: max(1, options.jobs)) { _ in
@@ -48,6 +51,7 @@ struct Campaign: Sendable {
             }
         }
         print(ledger.text)
+        if countsVerbs { print(ledger.verbs) }
         try ledger.keep()
         withExtendedLifetime(signals) {}
         if ledger.tally.violationCount > 0, !isAboutAnother { throw ExitCode.failure }
@@ -57,6 +61,7 @@ struct Campaign: Sendable {
         var tally = Tally()
         do throws(Violation) { tally = try body(seed) } catch {
             tally.violations = [error.kind: 1]
+            for verb in error.verbs { tally.verbs[verb, default: VerbCount()].violations = 1 }
             let opinion = error.state.map { "\nqemu-img says: \(SecondOpinion.text($0))" } ?? ""
             ledger.print("\(name) \(seed): \(error.kind.rawValue): \(error)\(opinion)")
         }

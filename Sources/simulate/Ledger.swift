@@ -1,3 +1,4 @@
+import Simulation
 import Synchronization
 
 /// The seeds of a running campaign: which are handed out, and what those that have ended found.
@@ -19,10 +20,12 @@ final class Ledger: Sendable {
     private let name: String
     private let first: UInt64
     private let table: RunTable?
+    /// The one with a row for each verb.
+    private let verbTable: RunTable?
     private let state: Mutex<State>
 
-    init(name: String, first: UInt64, table: RunTable?) {
-        (self.name, self.first, self.table) = (name, first, table)
+    init(name: String, first: UInt64, table: RunTable?, verbs: RunTable? = nil) {
+        (self.name, self.first, self.table, verbTable) = (name, first, table, verbs)
         state = Mutex(State(next: first, lowest: first))
     }
 
@@ -30,6 +33,13 @@ final class Ledger: Sendable {
 
     /// The one line that a run is told in.
     var text: String { state.withLock { "\(name): \($0.tally.text); seeds \(first)..<\($0.next)" } }
+
+    /// A line for each verb.
+    var verbs: String {
+        let counts = tally.verbs
+        return Verb.allCases.map { "  \($0.rawValue): \(counts[$0, default: VerbCount()].text)" }.joined(
+            separator: "\n")
+    }
 
     /// The next seed, where one is wanted.
     func take(where isWanted: (UInt64, Tally) -> Bool) -> UInt64? {
@@ -57,6 +67,10 @@ final class Ledger: Sendable {
         try state.withLock { state in
             guard state.unkept.programs > 0 else { return }
             try table.add(state.unkept, name: name, next: state.lowest)
+            for verb in Verb.allCases {
+                guard let count = state.unkept.verbs[verb] else { continue }
+                try verbTable?.add(count.row, name: verb.rawValue, next: state.lowest)
+            }
             state.unkept = Tally()
         }
     }

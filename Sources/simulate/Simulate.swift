@@ -7,6 +7,6 @@ struct Simulate: ParsableCommand {
         abstract: "Runs programs on simulated disks and judges what crashes and failures leave.",
         subcommands: [
             Audit.self, Bitmaps.self, Crash.self, Exhaustive.self, Faults.self, Model.self, Moves.self, Peer.self,
-            Repair.self, Space.self,
+            Repair.self, Space.self, Verbs.self,
         ])
 }

@@ -11,6 +11,8 @@ struct Tally: Sendable {
     var confirmed = 0
     var reported = 0
     var violations: [Violation.Kind: Int] = [:]
+    /// The same by what had begun of all that can be done to an image.
+    var verbs: VerbCounts = [:]
 
     static func += (sum: inout Tally, more: Tally) {
         sum.programs += more.programs
@@ -19,6 +21,7 @@ struct Tally: Sendable {
         sum.asked += more.asked
         sum.confirmed += more.confirmed
         sum.reported += more.reported
+        sum.verbs += more.verbs
         sum.violations.merge(more.violations, uniquingKeysWith: +)
     }
 
@@ -31,5 +34,13 @@ struct Tally: Sendable {
             + (asked > 0 ? "\(asked) shown to qemu-img, " : "")
             + found.map { "\(violations[$0, default: 0]) \($0.rawValue)" }.joined(separator: ", ")
             + (confirmed > 0 ? ", \(confirmed) of these confirmed" : "")
+    }
+}
+
+extension VerbCount {
+    /// One line.
+    var text: String {
+        "\(states) states, \(statesUnderWay) of them with it under way, \(points) failed I/Os, \(pointsUnderWay) of them likewise, "
+            + "\(programs) programs, \(violations) violations"
     }
 }

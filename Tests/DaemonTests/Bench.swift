@@ -53,6 +53,7 @@ final class Bench {
 
 /// A host in memory to whose sockets clients connect.
 final class ConnectedHost: DaemonHost {
+    let tls = TLSObjects()
     private let memory: MemoryHost
     private var listener: Arrivals?
     /// What the listener says before it gives the next connection.

@@ -253,7 +253,7 @@ struct BitmapTests {
     func memory() throws {
         let bench = GraphBench()
         try bench.run {
-            try await bench.graph.add(Make.null("n", size: 1 << 40))
+            try await bench.graph.add(Make.null("n", size: 1 << 50))
             let name = BitmapName(node: "n", name: "x")
             #expect(
                 await bench.failure { try await add(bench, name, granularity: 512) }

@@ -49,6 +49,17 @@ final class Bench {
         return Client(near, context)
     }
 
+    /// The same to a server that asks for TLS, which begins when the client's end says so and then changes nothing.
+    func connectSecurable(chunks: Bool = false) -> (client: Client, stream: MarkedStream) {
+        let (near, far) = SimulatedStream.pair(context, .init(seed: seed, chunks: chunks))
+        let marked = MarkedStream(far)
+        context.spawn { [self] in
+            await server.serve(marked)
+            ended += 1
+        }
+        return (Client(near, context), marked)
+    }
+
     /// A client in the transmission phase of an export.
     func client(
         _ name: String = "disk", structured: Bool = true, contexts: [String] = [], chunks: Bool = true,

@@ -56,6 +56,25 @@ struct HandshakeTests {
         #expect(bench.server.connections == 0)
     }
 
+    @Test("R37: a client that speaks in the clear behind STARTTLS is left, before TLS begins")
+    func injection() throws {
+        let bench = Self.bench()
+        try bench.run {
+            let (honest, secured) = bench.connectSecurable()
+            try await honest.begin()
+            #expect(try await honest.ask(.go, infoData("disk")).map(\.code) == [NBDOptionReply.tlsRequired])
+            #expect(try await honest.ask(.startTLS).map(\.code) == [NBDOptionReply.ack])
+            try await honest.go("disk")
+            #expect(secured.isSecured && honest.size == 1 << 20)
+            let (injecting, left) = bench.connectSecurable()
+            try await injecting.begin()
+            try await injecting.send(option(NBDOption.startTLS.rawValue) + option(NBDOption.structuredReply.rawValue))
+            #expect(try await injecting.receive(20).count == 20)
+            #expect(await injecting.hasEnded())
+            #expect(!left.isSecured)
+        }
+    }
+
     @Test("LIST tells the exports there are now")
     func list() throws {
         let bench = Self.bench()

@@ -187,3 +187,16 @@ final class RecordedStream: ByteStream {
 
     func close() { isClosed = true }
 }
+
+/// A stream that notes that it was to be made private, and stays what it is.
+final class MarkedStream: SecurableStream {
+    private let below: any ByteStream
+    private(set) var isSecured = false
+    init(_ below: any ByteStream) { self.below = below }
+    func secure() async throws(OpenError) { isSecured = true }
+    func receive(into buffer: inout MutableRawSpan) async throws(BlockError) -> Int {
+        try await below.receive(into: &buffer)
+    }
+    func send(_ bytes: RawSpan) async throws(BlockError) { try await below.send(bytes) }
+    func close() { below.close() }
+}

@@ -70,13 +70,14 @@ struct OptionReply: Equatable {
 
 /// A negotiation and the bytes that it was shown and did not take yet, as a session keeps them.
 struct Handshake {
-    var negotiation = NBDNegotiation()
+    var negotiation: NBDNegotiation
     var exports: [NBDExportInfo]
     private(set) var waiting: [UInt8] = []
 
     /// With the client's flags already received; nil leaves them to the test.
-    init(_ exports: [NBDExportInfo] = Handshake.exports, flags: UInt32? = 3) {
+    init(_ exports: [NBDExportInfo] = Handshake.exports, flags: UInt32? = 3, needsTLS: Bool = false) {
         self.exports = exports
+        negotiation = NBDNegotiation(needsTLS: needsTLS)
         guard let flags else { return }
         var bytes: [UInt8] = []
         bytes.appendBigEndian(flags)

@@ -109,14 +109,15 @@ enum ImgProgram: ProgramCommand {
     private static func result(
         of command: any ImgCommand, _ objects: [String], asQEMU: Bool, _ text: OutputText, on thread: IOThread
     ) async -> Result<Int32, ImageError> {
+        let host = HostOpener(thread, namesHolders: !asQEMU)
         var tool = ImageTool(
-            files: HostOpener(thread, namesHolders: !asQEMU), context: thread, rule: asQEMU ? .any : .ownFolder,
+            files: host, context: thread, rule: asQEMU ? .any : .ownFolder,
             output: { text.say($0) }, report: { Program.complain($0 + "\n") }, localTime: HostProcess.localTime)
         tool.names = { (text, format, isOptions) throws(OpenError) in
             try ImageReference(reading: text, isOptions: isOptions, format: format)
         }
         let made: ToolObjects
-        do throws(QMPError) { made = try ToolObjects(objects, in: tool.graph) } catch {
+        do throws(QMPError) { made = try ToolObjects(objects, in: tool.graph, on: host) } catch {
             return .failure(ImageError(error.message))
         }
         // Nodes name the objects, which live as long as the command.

@@ -21,6 +21,8 @@ struct NBDArguments {
     private(set) var device: String?
     /// Meaningful where the request is to serve or to list.
     private(set) var service: NBDService
+    /// Whose the server's certificate must be that is asked for its exports.
+    private(set) var tlsHostname: String?
 
     private var image = {
         // Unlike qemu-io, qemu-nbd keeps what clients discard until it is told to pass it on.
@@ -97,18 +99,12 @@ struct NBDArguments {
         case "pid-file": pidFile = value
         case "connect": device = value
         case "disconnect": request = .disconnect("")
-        case "tls-creds", "tls-authz", "tls-hostname": try refuseTLS(name, value)
+        case "tls-creds": service.tlsCredentials = value
+        case "tls-authz": service.tlsAuthorisation = value
+        case "tls-hostname": tlsHostname = value
         case "selinux-label":
             throw OpenError("Cannot set SELinux socket create context to \(value): sockets are not labelled here")
         default: try takeOpening(name, value)
-        }
-    }
-
-    private func refuseTLS(_ name: String, _ value: String) throws(OpenError) {
-        switch name {
-        case "tls-creds":
-            throw OpenError("Failed to get TLS creds: No TLS credentials with id '\(value)': TLS is not supported")
-        default: throw OpenError("--\(name) is not permitted without --tls-creds, and TLS is not supported")
         }
     }
 
@@ -163,6 +159,7 @@ struct NBDArguments {
         if let text = service.description, text.utf8.count > 4096 {
             try refuse("export description '\(text)' too long")
         }
+        try checkTLS()
         guard let inherited else {
             if let socket {
                 service.address = .unix(path: socket)
@@ -178,6 +175,20 @@ struct NBDArguments {
         if request == .list { try refuse("List mode is incompatible with socket activation") }
         if inherited > 1 { try refuse("qemu-nbd does not support socket activation with LISTEN_FDS > 1") }
         service.address = .descriptor(Self.firstInherited)
+    }
+
+    private func checkTLS() throws(Mistake) {
+        func refuse(_ message: String) throws(Mistake) { throw Mistake(message: message) }
+        guard service.tlsCredentials != nil else {
+            if service.tlsAuthorisation != nil { try refuse("--tls-authz is not permitted without --tls-creds") }
+            if tlsHostname != nil { try refuse("--tls-hostname is not permitted without --tls-creds") }
+            return
+        }
+        if request == .list {
+            if service.tlsAuthorisation != nil { try refuse("TLS authorization is incompatible with export list") }
+        } else if tlsHostname != nil {
+            try refuse("TLS hostname is only supported with export list")
+        }
     }
 
     /// The first of the sockets that systemd hands over (sd_listen_fds(3)).

@@ -34,9 +34,11 @@ extension NBDProgram {
             "export-name", short: "x", value: "NAME", group: connecting, "the export's name; empty if not given"),
         OptionSyntax("description", short: "D", value: "TEXT", group: connecting, "what clients are told of it"),
         OptionSyntax("list", short: "L", group: connecting, "list the exports of a server"),
-        OptionSyntax("tls-creds", value: "ID", group: connecting, "refused: there is no TLS"),
-        OptionSyntax("tls-authz", value: "ID", group: connecting, "refused: there is no TLS"),
-        OptionSyntax("tls-hostname", value: "NAME", group: connecting, "refused: there is no TLS"),
+        OptionSyntax("tls-creds", value: "ID", group: connecting, "TLS with these credentials, made with --object"),
+        OptionSyntax(
+            "tls-authz", value: "ID", group: connecting, "ask this object whether a client's certificate may come in"),
+        OptionSyntax(
+            "tls-hostname", value: "NAME", group: connecting, "with --list: whose the server's certificate must be"),
     ]
 
     private static let exposing = OptionGroup("What is shown")

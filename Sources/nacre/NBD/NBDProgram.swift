@@ -40,9 +40,14 @@ enum NBDProgram: ProgramCommand {
     private static func seeHelp(_ program: String) -> String { "Try `\(program) --help' for more information.\n" }
 
     private static func list(_ arguments: NBDArguments, _ program: String) {
-        let address = arguments.service.address
+        let service = arguments.service
+        let tls = service.tlsCredentials.map { NBDListing.TLS(credentials: $0, hostname: arguments.tlsHostname) }
         let outcome: Result<String, DaemonStartError> = OwnThread.run { thread in
-            do throws(OpenError) { return .success(try await NBDListing.text(of: address, on: thread)) } catch {
+            do throws(OpenError) {
+                return .success(
+                    try await NBDListing.text(
+                        of: service.address, objects: service.objects, tls: tls, on: thread))
+            } catch {
                 return .failure(DaemonStartError(option: nil, message: error.message))
             }
         }
