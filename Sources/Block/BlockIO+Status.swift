@@ -47,7 +47,11 @@ extension BlockIO {
             return result
         }
         let below = try await data.status(of: ByteRange(at: offset, count: min(part.count, data.length - offset)))
-        result.count = min(part.count, below.count)
+        // Data up to the file's end fills its last block, beyond the end too.
+        let end = offset + below.count
+        let isWhole = end == data.length && below.flags.contains(.data) && !below.flags.contains(.zero)
+        let whole = isWhole ? end.roundedUp(to: data.limits.blockSize) ?? end : end
+        result.count = min(part.count, whole - offset)
         result.flags = below.flags.union(.allocated)
         return result
     }

@@ -205,6 +205,16 @@ public final class BlockIO: Storage {
         if case .format(let format) = driver { scheduleCommit(format) }
     }
 
+    /// A walker for another part of the format's image than its disk: on the same children, with nothing below, and no bitmap
+    /// told. It begins nothing by itself; who is done with it calls `resume` on this one, which commits what it left.
+    public func beside(_ part: any ImageFormat) -> BlockIO {
+        var options = options
+        options.detectZeroes = .off
+        let walker = BlockIO(context: context, driver: .format(part), file: file, data: data, options: options)
+        walker.retire()
+        return walker
+    }
+
     /// Ends the walker's own timer, without waiting: of one that is dropped as it is.
     public func retire() {
         isPaused = true

@@ -90,11 +90,15 @@ public struct StorageLimits: Equatable, Sendable {
     public var growable: Bool
     /// Compressed writes are multiples of this, but for the last one at the end (0: there are none).
     public var encodedUnit: UInt64
+    /// Bytes are kept in blocks of this at the least, and what `status` tells of a storage's end holds for the whole last one:
+    /// the alignment of requests, as far down as the host's file. 1: the end is where the last byte is.
+    public var blockSize: UInt64
 
     public init(
         requestAlignment: UInt64 = 1, memoryAlignment: Int = 1, maxTransfer: UInt64 = 1 << 30,
         discardAlignment: UInt64 = 0, preferredTransfer: UInt64 = 4096, zeroesFast: Bool = false,
-        discards: Bool = false, growable: Bool = false, encodedUnit: UInt64 = 0
+        discards: Bool = false, growable: Bool = false, encodedUnit: UInt64 = 0,
+        blockSize: UInt64 = 1
     ) {
         self.requestAlignment = requestAlignment
         self.memoryAlignment = memoryAlignment
@@ -105,6 +109,7 @@ public struct StorageLimits: Equatable, Sendable {
         self.discards = discards
         self.growable = growable
         self.encodedUnit = encodedUnit
+        self.blockSize = blockSize
     }
 }
 

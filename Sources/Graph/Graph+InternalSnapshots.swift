@@ -85,6 +85,22 @@ extension Graph {
         return found
     }
 
+    /// Lends the VM state of the image that keeps the snapshots of a node, below filters and plain formats: to be written, or
+    /// else to be read. Nil where nothing keeps one. The graph stays as it is meanwhile, so that `body` must not change it; the
+    /// caller uses the node with the permissions that it needs.
+    public func withVMState(
+        of name: String, isSaved: Bool, _ body: ((any Storage)?) async -> Bool
+    ) async -> Bool {
+        await changing.lock()
+        defer { changing.unlock() }
+        guard let top = value.find(name), let (id, image) = snapshotImage(at: top, in: value), let node = live[id],
+            let state = image.vmState
+        else { return await body(nil) }
+        await state.reach(isSaved ? .vmstateSave : .vmstateLoad)
+        defer { node.walker.resume() }
+        return await body(node.walker.beside(state))
+    }
+
     /// Runs `body` while nothing sends requests to a node.
     private func whileDrained(_ id: NodeID, _ body: (BlockIO) async throws(BlockError) -> Void) async throws(OpenError)
     {

@@ -47,7 +47,7 @@ public final class FileStorage: Storage {
             requestAlignment: file.requestAlignment, memoryAlignment: file.memoryAlignment,
             maxTransfer: 1 << 30, discardAlignment: file.isDevice ? file.requestAlignment : 0,
             preferredTransfer: max(4096, file.requestAlignment), zeroesFast: canZeroRange || canPunch,
-            discards: canPunch, growable: !file.isDevice)
+            discards: canPunch, growable: !file.isDevice, blockSize: file.requestAlignment)
     }
 
     /// Whether writes into the page cache are made in place.

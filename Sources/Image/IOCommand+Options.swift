@@ -43,7 +43,7 @@ extension IOCommand {
             return
         }
         switch letter {
-        case "b": options.isMachineState = true
+        case "b": options.isVMState = true
         case "c": options.isCompressed = true
         case "C": options.isTerse = true
         case "f": options.isForced = true
@@ -131,8 +131,8 @@ extension IOCommand {
     /// What cannot be asked for together, in the tool's order.
     private func checkLetters() throws(Mistake) {
         guard operation == .write else { return }
-        if options.isMachineState, options.isZero { throw Mistake("-b and -z cannot be specified at the same time\n") }
-        if options.isForced, options.isMachineState || options.isCompressed {
+        if options.isVMState, options.isZero { throw Mistake("-b and -z cannot be specified at the same time\n") }
+        if options.isForced, options.isVMState || options.isCompressed {
             throw Mistake("-f and -b or -c cannot be specified at the same time\n")
         }
         if options.isFastOnly, !options.isZero { throw Mistake("-n requires -z to be specified\n") }
@@ -174,7 +174,7 @@ extension IOCommand {
                 throw Mistake("pattern verification range exceeds end of read data\n")
             }
         }
-        guard options.isMachineState || (options.isCompressed && !options.isZero) else { return }
+        guard options.isVMState || (options.isCompressed && !options.isZero) else { return }
         // A sector has 512 bytes.
         if offset % 512 != 0 { throw Mistake("\(offset) is not a sector-aligned value for 'offset'\n") }
         if count % 512 != 0 { throw Mistake("\(count) is not a sector-aligned value for 'count'\n") }

@@ -53,7 +53,7 @@ public struct IOCommand: Equatable, Sendable {
         /// `-c`: kept compressed.
         var isCompressed = false
         /// `-b`: in the saved state of a machine, not on the disk.
-        var isMachineState = false
+        var isVMState = false
         /// `-i`: counted as a request that is no request.
         var isInvalid = false
         /// `-m` of truncate.

@@ -58,7 +58,6 @@ extension IOShell {
     /// Whether the pattern was found, where one was looked for.
     private func read(_ command: IOCommand, _ storage: any Storage) async throws(BlockError) -> Bool {
         let range = try await range(of: command, storage)
-        if command.options.isMachineState { throw .unsupported }
         let shows = command.showsBytes
         // What is shown stands behind what is told of the pattern, which takes a second reading where not all of it is in
         // memory.
@@ -119,7 +118,6 @@ extension IOShell {
             pattern = bytes
         }
         let range = try await range(of: command, storage)
-        if command.options.isMachineState { throw .unsupported }
         if command.options.isZero {
             var flags: ZeroFlags = command.options.isForced ? .fua : []
             if command.options.mayUnmap { flags.insert(.mayUnmap) }
@@ -128,7 +126,8 @@ extension IOShell {
             return true
         }
         var flags: WriteFlags = command.options.isForced ? .fua : []
-        if command.options.isCompressed {
+        // The state of a machine is kept as it is.
+        if command.options.isCompressed, !command.options.isVMState {
             guard storage.limits.encodedUnit > 0 else { throw .unsupported }
             flags.insert(.compressed)
         }

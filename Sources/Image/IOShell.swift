@@ -154,7 +154,14 @@ public final class IOShell {
             } && begin(command, on: storage)
         }
         return await attempt { () async throws(OpenError) in
-            try await target.use(command.permissions) { await perform(command, on: $0) }
+            guard command.options.isVMState else {
+                return try await target.use(command.permissions) { await perform(command, on: $0) }
+            }
+            return try await target.useVMState(command.permissions) { state in
+                if let state { return await perform(command, on: state) }
+                around.say(command.failure(.unsupported))
+                return false
+            }
         }
     }
 

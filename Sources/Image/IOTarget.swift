@@ -5,6 +5,8 @@ public import Graph
 public protocol IOTarget: AnyObject {
     /// Lends the image to one command that needs these permissions. Throws where they cannot be had.
     func use(_ permissions: Permissions, _ body: (any Storage) async -> Bool) async throws(OpenError) -> Bool
+    /// Lends the saved state of a machine, which the image keeps beside its disk; nil: it keeps none.
+    func useVMState(_ permissions: Permissions, _ body: ((any Storage)?) async -> Bool) async throws(OpenError) -> Bool
     /// What requests may go to that outlive their command; nil: there is none, and commands wait for them.
     var lasting: (any Storage)? { get }
     /// What the image says of itself; nil: there is none.
@@ -29,6 +31,11 @@ public protocol IOTarget: AnyObject {
 
 extension IOTarget {
     public var lasting: (any Storage)? { nil }
+
+    public func useVMState(_ permissions: Permissions, _ body: ((any Storage)?) async -> Bool)
+        async throws(OpenError) -> Bool
+    { await body(nil) }
+
     public var details: ImageDetails? { nil }
     public var tellsLayout: Bool { true }
     public func close() async {}

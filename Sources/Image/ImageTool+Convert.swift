@@ -126,7 +126,8 @@ extension ImageTool {
         options.copiesZeros = request.sparseSize == 0
         options.rate = request.rate
         try await GuestCopy(context, from: source, to: sink, options, digest: digest, progress: progress)
-            .run(tellsProgress: request.showsProgress)
+            // Of a damaged disk all that is wrong with its map is told before the first byte is copied, and again as it is.
+            .run(tellsProgress: request.showsProgress || request.salvages)
     }
 
     private func openTarget(_ request: ConvertRequest, _ length: UInt64?) async throws(ImageError) -> TargetImage {

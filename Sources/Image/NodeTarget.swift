@@ -81,6 +81,14 @@ public final class NodeTarget: IOTarget {
         return result
     }
 
+    public func useVMState(_ permissions: Permissions, _ body: ((any Storage)?) async -> Bool)
+        async throws(OpenError) -> Bool
+    {
+        try await use(permissions) { _ in
+            await graph.withVMState(of: node, isSaved: permissions.contains(.write), body)
+        }
+    }
+
     private func guarded(_ root: BlockRoot) -> any Storage { isGuessedRaw ? GuessedDisk(root) : root }
 
     public func reopen(_ reopening: IOReopening) async throws(OpenError) {

@@ -77,8 +77,13 @@ extension Qcow2Image {
     }
 
     public func allocate(_ guest: ByteRange) -> Allocation {
-        if let writeRefusal { return .failed(writeRefusal) }
         guard !guest.isEmpty, guest.end <= length else { return .failed(.outOfRange) }
+        return allocateMapped(guest)
+    }
+
+    /// Takes a place for bytes that the L1 table reaches, on the disk or behind it.
+    func allocateMapped(_ guest: ByteRange) -> Allocation {
+        if let writeRefusal { return .failed(writeRefusal) }
         switch tableToChange(at: guest.start) {
         case .needs(let need): return .needs(need)
         case .failed(let failure): return .failed(failure)

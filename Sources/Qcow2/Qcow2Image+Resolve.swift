@@ -17,7 +17,7 @@ extension Qcow2Image {
             reportOverlap(need.index)
             try await markCorrupt()
             throw .corrupt
-        case .makeTable, .copyTable, .makeBlock, .growRefcountTable:
+        case .makeTable, .copyTable, .growL1, .makeBlock, .growRefcountTable:
             await structure.lock()
             defer { structure.unlock() }
             if let writeRefusal { throw writeRefusal }
@@ -29,7 +29,7 @@ extension Qcow2Image {
     func resolveLocked(_ need: TableNeed) async throws(BlockError) {
         guard let kind = Need(rawValue: need.kind) else { throw .invalid }
         switch kind {
-        case .makeTable, .copyTable, .makeBlock, .growRefcountTable:
+        case .makeTable, .copyTable, .growL1, .makeBlock, .growRefcountTable:
             try await make(kind, Int(truncatingIfNeeded: need.index))
         case .loadTable, .loadBlock, .reportEntry, .reportOverlap: try await resolve(need)
         }
@@ -39,6 +39,7 @@ extension Qcow2Image {
         switch kind {
         case .makeTable: try await makeTable(index)
         case .copyTable: try await copyTable(index)
+        case .growL1: try await growL1(for: UInt64(index))
         case .makeBlock: try await makeBlock(at: UInt64(index))
         case .growRefcountTable: try await growRefcountTable(for: index)
         case .loadTable, .loadBlock, .reportEntry, .reportOverlap: break

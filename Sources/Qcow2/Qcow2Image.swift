@@ -174,6 +174,8 @@ enum Need: UInt8 {
     case makeTable
     /// Copy the L2 table of this L1 index, which a snapshot shares.
     case copyTable
+    /// Make the L1 table long enough for this index.
+    case growL1
     /// Load this refcount block.
     case loadBlock
     /// Make the refcount block that counts this cluster, there: behind those that are wanted, so that they lie in a row.

@@ -48,6 +48,20 @@ extension CrashRun {
         if isDone { snapshotContents[chosen.id] = nil }
     }
 
+    /// Saves a machine's state beside the requests that are under way, and reads it back. No crash may harm the disk by it, and
+    /// a snapshot that is made later keeps it as any other cluster.
+    func saveVMState(_ range: ByteRange, _ fill: UInt64) async throws {
+        guard let state = chain.image.vmState else { return }
+        let (io, bytes) = (chain.io, chain.shape.bytes(of: fill, count: Int(range.count)))
+        let beside = io.beside(state)
+        defer { io.resume() }
+        do throws(BlockError) {
+            try await beside.write(bytes, at: range.start)
+            guard try await beside.bytes(at: range.start, count: bytes.count) != bytes else { return }
+        } catch { return try excuse(error, "a VM state is saved") }
+        throw Violation("the VM state \(range) does not read as it was saved", .corrupt)
+    }
+
     /// Makes the disk durable as a client's flush does, and answers what it reads as.
     func settled() async throws(BlockError) -> [UInt8] {
         let io = chain.io

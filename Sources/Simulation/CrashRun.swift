@@ -259,6 +259,7 @@ public final class CrashRun {
         case .snapshotCreate: try await createSnapshot()
         case .snapshotApply(let choice): try await applySnapshot(choice)
         case .snapshotDelete(let choice): try await deleteSnapshot(choice)
+        case .vmState(let range, let fill): try await saveVMState(range, fill)
         case .amend(let choice): try await amend(choice)
         case .change(let amendment): try await amend(amendment)
         case .check: await check()

@@ -197,7 +197,7 @@ public final class ModelRun {
             try await drain()
             try await snapshotInside()
         // What these do is the crash runs' to judge; no random program here has them.
-        case .snapshotCreate, .snapshotApply, .snapshotDelete, .amend, .change, .check, .refit: break
+        case .snapshotCreate, .snapshotApply, .snapshotDelete, .vmState, .amend, .change, .check, .refit: break
         case .reopen:
             try await drain()
             try await reopen()

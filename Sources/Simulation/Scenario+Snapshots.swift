@@ -1,5 +1,6 @@
 import Block
 import BlockTestKit
+import Bytes
 
 extension Scenario {
     /// What a seed of the runs of internal snapshots stands for: a seed space of its own, so that the seeds of the other runs mean
@@ -34,6 +35,20 @@ extension Program {
             let kinds: [Step] = [.snapshotCreate, .snapshotApply(choice), .snapshotDelete(choice), .amend(choice)]
             steps.insert(random.pick(kinds), at: place)
         }
-        return Program(seed: seed, shape: shape, steps: steps + [.compare])
+        return Program(seed: seed, shape: shape, steps: steps.withVMStates(seed) + [.compare])
+    }
+}
+
+extension [Step] {
+    /// The steps, and between them up to two that save a machine's state: drawn apart, so that all else that a seed means stays.
+    fileprivate func withVMStates(_ seed: UInt64) -> [Step] {
+        var random = SeededRandom(seed: seed ^ 0x5A45_7A7E)
+        var steps = self
+        for _ in 0..<random.below(3) {
+            let start = random.pick([0, 0, 512 * random.below(64 as UInt64), 4 << 20])
+            let range = ByteRange(at: start, count: 512 * (1 + random.below(12 as UInt64)))
+            steps.insert(.vmState(range, fill: random.next()), at: random.below(steps.count + 1))
+        }
+        return steps
     }
 }

@@ -22,6 +22,8 @@ public enum Step: Sendable, CustomStringConvertible {
     case snapshotApply(UInt64)
     /// One of them goes.
     case snapshotDelete(UInt64)
+    /// A machine's state is saved, so many bytes from an offset in it on; the disk does not show it, the next snapshot keeps it.
+    case vmState(ByteRange, fill: UInt64)
     /// The image gets another version or refcount width, or says otherwise of lazy refcounts: all that a number stands for.
     case amend(UInt64)
     /// One thing of the image is amended.
@@ -52,6 +54,7 @@ public enum Step: Sendable, CustomStringConvertible {
         case .snapshotCreate: "create snapshot"
         case .snapshotApply(let choice): "apply snapshot \(choice)"
         case .snapshotDelete(let choice): "delete snapshot \(choice)"
+        case .vmState(let range, _): "save VM state \(range)"
         case .amend(let choice): "amend \(choice)"
         case .change(let amendment): "amend \(amendment)"
         case .check: "check"

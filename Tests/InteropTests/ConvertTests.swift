@@ -79,6 +79,24 @@ struct ConvertTests {
         ["bench", "-f", "raw", "-c", "3", "-o", "8M", "a.raw"], ["bench", "--flush-interval=3", "a.raw"],
     ]
 
+    @Test("of a disk whose map and data cannot all be read it tells what qemu-img tells, as often, and saves the same")
+    func salvages() async throws {
+        try await Scratch.use { scratch in
+            try await Self.make(scratch)
+            let rules = [
+                ("block-status", 300_032), ("block-status", 1_100_288), ("read", 1_100_288), ("read", 3_145_728),
+            ]
+            .map { #"{"event":"none","iotype":"\#($0.0)","errno":5,"sector":\#($0.1 / 512)}"# }
+            let source =
+                #"json:{"driver":"blkdebug","image":{"driver":"qcow2","file":{"driver":"file","filename":"a.qcow2"}},"#
+                + #""inject-error":[\#(rules.joined(separator: ","))]}"#
+            let options = ["--salvage", "-O", "raw"]
+            let theirs = try await Self.outcome(scratch, "qemu-img", options, source)
+            #expect(theirs[2].contains("block status"))
+            #expect(try await Self.outcome(scratch, scratch.file("qemu-img"), options, source) == theirs)
+        }
+    }
+
     @Test("a report is the one that qemu-img gives", arguments: reports)
     func report(words: [String]) async throws {
         try await Scratch.use { scratch in

@@ -90,6 +90,20 @@ struct IOTests {
             "disk.qcow2", "write -zu 0 64k", "write -nz 64k 64k", "write -zf 0 1k", "write -c 2M 64k", "write -c 0 1k",
             "write -bz 0 1k", "write -bf 0 1k", "write -nc 0 1k", "write -cf 0 64k", "write -b 1 1", "read -a 0 1",
             "read -P 0 0 128k", "read -P 205 2M 64k"),
+        // The saved state of a machine, behind the disk; below filters and plain formats too.
+        commands(
+            "top.qcow2", "write -b -P 5 0 5k", "read -b -P 5 0 5k", "read -b -P 0 1G 4k", "write -bq 1 512",
+            "write -b 1 512",
+            "read -b -v 4k 512", "write -b -c 64k 4k", "read -b -C 0 512", "length", "map", "read -b 0 0",
+            "write -b 0 0",
+            "read -b 8E 512", "read -b 8190P 512", "write -b 3P 512", "aio_read -b 0 512", "readv -b 0 512"),
+        ["-r"] + commands("disk.qcow2", "write -b 0 512", "read -b 0 512"),
+        ["-C"] + commands("top.qcow2", "write -b -P 3 0 4k", "read -b -P 3 0 4k"),
+        ["--image-opts"]
+            + commands(
+                "driver=raw,file.driver=qcow2,file.file.driver=file,file.file.filename=disk.qcow2",
+                "write -b -P 3 0 4k",
+                "read -b -P 3 0 4k"),
         commands(
             "disk.qcow2", "read 0 -1", "read -- -1 5", "read 0 0", "read -l 5 0 5", "read -P 0 -s 6 0 5",
             "read -P x 0 1",

@@ -135,6 +135,67 @@ struct InternalSnapshotTests {
         #expect(!found.text.contains("failed"), "\(found.text)")
     }
 
+    @Test(
+        "a VM state that is saved here loads in QEMU, and the other way round, and no disk becomes longer",
+        arguments: shapes)
+    func vmState(options: String) throws {
+        let folder = try Folder()
+        try folder.image("t.qcow2", size: "1M", options: options, io: ["write -P 1 0 64k"])
+        try QemuTool.mustRun("qemu-io", ["-c", "write -b -P 5 3k 8k", "t.qcow2"], in: folder.url)
+        let bench = try Bench(folder.read("t.qcow2"))
+        #expect(try bench.vmState(3072, 8192) == [UInt8](repeating: 5, count: 8192))
+        #expect(try bench.vmState(40 << 30, 512) == [UInt8](repeating: 0, count: 512))
+        // Over what is there, and far behind it, where the L1 table must become longer.
+        try bench.save([UInt8](repeating: 6, count: 6000), at: 5120)
+        try bench.save(pattern(3, 200_000), at: 4 << 20)
+        try bench.create("s")
+        try bench.save([7], at: 0)
+        #expect(bench.image.length == 1 << 20)
+        #expect(try bench.read(0, 65536) == [UInt8](repeating: 1, count: 65536))
+        try bench.close()
+        let contents = bench.disk.contents
+        #expect(MiniCheck(contents).isClean, "\(MiniCheck(contents).errors)")
+        #expect(try folder.check(contents).status == 0)
+        try folder.write(contents, "t.qcow2")
+        let reads = ["read -b -P 7 -l 1 0 512", "read -b -P 5 3k 2k", "read -b -P 6 5k 5632", "read -P 1 0 64k"]
+        let found = try QemuTool.run("qemu-io", reads.flatMap { ["-c", $0] } + ["t.qcow2"], in: folder.url)
+        #expect(!found.text.contains("failed"), "\(found.text)")
+        try QemuTool.mustRun("qemu-img", ["snapshot", "-a", "s", "t.qcow2"], in: folder.url)
+        let again = try Bench(folder.read("t.qcow2"))
+        #expect(try again.vmState(0, 512) == [UInt8](repeating: 0, count: 512))
+        #expect(try again.vmState(4 << 20, 200_000) == pattern(3, 200_000))
+        try again.close()
+    }
+
+    @Test("a disk that gets another size has no VM state any more, and what it gains reads as zeros", arguments: shapes)
+    func vmStateGoes(options: String) throws {
+        let folder = try Folder()
+        try folder.image("t.qcow2", size: "1M", options: options)
+        let bench = try Bench(folder.read("t.qcow2"))
+        try bench.save(pattern(1, 300_000), at: 0)
+        try bench.resize(40 << 20)
+        #expect(try bench.read(1 << 20, 400_000) == [UInt8](repeating: 0, count: 400_000))
+        #expect(try bench.read((40 << 20) - 4096, 4096) == [UInt8](repeating: 0, count: 4096))
+        #expect(try bench.vmState(0, 300_000) == [UInt8](repeating: 0, count: 300_000))
+        try bench.close()
+        #expect(MiniCheck(bench.disk.contents).leaks == 0)
+        #expect(try folder.check(bench.disk.contents).status == 0)
+    }
+
+    @Test("behind what the longest L1 table maps no VM state is saved, and what is read there is zeros")
+    func furthestVMState() throws {
+        let folder = try Folder()
+        try folder.image("t.qcow2", size: "1M", options: "cluster_size=512")
+        let bench = try Bench(folder.read("t.qcow2"))
+        let state = try #require(bench.image.vmState)
+        let furthest = (Limits.l1Bytes / 8) * (512 / 8 * 512) - (1 << 20)
+        #expect(throws: BlockError.system(27)) { try bench.save([1], at: furthest) }
+        #expect(throws: BlockError.outOfRange) { try bench.save([1], at: state.length) }
+        #expect(try bench.vmState(state.length - 512, 512) == [UInt8](repeating: 0, count: 512))
+        #expect(bench.image.header.l1Size == 32)
+        try bench.close()
+    }
+
     @Test("what is in a snapshot's entry and not understood here is kept when the table is rewritten")
     func unknownExtraData() throws {
         let folder = try Folder()
@@ -218,6 +279,23 @@ extension Bench {
 
     func apply(_ id: String) throws {
         try context.complete { [image, io] in try await image.applySnapshot(id: id) { await io.punch($0) } }
+    }
+
+    private var state: BlockIO {
+        get throws { io.beside(try #require(image.vmState)) }
+    }
+
+    /// Bytes of the VM state.
+    func vmState(_ offset: UInt64, _ count: Int) throws -> [UInt8] {
+        let state = try self.state
+        return try context.complete { try await state.bytes(at: offset, count: count) }
+    }
+
+    /// Writes them.
+    func save(_ bytes: [UInt8], at offset: UInt64) throws {
+        let state = try self.state
+        defer { io.resume() }
+        try context.complete { try await state.write(bytes, at: offset) }
     }
 
     func delete(_ id: String) throws {

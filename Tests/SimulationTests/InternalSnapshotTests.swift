@@ -34,6 +34,28 @@ struct InternalSnapshotTests {
         #expect(result.withLeaks == 0)
     }
 
+    @Test(
+        "a machine's state that is saved while requests run harms no disk, and snapshots keep it, wherever a crash comes"
+    )
+    func vmState() throws {
+        let start = try #require(CrashTests.stored.first { $0.name == "full" })
+        let save = { (offset: UInt64, fill: UInt64) in
+            Step.vmState(ByteRange(at: offset, count: 3072), fill: fill)
+        }
+        let write = Step.write(ByteRange(at: 0, count: 4096), fua: false, fill: 9)
+        let steps: [Step] = [
+            save(0, 1), write, save(4 << 20, 2), .snapshotCreate, save(512, 3), write, .snapshotCreate,
+            .snapshotApply(0),
+            .snapshotDelete(0), .compare,
+        ]
+        var examination = CrashExamination(Program(seed: 1, shape: start.shape, steps: steps), on: start)
+        (examination.statesPerPoint, examination.everyEvent) = (8, true)
+        #expect(try examination.run().states > 50)
+        var faults = FaultExamination(Program(seed: 1, shape: start.shape, steps: steps), on: start)
+        faults.every = 11
+        #expect(try faults.run().points > 5)
+    }
+
     @Test("a state that mixes two snapshots, or the disk of one with the list of the other, is noticed")
     func mixture() throws {
         let start = try #require(CrashTests.stored.first { $0.name == "full" })
@@ -61,7 +83,7 @@ struct InternalSnapshotTests {
         for program in [Program(crash: seed), Scenario(seed: seed, on: CrashTests.stored).program] {
             for step in program.steps {
                 switch step {
-                case .snapshotCreate, .snapshotApply, .snapshotDelete, .amend, .refit: Issue.record("\(step)")
+                case .snapshotCreate, .snapshotApply, .snapshotDelete, .vmState, .amend, .refit: Issue.record("\(step)")
                 default: break
                 }
             }

@@ -16,6 +16,8 @@ class Endless(Exception):
 
 class Sides:
     def __init__(self, program, folder):
+        # The size of the clusters of all images; whoever writes the commands sets it.
+        self.cluster = 65536
         self.theirs, self.ours, tools = folder / "qemu", folder / "nacre", folder / "tools"
         for each in (self.theirs, self.ours, tools):
             each.mkdir()
@@ -57,9 +59,11 @@ class Sides:
         if words[0] == "map":
             if "--output=json" in words and text.startswith("["):
                 return self.runs(text)
-            return re.sub(r"(?m)^(\S+\s+\S+)\s+\S+(\s+\S+)$", r"\1\2", text)
+            return self.rows(text)
         if "--output=json" in words and text.startswith("{"):
             return self.without(json.loads(text))
+        # QEMU calls a node by a number of its own here, and we by its file.
+        text = re.sub(r"persistent in '[^']*'", "persistent in 'NODE'", text)
         text = re.sub(r"(?m)^(disk size|Image end offset): .*\n|^\d+/\d+ = .* allocated.*\n", "", text)
         return re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "DATE", text)
 
@@ -80,6 +84,19 @@ class Sides:
             else:
                 found.append([each["start"], kind, each["length"]])
         return found
+
+    def rows(self, text):
+        """A map for people, in whole clusters and without where they lie: of a new cluster we leave a hole in the host's file
+        what QEMU makes zeros of, which both programs show where the file takes less room than its clusters."""
+        found = []
+        for start, length, file in re.findall(r"(?m)^(0x\w+|0)\s+(0x\w+|0)\s+\S+\s+(\S+)$", text):
+            first = int(start, 16) // self.cluster * self.cluster
+            end = -(-(int(start, 16) + int(length, 16)) // self.cluster) * self.cluster
+            if found and found[-1][2] == file and found[-1][1] >= first:
+                found[-1][1] = end
+            else:
+                found.append([first, end, file])
+        return found or text
 
     def compare(self, name, format):
         """Guest content, map and info of both sides' image; and each program's view of the other's."""
