@@ -34,8 +34,8 @@ struct CheckTests {
         try bench.create("a.qcow2", size: "1M")
         var bytes = bench.files["a.qcow2"]
         // A cluster behind all others, counted once and used by nobody.
-        let cluster = bytes.count / 65536
-        bytes += [UInt8](repeating: 0, count: 65536)
+        let cluster = (bytes.count + 65535) / 65536
+        bytes += [UInt8](repeating: 0, count: (cluster + 1) * 65536 - bytes.count)
         bytes[refcountBlock(bytes) + cluster * 2 + 1] = 1
         bench.files["a.qcow2"] = bytes
         #expect(try check(bench, "a.qcow2") == 3)
