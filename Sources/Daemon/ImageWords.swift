@@ -224,6 +224,7 @@ extension JSONObject {
             }
             result["driver"] = .string(HostOpener.driver(for: filename))
         }
+        if result["driver"] == "nbd" { result.nameServer() }
         for member in members {
             if Self.children.contains(member.name), let child = member.value.object {
                 result[member.name] = .object(try child.completed(asChild: true))
@@ -234,6 +235,24 @@ extension JSONObject {
             }
         }
         return result
+    }
+
+    /// The server of an NBD export by the words that were there before `server`: `path`, or `host` and `port`.
+    private mutating func nameServer() {
+        guard self["server"] == nil else { return }
+        var server = JSONObject()
+        if let path = self["path"] {
+            server["type"] = "unix"
+            server["path"] = path
+        } else if let host = self["host"] {
+            server["type"] = "inet"
+            server["host"] = host
+            server["port"] = self["port"] ?? "10809"
+        } else {
+            return
+        }
+        self["server"] = .object(server)
+        for name in ["path", "host", "port"] { self[name] = nil }
     }
 
     /// What `other` has counts before what is here; objects are joined in turn.

@@ -22,7 +22,10 @@ extension ImageTool {
             if size == nil { size = backingSize.bytes }
         }
         guard let size else { throw ImageError("\(path): Image creation needs a size parameter") }
-        if !quiet { output(request.formattingLine(size: size) + "\n") }
+        if !quiet {
+            output(request.formattingLine(size: size) + "\n")
+            showOutput()
+        }
         switch request.kind {
         case .raw: try await createRaw(request, in: place, size: size)
         case .qcow2: try await createQcow2(request, in: place, size: size)

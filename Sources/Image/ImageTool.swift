@@ -18,6 +18,8 @@ public struct ImageTool {
     public let localTime: (UInt32) -> String
     /// Reads what a user names an image by. By itself this library knows plain file names.
     public var names: Names = { (text, format, _) throws(OpenError) in ImageReference(text, format: format) }
+    /// Shows what was put out so far, where that is held back.
+    public var showOutput: () -> Void = {}
     let closing = ClosingFailures()
 
     /// A name, its format where that is said, and whether the name is options (`--image-opts`).

@@ -108,6 +108,11 @@ struct ExportTargetTests {
             let ours = try await scratch.ok("bash", "-c", script.replacing("PROGRAM", with: scratch.file("qemu-img")))
             #expect(ours == theirs)
             #expect(ours.split(separator: "\n").count == 2)
+            // What is made is told before it fails.
+            let large = "PROGRAM create -f qcow2 large.qcow2 1E 2>&1 | cat"
+            let told = try await scratch.ok("bash", "-c", large.replacing("PROGRAM", with: scratch.file("qemu-img")))
+            #expect(told == (try await scratch.ok("bash", "-c", large.replacing("PROGRAM", with: "qemu-img"))))
+            #expect(told.hasPrefix("Formatting "))
         }
     }
 }

@@ -183,6 +183,9 @@ struct RemoteExportTests {
                 let told = try await scratch.ok(Subject.img + ["info", "-f", "raw", name])
                 #expect(told.contains("virtual size: 1 MiB"))
             }
+            // The words for a server before there was `server`.
+            let old = "driver=nbd,path=\(scratch.file("far")),export=e"
+            #expect(try await scratch.ok(Subject.img + ["info", "--image-opts", old]).contains("virtual size: 1 MiB"))
             let missing = "nbd+unix:///x?socket=\(scratch.file("far"))"
             let refused = try await scratch.run(Subject.img + ["info", "-f", "raw", missing])
             #expect(refused.err.contains("Could not open '\(missing)': Requested export not available"))

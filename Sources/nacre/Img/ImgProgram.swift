@@ -113,6 +113,7 @@ enum ImgProgram: ProgramCommand {
         var tool = ImageTool(
             files: host, context: thread, rule: asQEMU ? .any : .ownFolder,
             output: { text.say($0) }, report: { Program.complain($0 + "\n") }, localTime: HostProcess.localTime)
+        tool.showOutput = { Program.say(text.take()) }
         tool.names = { (text, format, isOptions) throws(OpenError) in
             try ImageReference(reading: text, isOptions: isOptions, format: format)
         }
