@@ -16,6 +16,9 @@ package final class Dispatcher {
     /// Serves one monitor's client to its end.
     package func serve(_ stream: any ByteStream) async { await service.monitor.serve(stream) }
 
+    /// Tells it to end, as a signal does: what waits for a client does so no longer.
+    package func quit() { service.beginQuit() }
+
     /// Closes everything, as the end of the daemon does.
     package func close() async { await service.close() }
 }

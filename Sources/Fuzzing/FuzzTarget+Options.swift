@@ -19,7 +19,10 @@ func carryOut(_ input: [UInt8], _ backing: DaemonConfiguration.Backing) throws {
         context: context, host: host, configuration: DaemonConfiguration(version: "0", backing: backing))
     let lines = input.split(separator: UInt8(ascii: "\n")).prefix(16)
     try context.complete {
+        // A character device may wait for a client, and nobody comes.
+        let patience = context.schedule(afterMs: 600_000) { daemon.quit() }
         for line in lines { try await carryOut(line, daemon) }
+        context.cancel(patience)
         await daemon.close()
     }
     try context.runToIdle()
