@@ -28,8 +28,11 @@ extension ByteStream {
     }
 }
 
-/// A stream that begins in the clear, and is private from a moment on that both ends agree on.
+/// A stream that begins in the clear, and is private from a moment on that both ends agree on. Whoever is given one must have it
+/// so, and whatever is put around one must be one too.
 public protocol SecurableStream: ByteStream {
+    /// Bytes that it holds once it is private; whoever bounds memory charges them before.
+    var memory: Int { get }
     /// Makes it so, as this end's credentials say, and sees who is at the other end. Nothing else is received or sent meanwhile.
     /// Errors say why not, in QEMU's words: `TLS handshake failed: …`.
     func secure() async throws(OpenError)

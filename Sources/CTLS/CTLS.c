@@ -1,4 +1,5 @@
 #include "CTLS.h"
+#include <arpa/inet.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <gnutls/gnutls.h>
@@ -91,17 +92,25 @@ static int keep(struct nacre_tls_credentials **made, gnutls_credentials_type_t t
     return code;
 }
 
-int nacre_tls_certificates(struct nacre_tls_credentials **made, const char *authorities, const char *revoked,
-                           const char *certificate, const char *key, const char *password) {
+int nacre_tls_certificates(struct nacre_tls_credentials **made) {
     gnutls_certificate_credentials_t all;
     int code = tls.gnutls_certificate_allocate_credentials(&all);
     if (code < 0) return code;
-    code = tls.gnutls_certificate_set_x509_trust_file(all, authorities, GNUTLS_X509_FMT_PEM);
-    if (code >= 0 && revoked) code = tls.gnutls_certificate_set_x509_crl_file(all, revoked, GNUTLS_X509_FMT_PEM);
-    if (code >= 0 && certificate)
-        code = tls.gnutls_certificate_set_x509_key_file2(all, certificate, key, GNUTLS_X509_FMT_PEM, password, 0);
-    if (code >= 0) code = tls.gnutls_certificate_set_known_dh_params(all, GNUTLS_SEC_PARAM_MEDIUM);
+    code = tls.gnutls_certificate_set_known_dh_params(all, GNUTLS_SEC_PARAM_MEDIUM);
     return keep(made, GNUTLS_CRD_CERTIFICATE, nacre_tls_server, all, code);
+}
+
+int nacre_tls_trust(struct nacre_tls_credentials *own, const char *authorities) {
+    return tls.gnutls_certificate_set_x509_trust_file(own->all, authorities, GNUTLS_X509_FMT_PEM);
+}
+
+int nacre_tls_revoke(struct nacre_tls_credentials *own, const char *revoked) {
+    return tls.gnutls_certificate_set_x509_crl_file(own->all, revoked, GNUTLS_X509_FMT_PEM);
+}
+
+int nacre_tls_identify(struct nacre_tls_credentials *own, const char *certificate, const char *key,
+                       const char *password) {
+    return tls.gnutls_certificate_set_x509_key_file2(own->all, certificate, key, GNUTLS_X509_FMT_PEM, password, 0);
 }
 
 int nacre_tls_server_keys(struct nacre_tls_credentials **made, const char *file) {
@@ -168,11 +177,14 @@ static int has_more(gnutls_transport_ptr_t pointer, unsigned ms) {
     return ((struct nacre_tls_session *)pointer)->in_count > 0;
 }
 
+static const size_t usual_room = 40 << 10;
+
 static ssize_t push(gnutls_transport_ptr_t pointer, const void *bytes, size_t count) {
     struct nacre_tls_session *own = pointer;
     __typeof__(&own->out[0]) out = &own->out[own->filled];
     if (out->count + count > out->room) {
-        size_t room = 2 * (out->count + count);
+        // As much as is encrypted at a time fits at once; only a long chain of certificates does not.
+        size_t room = out->count + count < usual_room ? usual_room : out->count + count;
         unsigned char *more = realloc(out->bytes, room);
         if (!more) abort();
         out->bytes = more;
@@ -181,6 +193,12 @@ static ssize_t push(gnutls_transport_ptr_t pointer, const void *bytes, size_t co
     memcpy(out->bytes + out->count, bytes, count);
     out->count += count;
     return (ssize_t)count;
+}
+
+// Whether it is a number, which has no place in what a client asks for by name.
+static int is_address(const char *hostname) {
+    unsigned char address[sizeof(struct in6_addr)];
+    return inet_pton(AF_INET, hostname, address) == 1 || inet_pton(AF_INET6, hostname, address) == 1;
 }
 
 int nacre_tls_begin(struct nacre_tls_session **made, struct nacre_tls_credentials *credentials,
@@ -194,7 +212,8 @@ int nacre_tls_begin(struct nacre_tls_session **made, struct nacre_tls_credential
     }
     code = tls.gnutls_priority_set_direct(own->session, priority, NULL);
     if (code >= 0) code = tls.gnutls_credentials_set(own->session, credentials->type, credentials->all);
-    if (code >= 0 && hostname) code = tls.gnutls_server_name_set(own->session, GNUTLS_NAME_DNS, hostname, strlen(hostname));
+    if (code >= 0 && hostname && !is_address(hostname))
+        code = tls.gnutls_server_name_set(own->session, GNUTLS_NAME_DNS, hostname, strlen(hostname));
     if (code < 0) {
         nacre_tls_end(own);
         return code;
@@ -225,6 +244,7 @@ int nacre_tls_shake_hands(struct nacre_tls_session *own, const void *in, size_t 
     do code = tls.gnutls_handshake(own->session);
     while (code < 0 && code != GNUTLS_E_AGAIN && !tls.gnutls_error_is_fatal(code));
     *count = own->in_count;
+    own->in = NULL;
     return code == GNUTLS_E_AGAIN ? 1 : code;
 }
 
@@ -235,6 +255,7 @@ long nacre_tls_read(struct nacre_tls_session *own, const void *in, size_t *count
     do got = tls.gnutls_record_recv(own->session, to, room);
     while (got < 0 && got != GNUTLS_E_AGAIN && got != GNUTLS_E_REHANDSHAKE && !tls.gnutls_error_is_fatal((int)got));
     *count = own->in_count;
+    own->in = NULL;
     return got == GNUTLS_E_AGAIN ? nacre_tls_more : got;
 }
 

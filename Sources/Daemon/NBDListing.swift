@@ -21,12 +21,14 @@ public enum NBDListing {
 
     /// Asks the server, and answers the text.
     public static func text(
-        of address: HostIO.SocketAddress, objects: [String], tls: TLS?, on thread: IOThread
+        of address: HostIO.SocketAddress, objects: [String], tls: TLS?, asQEMU: Bool, on thread: IOThread
     ) async throws(OpenError) -> String {
         let host = HostOpener(thread)
         let graph = Graph(context: thread, Graph.Configuration(opener: host, backing: .ownFolder))
         let made: ToolObjects
-        do { made = try ToolObjects(objects, in: graph, on: host) } catch { throw OpenError(error.message) }
+        do { made = try ToolObjects(objects, in: graph, on: host, asQEMU: asQEMU) } catch {
+            throw OpenError(error.message)
+        }
         defer { withExtendedLifetime(made) {} }
         let secure: ((any ByteStream) -> any ByteStream)?
         do throws(OpenError) {

@@ -14,8 +14,14 @@ struct Secret: CustomStringConvertible, CustomReflectable {
 
     init(bytes: [UInt8]) { self.bytes = bytes }
 
-    /// `contents` reads a file of so many bytes at most; its error has a cause where the file could not be opened.
-    init(_ properties: SecretProperties, contents: (String, Int) throws(OpenError) -> [UInt8]) throws(QMPError) {
+    /// `isSeenByAll`: the properties stand where everybody on the host can read them, so that none of them is the secret. `contents` reads a
+    /// file of so many bytes at most; its error has a cause where the file could not be opened.
+    init(
+        _ properties: SecretProperties, isSeenByAll: Bool, contents: (String, Int) throws(OpenError) -> [UInt8]
+    ) throws(QMPError) {
+        if isSeenByAll, properties.data != nil {
+            throw QMPError("a secret does not belong on the command line, where everybody can read it: use file=PATH")
+        }
         var bytes: [UInt8]
         switch (properties.data, properties.file) {
         case (nil, nil): throw QMPError("Either 'file' or 'data' must be provided")

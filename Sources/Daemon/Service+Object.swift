@@ -22,14 +22,7 @@ extension Service {
         guard secrets.count + throttleGroups.count + host.tls.ids.count < Self.objectLimit else {
             throw QMPError("There are \(Self.objectLimit) objects already")
         }
-        let isTLS = try host.tls.make(
-            arguments,
-            contents: { [host] (path) throws(OpenError) in try host.contents(of: path, atMost: Secret.longestFile) },
-            secret: { secrets[$0]?.bytes })
-        if isTLS { return }
-        defer {
-            if secrets[arguments.id] != nil || throttleGroups[arguments.id] != nil { host.tls.noteOther(arguments.id) }
-        }
+        if try host.tls.make(arguments, on: host, secret: { secrets[$0]?.bytes }) { return }
         switch arguments.variant {
         case .mainLoop(let properties):
             guard mainLoop == nil else { throw QMPError("only one main-loop instance allowed") }
@@ -46,6 +39,7 @@ extension Service {
             throttleGroups[arguments.id] = group
         default: throw QMPError("Parameter 'qom-type' does not accept value '\(arguments.qomType.rawValue)'")
         }
+        host.tls.noteOther(arguments.id)
     }
 
     func setPolling(_ ns: Int64) throws(QMPError) {
@@ -59,10 +53,8 @@ extension Service {
     private static let longestPollNs: Int64 = 1_000_000_000
 
     private func addSecret(_ id: String, _ properties: SecretProperties, isOnCommandLine: Bool) throws(QMPError) {
-        if isOnCommandLine, properties.data != nil, !configuration.actsAsQEMU {
-            throw QMPError("a secret does not belong on the command line, where everybody can read it: use file=PATH")
-        }
-        secrets[id] = try Secret(properties) { (path, limit) throws(OpenError) in
+        secrets[id] = try Secret(properties, isSeenByAll: isOnCommandLine && !configuration.actsAsQEMU) {
+            (path, limit) throws(OpenError) in
             try host.contents(of: path, atMost: limit)
         }
     }
@@ -73,18 +65,15 @@ extension Service {
             let isUsed = graph.usesThrottleGroup(id) || devices.usesThrottleGroup(id)
             if isUsed { throw QMPError("object '\(id)' is in use, can not be deleted") }
             throttleGroups[id] = nil
-            host.tls.remove(id)
         } else if host.tls.type(of: id) != nil {
             if graph.usesTLS(id) || nbdTLS == id { throw QMPError("object '\(id)' is in use, can not be deleted") }
-            host.tls.remove(id)
         } else if mainLoop == id {
             host.pollMaxNs = 0
             mainLoop = nil
-        } else if secrets.removeValue(forKey: id) != nil {
-            host.tls.remove(id)
-        } else {
+        } else if secrets.removeValue(forKey: id) == nil {
             throw QMPError("object '\(id)' not found")
         }
+        host.tls.remove(id)
     }
 
     /// Objects at once; more are some client's mistake.

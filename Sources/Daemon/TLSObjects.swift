@@ -1,5 +1,5 @@
 import Block
-import NBDClient
+import Graph
 import QMPTypes
 import TLS
 
@@ -34,11 +34,10 @@ package final class TLSObjects {
 
     // MARK: Making
 
-    /// Makes the object, where it is one of these; false where it is not. `contents` reads a small file, `secret` tells one.
-    func make(
-        _ options: ObjectOptions, contents: @escaping (String) throws(OpenError) -> [UInt8],
-        secret: (String) -> [UInt8]?
-    ) throws(QMPError) -> Bool {
+    /// Makes the object, where it is one of these; false where it is not. `secret` tells one.
+    func make(_ options: ObjectOptions, on host: any StorageOpener, secret: (String) -> [UInt8]?) throws(QMPError)
+        -> Bool
+    {
         do throws(OpenError) {
             switch options.variant {
             case .authzSimple(let properties):
@@ -49,28 +48,41 @@ package final class TLSObjects {
                 }
                 add(options, Authorisation(rules, allowsOthers: properties.policy == .allow))
             case .tlsCredsAnon(let properties):
-                add(options, try .anonymous(for: .init(properties.endpoint), priority: properties.priority))
+                add(
+                    options,
+                    try .anonymous(for: .init(properties.endpoint), priority: try Self.whole(properties.priority)))
             case .tlsCredsPsk(let properties):
                 add(
                     options,
                     try .sharedKeys(
-                        in: try Self.folder(properties.dir, contents), for: .init(properties.endpoint),
-                        username: properties.username ?? "qemu", priority: properties.priority))
+                        in: try Self.folder(properties.dir, host), for: .init(properties.endpoint),
+                        username: try Self.whole(properties.username) ?? "qemu",
+                        priority: try Self.whole(properties.priority)))
             case .tlsCredsX509(let properties):
                 var password: String?
                 if let id = properties.passwordid {
                     guard let bytes = secret(id) else { throw OpenError("No secret with id '\(id)'") }
-                    password = String(decoding: bytes, as: UTF8.self)
+                    guard let text = String(validating: bytes, as: UTF8.self) else {
+                        throw OpenError("Data from secret \(id) is not valid UTF-8")
+                    }
+                    password = try Self.whole(text)
                 }
                 add(
                     options,
                     try .certificates(
-                        in: try Self.folder(properties.dir, contents), for: .init(properties.endpoint),
-                        verifiesPeer: properties.verifyPeer ?? true, password: password, priority: properties.priority))
+                        in: try Self.folder(properties.dir, host), for: .init(properties.endpoint),
+                        verifiesPeer: properties.verifyPeer ?? true, password: password,
+                        priority: try Self.whole(properties.priority)))
             default: return false
             }
         } catch { throw QMPError(error) }
         return true
+    }
+
+    /// A text that the library takes to its end.
+    private static func whole(_ text: String?) throws(OpenError) -> String? {
+        if let text, text.utf8.contains(0) { throw OpenError("a NUL ends what TLS is told") }
+        return text
     }
 
     private func add(_ options: ObjectOptions, _ credentials: TLSCredentials) {
@@ -81,11 +93,11 @@ package final class TLSObjects {
         objects[options.id] = .authorisation(authorisation, type: options.qomType)
     }
 
-    private static func folder(_ name: String?, _ contents: @escaping (String) throws(OpenError) -> [UInt8])
-        throws(OpenError) -> TLSFolder
-    {
-        guard let name else { throw OpenError("Missing 'dir' property value") }
-        return TLSFolder(name, contents: contents)
+    private static func folder(_ name: String?, _ host: any StorageOpener) throws(OpenError) -> TLSFolder {
+        guard let name = try whole(name) else { throw OpenError("Missing 'dir' property value") }
+        return TLSFolder(name, at: PathText.absolute(name, from: host.workingFolder)) { (path) throws(OpenError) in
+            try host.contents(of: path, atMost: TLSFolder.longestFile)
+        }
     }
 
     // MARK: Using
@@ -107,6 +119,10 @@ package final class TLSObjects {
     /// is not there any more nobody comes in.
     func server(_ id: String, authorisation: String?) throws(OpenError) -> (any ByteStream) -> any ByteStream {
         let credentials = try credentials(id, for: .server)
+        // QEMU lets everybody in then.
+        if authorisation != nil, !credentials.verifiesPeer {
+            throw OpenError("TLS authorization needs the clients' certificates, which '\(id)' does not ask for")
+        }
         let isAllowed = authorisation.map { id in
             { [weak self] (name: String) -> Bool in
                 guard case .authorisation(let rules, _)? = self?.objects[id] else { return false }
@@ -119,6 +135,7 @@ package final class TLSObjects {
     /// How connections to a server are made private.
     func client(_ id: String, hostname: String?) throws(OpenError) -> (any ByteStream) -> any ByteStream {
         let credentials = try credentials(id, for: .client)
+        let hostname = try Self.whole(hostname)
         return { TLSStream($0, clientOf: credentials, hostname: hostname) }
     }
 }

@@ -15,7 +15,7 @@ package final class ToolObjects {
         + ObjectType.allCases.filter { $0 != .mainLoop }.map { "  \($0.rawValue)\n" }.joined()
 
     /// Makes what each text describes: a type, `id=…`, and its properties, or a JSON object.
-    package init(_ texts: [String], in graph: Graph, on host: HostOpener) throws(QMPError) {
+    package init(_ texts: [String], in graph: Graph, on host: HostOpener, asQEMU: Bool) throws(QMPError) {
         let contents = { (path: String, limit: Int) throws(OpenError) in try host.contents(of: path, atMost: limit) }
         for text in texts {
             let (value, isText) = try KeyValue.parse(text, implied: "qom-type")
@@ -23,10 +23,7 @@ package final class ToolObjects {
             guard !host.tls.contains(options.id) else {
                 throw QMPError("attempt to add duplicate property '\(options.id)' to object (type 'container')")
             }
-            let isTLS = try host.tls.make(
-                options, contents: { (path) throws(OpenError) in try contents(path, Secret.longestFile) },
-                secret: { secrets[$0]?.bytes })
-            if isTLS { continue }
+            if try host.tls.make(options, on: host, secret: { secrets[$0]?.bytes }) { continue }
             host.tls.noteOther(options.id)
             switch options.variant {
             case .throttleGroup(let properties):
@@ -36,7 +33,8 @@ package final class ToolObjects {
                 groups.append(group)
             // It says how a daemon waits for its clients; a tool has none.
             case .mainLoop: break
-            case .secret(let properties): secrets[options.id] = try Secret(properties, contents: contents)
+            case .secret(let properties):
+                secrets[options.id] = try Secret(properties, isSeenByAll: !asQEMU, contents: contents)
             default:
                 throw QMPError("Parameter 'qom-type' does not accept value '\(options.qomType.rawValue)'")
             }

@@ -80,6 +80,8 @@ extension NBDRemoteOptions {
             members += [("server.type", "fd", true), ("server.str", "\(number)", true)]
         }
         if let export { members.append(("export", export, true)) }
+        if let tlsCredentials { members.append(("tls-creds", tlsCredentials, true)) }
+        if let tlsHostname { members.append(("tls-hostname", tlsHostname, true)) }
         return members
     }
 }

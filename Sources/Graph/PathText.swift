@@ -18,7 +18,7 @@ public enum PathText {
     }
 
     /// The absolute path, with `.`, `..` and doubled slashes resolved by name.
-    static func absolute(_ path: String, from folder: String) -> String {
+    public static func absolute(_ path: String, from folder: String) -> String {
         let whole = path.hasPrefix("/") ? path : folder + "/" + path
         var parts: [Substring] = []
         for part in whole.split(separator: "/") where part != "." {

@@ -90,7 +90,7 @@ final class NBDConnection {
             }
         } catch {
             stream.close()
-            if let insecurity { throw OpenError(insecurity.message, cause: .io) }
+            if let insecurity, !patience.isOver { throw OpenError(insecurity.message, cause: .io) }
             let reason =
                 patience.isOver
                 ? "the server took longer than \(withinMs) ms"

@@ -88,7 +88,7 @@ final class NBDSession {
             case .ended: return false
             case .securing:
                 // What came in the clear behind the request to begin may be anybody's.
-                guard input.count == 0, let secured else { return false }
+                guard input.count == 0, let secured, account.charge(secured.memory) else { return false }
                 do throws(OpenError) { try await secured.secure() } catch {
                     server.log.warning("option negotiation failed: \(error.message)")
                     return false

@@ -5,7 +5,7 @@ public struct Authorisation: Sendable {
         let isPattern: Bool
         let isAllowed: Bool
 
-        /// `isPattern`: `*` in `match` stands for any characters, `?` for one.
+        /// `isPattern`: `*` in `match` stands for any scalars, `?` for one.
         public init(_ match: String, isPattern: Bool = false, isAllowed: Bool) {
             self.match = match
             self.isPattern = isPattern
@@ -22,21 +22,24 @@ public struct Authorisation: Sendable {
     }
 
     public func allows(_ identity: String) -> Bool {
+        // Scalar by scalar: to compare texts as people read them would hold two names for one.
+        let name = Array(identity.unicodeScalars)
         let rule = rules.first {
-            $0.isPattern ? Self.matches(Array(identity.utf8), Array($0.match.utf8)) : $0.match == identity
+            let match = Array($0.match.unicodeScalars)
+            return $0.isPattern ? Self.matches(name, match) : match == name
         }
         return rule?.isAllowed ?? allowsOthers
     }
 
     /// Tries what a star stands for from the shortest on; only the last star is ever tried again, so that no name takes long.
-    private static func matches(_ text: [UInt8], _ pattern: [UInt8]) -> Bool {
+    private static func matches(_ text: [Unicode.Scalar], _ pattern: [Unicode.Scalar]) -> Bool {
         var (at, place) = (0, 0)
         var star: (at: Int, place: Int)?
         while at < text.count {
-            if place < pattern.count, pattern[place] == UInt8(ascii: "*") {
+            if place < pattern.count, pattern[place] == "*" {
                 place += 1
                 star = (at, place)
-            } else if place < pattern.count, pattern[place] == UInt8(ascii: "?") || pattern[place] == text[at] {
+            } else if place < pattern.count, pattern[place] == "?" || pattern[place] == text[at] {
                 at += 1
                 place += 1
             } else if let last = star {
@@ -46,6 +49,6 @@ public struct Authorisation: Sendable {
                 return false
             }
         }
-        return pattern[place...].allSatisfy { $0 == UInt8(ascii: "*") }
+        return pattern[place...].allSatisfy { $0 == "*" }
     }
 }

@@ -3,10 +3,11 @@ import Bytes
 
 /// What came in of a connection and is not a whole record yet.
 struct RecordWindow: ~Copyable {
-    /// Bytes that one receive takes in; a record has up to 16 KiB and a little.
-    private static let room = 32 << 10
+    /// Bytes that one receive takes in; a record has up to 18 KiB and a little (RFC 5246, section 6.2.3).
+    static let room = 20 << 10
 
-    private var buffer = AlignedBuffer(byteCount: RecordWindow.room)
+    /// Made when the first bytes are due.
+    private var buffer = AlignedBuffer(byteCount: 0)
     private var start = 0
     private var end = 0
 
@@ -21,6 +22,7 @@ struct RecordWindow: ~Copyable {
 
     /// Waits for more. False at the end of the stream.
     mutating func receive(from stream: any ByteStream) async throws(BlockError) -> Bool {
+        if buffer.byteCount == 0 { buffer = AlignedBuffer(byteCount: Self.room) }
         if start > 0 {
             buffer.moveToFront(from: start, count: end - start)
             (start, end) = (0, end - start)

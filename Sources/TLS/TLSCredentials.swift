@@ -15,12 +15,12 @@ public final class TLSCredentials {
     let priority: String
     /// Whether the other end's certificate must be one that is trusted, and the server's that of the host that was asked for. False
     /// where there are no certificates.
-    let verifiesPeer: Bool
+    public let verifiesPeer: Bool
     // Proof: made by the library, handed to its functions alone, and forgotten once, in deinit; sessions keep this object.
     let made: OpaquePointer
 
     /// A file of a kind that a folder of credentials has.
-    private enum File: String {
+    fileprivate enum File: String {
         case authorities = "ca-cert.pem"
         case revoked = "ca-crl.pem"
         case serverCertificate = "server-cert.pem"
@@ -57,23 +57,38 @@ public final class TLSCredentials {
         in folder: TLSFolder, for endpoint: Endpoint, verifiesPeer: Bool = true, password: String? = nil,
         priority: String? = nil
     ) throws(OpenError) -> TLSCredentials {
+        try load()
         let isServer = endpoint == .server
         let authorities = try folder.path(File.authorities.rawValue)
-        let revoked = folder.pathIfThere(File.revoked.rawValue)
+        let revoked = try folder.pathIfThere(File.revoked.rawValue)
         let names: (File, File) = isServer ? (.serverCertificate, .serverKey) : (.clientCertificate, .clientKey)
         var own: (certificate: String, key: String)?
-        if isServer || folder.pathIfThere(names.0.rawValue) != nil {
+        let isIdentified = try folder.pathIfThere(names.0.rawValue) != nil
+        if isServer || isIdentified {
             own = (try folder.path(names.0.rawValue), try folder.path(names.1.rawValue))
         }
-        return unsafe try TLSCredentials(endpoint, priority: priority ?? usual, verifiesPeer: verifiesPeer) {
+        let made = unsafe try TLSCredentials(endpoint, priority: priority ?? usual, verifiesPeer: verifiesPeer) {
             (made) throws(OpenError) in
-            // Proof: texts are lent for the call.
-            let code = unsafe nacre_tls_certificates(made, authorities, revoked, own?.certificate, own?.key, password)
-            guard code < 0 else { return }
-            let what =
-                own.map { "certificate '\($0.certificate)' & key '\($0.key)'" } ?? "CA certificate '\(authorities)'"
-            throw OpenError("Cannot load \(what): \(text(code))")
+            // Proof: the library fills in what the caller lent.
+            try check(unsafe nacre_tls_certificates(made), "Cannot allocate credentials")
         }
+        // Proof: texts are lent for the calls.
+        try check(
+            unsafe nacre_tls_trust(made.made, authorities), "Cannot load CA certificate '\(folder.shown(.authorities))'"
+        )
+        if let own {
+            try check(
+                unsafe nacre_tls_identify(made.made, own.certificate, own.key, password),
+                "Cannot load certificate '\(folder.shown(names.0))' & key '\(folder.shown(names.1))'")
+        }
+        if let revoked {
+            try check(unsafe nacre_tls_revoke(made.made, revoked), "Cannot load CRL '\(folder.shown(.revoked))'")
+        }
+        return made
+    }
+
+    private static func check(_ code: Int32, _ failure: String) throws(OpenError) {
+        guard code >= 0 else { throw OpenError("\(failure): \(text(code))") }
     }
 
     /// Pre-shared keys (`tls-creds-psk`) from the file `keys.psk` in a folder, a line `NAME:HEXADECIMAL` each. A client shows the key
@@ -81,6 +96,7 @@ public final class TLSCredentials {
     public static func sharedKeys(
         in folder: TLSFolder, for endpoint: Endpoint, username: String = "qemu", priority: String? = nil
     ) throws(OpenError) -> TLSCredentials {
+        try load()
         let path = try folder.path(File.sharedKeys.rawValue)
         let priority = priority ?? usual + ":+ECDHE-PSK:+DHE-PSK:+PSK"
         return unsafe try TLSCredentials(endpoint, priority: priority, verifiesPeer: false) {
@@ -90,11 +106,11 @@ public final class TLSCredentials {
                 // Proof: the text is lent for the call.
                 code = unsafe nacre_tls_server_keys(made, path)
             } else {
-                let key = try folder.sharedKey(of: username, in: path)
+                let key = try folder.sharedKey(of: username, in: File.sharedKeys.rawValue)
                 // Proof: texts are lent for the call.
                 code = unsafe nacre_tls_client_key(made, username, key, key.utf8.count)
             }
-            guard code >= 0 else { throw OpenError("Cannot load PSK file \(path): \(text(code))") }
+            try check(code, "Cannot load PSK file \(folder.shown(.sharedKeys))")
         }
     }
 
@@ -105,8 +121,7 @@ public final class TLSCredentials {
             (made) throws(OpenError) in
             try load()
             // Proof: the library fills in what the caller lent.
-            let code = unsafe nacre_tls_anonymous(made, endpoint.side)
-            guard code >= 0 else { throw OpenError("Cannot allocate credentials: \(text(code))") }
+            try check(unsafe nacre_tls_anonymous(made, endpoint.side), "Cannot allocate credentials")
         }
     }
 
@@ -120,4 +135,9 @@ public final class TLSCredentials {
         // Proof: the library's texts are constants.
         unsafe String(cString: nacre_tls_text(code))
     }
+}
+
+extension TLSFolder {
+    /// A file's path as messages have it.
+    fileprivate func shown(_ file: TLSCredentials.File) -> String { "\(name)/\(file.rawValue)" }
 }

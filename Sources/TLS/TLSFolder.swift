@@ -2,38 +2,48 @@ public import Block
 
 /// The folder that credentials lie in, as its host shows it.
 public struct TLSFolder {
+    /// As it was named.
     let name: String
-    /// The text of a file, at most as long as a file of keys may be. Its error has a cause where the file could not be opened.
+    /// The same from the root on: the library reads some files when it needs them, and a daemon has gone elsewhere by then.
+    let place: String
+    /// A file's bytes, `longestFile` at most. Its error has a cause where the file could not be opened.
     private let contents: (String) throws(OpenError) -> [UInt8]
 
-    public init(_ name: String, contents: @escaping (String) throws(OpenError) -> [UInt8]) {
+    /// Bytes of the longest file: a system's list of authorities has some hundred thousand.
+    public static let longestFile = 4 << 20
+
+    public init(_ name: String, at place: String, contents: @escaping (String) throws(OpenError) -> [UInt8]) {
         self.name = name
+        self.place = place
         self.contents = contents
     }
 
-    /// The path of a file that must be there.
+    /// The path of a file that must be there and can be read.
     func path(_ file: String) throws(OpenError) -> String {
-        try TLSCredentials.load()
-        let path = "\(name)/\(file)"
-        do throws(OpenError) { _ = try contents(path) } catch {
-            throw OpenError("Unable to access credentials \(path): \(error.message)", cause: error.cause)
+        guard let path = try pathIfThere(file) else {
+            throw OpenError(
+                "Unable to access credentials \(name)/\(file): No such file or directory", cause: .system(2))
         }
         return path
     }
 
-    /// The path of a file, where it is there.
-    func pathIfThere(_ file: String) -> String? {
-        let path = "\(name)/\(file)"
-        return (try? contents(path)) == nil ? nil : path
+    /// The path of a file, nil where there is none. One that is there and cannot be read is not passed over: it might say who must
+    /// not come in.
+    func pathIfThere(_ file: String) throws(OpenError) -> String? {
+        do throws(OpenError) { _ = try contents("\(place)/\(file)") } catch {
+            if error.cause == .system(2) { return nil }
+            throw OpenError("Unable to access credentials \(name)/\(file): \(error.message)", cause: error.cause)
+        }
+        return "\(place)/\(file)"
     }
 
     /// The hexadecimal digits of a user's key.
-    func sharedKey(of username: String, in path: String) throws(OpenError) -> String {
-        let text = String(decoding: try contents(path), as: UTF8.self)
+    func sharedKey(of username: String, in file: String) throws(OpenError) -> String {
+        let text = String(decoding: try contents("\(place)/\(file)"), as: UTF8.self)
         for line in text.split(whereSeparator: \.isNewline) {
             let parts = line.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
             if parts.count == 2, parts[0] == username { return String(parts[1]) }
         }
-        throw OpenError("Username \(username) not found in PSK file \(path)")
+        throw OpenError("Username \(username) not found in PSK file \(name)/\(file)")
     }
 }

@@ -14,13 +14,14 @@ public final class TLSStream: SecurableStream {
     // Proof: begun in `secure`, used on one thread by one call at a time, ended once, in deinit.
     private var session: OpaquePointer?
     private var incoming = RecordWindow()
-    /// What the library wants to send goes out in its order.
-    private let sending = AsyncLock()
 
     /// Bytes that are encrypted at a time.
-    private static let piece = 64 << 10
+    private static let piece = 32 << 10
 
-    /// A server's end. `isAllowed` is asked for the name in the client's certificate (RFC 4514).
+    /// What came in, and twice what goes out at a time: one part is sent while another is encrypted.
+    public var memory: Int { RecordWindow.room + 2 * (40 << 10) }
+
+    /// A server's end. `isAllowed` is asked for the name in the client's certificate, whose parts stand in its order.
     public init(
         _ below: any ByteStream, serverOf credentials: TLSCredentials, isAllowed: ((String) -> Bool)? = nil
     ) {
@@ -47,6 +48,7 @@ public final class TLSStream: SecurableStream {
     // MARK: The handshake
 
     public func secure() async throws(OpenError) {
+        guard unsafe session == nil else { throw OpenError("TLS handshake failed: it has begun already") }
         var begun: OpaquePointer?
         let asks = credentials.endpoint == .server && credentials.verifiesPeer
         // Proof: a local variable and texts that are lent for the call; the credentials live as long as this.
@@ -79,29 +81,34 @@ public final class TLSStream: SecurableStream {
     /// Sees whether the other end is who it has to be.
     private func verify() throws(OpenError) {
         guard credentials.verifiesPeer else { return }
-        let isClient = credentials.endpoint == .client
-        if isClient, hostname == nil { throw OpenError("No hostname for certificate validation") }
         // Proof: the text is lent for the call.
         let reasons = unsafe nacre_tls_verify(session, hostname)
         if reasons < 0 { throw OpenError("Verify failed: \(TLSCredentials.text(reasons))") }
+        // In QEMU's order of importance, which has no words for the times.
         let known = [
-            (nacre_tls_unknown_authority, "The certificate hasn't got a known issuer"),
-            (nacre_tls_revoked, "The certificate has been revoked"),
             (nacre_tls_weak, "The certificate uses an insecure algorithm"),
+            (nacre_tls_revoked, "The certificate has been revoked"),
+            (nacre_tls_unknown_authority, "The certificate hasn't got a known issuer"),
             (nacre_tls_expired, "The certificate has expired"),
             (nacre_tls_not_yet, "The certificate is not yet activated"),
             (nacre_tls_other_host, "Certificate does not match the hostname \(hostname ?? "")"),
             (nacre_tls_invalid, "The certificate is not trusted"),
         ]
         for (reason, text) in known where reasons & Int32(reason) != 0 { throw OpenError(text) }
+        if credentials.endpoint == .client, hostname == nil {
+            throw OpenError("No hostname for certificate validation")
+        }
         guard let isAllowed else { return }
         var name = [CChar](repeating: 0, count: 1024)
         // Proof: the array has room for its count.
         let count = unsafe name.withUnsafeMutableBufferPointer {
             unsafe nacre_tls_name(session, $0.baseAddress, $0.count)
         }
-        let text = String(decoding: name.prefix(count).map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        guard count > 0, isAllowed(text) else { throw OpenError("TLS x509 authz check for \(text) is denied") }
+        let bytes = name.prefix(count).map { UInt8(bitPattern: $0) }
+        // A name that is no text is nobody's.
+        guard let text = String(validating: bytes, as: UTF8.self), count > 0, isAllowed(text) else {
+            throw OpenError("TLS x509 authz check for \(String(decoding: bytes, as: UTF8.self)) is denied")
+        }
     }
 
     // MARK: What comes in
@@ -143,8 +150,13 @@ public final class TLSStream: SecurableStream {
 
     public func send(_ first: RawSpan, _ second: RawSpan) async throws(BlockError) {
         guard unsafe session != nil else { return try await below.send(first, second) }
-        if first.byteCount <= Self.piece { try write(first) } else { try await send(first) }
-        try await send(second)
+        // A head and what it is of go out together.
+        guard first.byteCount <= 4096 else {
+            try await send(first)
+            return try await send(second)
+        }
+        try write(first)
+        if second.byteCount > 0 { try await send(second) } else { try await sendWhatIsDue() }
     }
 
     private func write(_ bytes: RawSpan) throws(BlockError) {
@@ -154,10 +166,8 @@ public final class TLSStream: SecurableStream {
     }
 
     private func sendWhatIsDue() async throws(BlockError) {
-        await sending.lock()
-        defer { sending.unlock() }
         var count = 0
-        // Proof: what was taken stays where it is until the next is taken, which waits for the lock.
+        // Proof: what was taken stays where it is until the next is taken, and one task sends at a time.
         guard let taken = unsafe nacre_tls_take(session, &count), count > 0 else { return }
         let bytes = unsafe UnsafeRawBufferPointer(start: taken, count: count)
         try await below.send(unsafe bytes.bytes)

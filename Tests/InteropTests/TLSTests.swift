@@ -15,12 +15,16 @@ struct TLSTests {
           certtool --generate-certificate --load-ca-certificate $1/ca-cert.pem --load-ca-privkey $1/ca-key.pem \
             --load-privkey $1/$2-key.pem --template info --outfile $1/$2-cert.pem; }
         exec 2>/dev/null
-        authority good; certificate good server 'dns_name = server.test\\n'; certificate good client
+        authority good; certificate good server 'dns_name = server.test\\nip_address = ::1\\n'; certificate good client
         authority other; certificate other server 'dns_name = server.test\\n'; certificate other client
         cp -r good expired; certificate expired server \
           'dns_name = server.test\\nactivation_date = "2020-01-01 00:00:00"\\nexpiration_date = "2020-02-01 00:00:00"\\n'
         cp -r good nameless; certificate nameless server ''
         mkdir alone; cp good/ca-cert.pem alone
+        cp -r good revoked; printf 'crl_next_update = 365\\ncrl_number = 1\\n' > info
+        certtool --generate-crl --load-ca-privkey good/ca-key.pem --load-ca-certificate good/ca-cert.pem \
+          --load-certificate good/client-cert.pem --template info --outfile list.pem
+        (yes 'long lists are lists too' | head -n 5000; cat list.pem) > revoked/ca-crl.pem
         mkdir keys wrong; echo qemu:0123456789abcdef0123456789abcdef > keys/keys.psk
         echo qemu:ffffffffffffffffffffffffffffffff > wrong/keys.psk
         qemu-img create -q -f raw disk.raw 1M; ln -s \(Subject.nacre) qemu-nbd; ln -s \(Subject.nacre) qemu-img
@@ -58,6 +62,8 @@ struct TLSTests {
         let server: [String]
         let client: [String]
         let isAdmitted: Bool
+        /// Whether it is the client that refuses, which then says why.
+        var isClients = false
     }
 
     private static let host = ["--tls-hostname", "server.test"]
@@ -66,10 +72,10 @@ struct TLSTests {
         Case(
             name: "certificates", server: x509("server", "good"), client: x509("client", "good") + creds + host,
             isAdmitted: true),
-        Case(name: "in the clear", server: x509("server", "good"), client: [], isAdmitted: false),
+        Case(name: "in the clear", server: x509("server", "good"), client: [], isAdmitted: false, isClients: true),
         Case(
             name: "another authority's server", server: x509("server", "other"),
-            client: x509("client", "good") + creds + host, isAdmitted: false),
+            client: x509("client", "good") + creds + host, isAdmitted: false, isClients: true),
         Case(
             name: "another authority's client", server: x509("server", "good"),
             client: x509("client", "other") + creds + host, isAdmitted: false),
@@ -82,10 +88,11 @@ struct TLSTests {
             client: x509("client", "good") + creds + host, isAdmitted: true),
         Case(
             name: "another host", server: x509("server", "good"),
-            client: x509("client", "good") + creds + ["--tls-hostname", "other.test"], isAdmitted: false),
+            client: x509("client", "good") + creds + ["--tls-hostname", "other.test"], isAdmitted: false,
+            isClients: true),
         Case(
             name: "no host to look for", server: x509("server", "good"), client: x509("client", "good") + creds,
-            isAdmitted: false),
+            isAdmitted: false, isClients: true),
         Case(
             name: "a client without a certificate", server: x509("server", "good"),
             client: x509("client", "alone") + creds + host, isAdmitted: false),
@@ -105,6 +112,12 @@ struct TLSTests {
                 "--object", "authz-simple,id=a,identity=CN=nobody",
             ],
             client: x509("client", "good") + creds + host, isAdmitted: false),
+        Case(
+            name: "a client that was revoked", server: x509("server", "revoked"),
+            client: x509("client", "good") + creds + host, isAdmitted: false),
+        Case(
+            name: "a host by its number", server: x509("server", "good"),
+            client: x509("client", "good") + creds + ["--tls-hostname", "::1"], isAdmitted: true),
         Case(name: "a key", server: psk("server", "keys"), client: psk("client", "keys") + creds, isAdmitted: true),
         Case(
             name: "a wrong key", server: psk("server", "keys"), client: psk("client", "wrong") + creds,
@@ -122,18 +135,40 @@ struct TLSTests {
             let ours = scratch.file("qemu-nbd")
             for server in ["qemu-nbd", ours] {
                 let child = try await Self.serve(scratch, server, wanted.server)
-                var said: [String] = []
+                var (said, refused) = ([String](), [String]())
                 for client in ["qemu-nbd", ours] {
                     let list = try await scratch.run(
                         [client, "-L", "-k", scratch.file("s")] + Self.absolute(wanted.client, scratch))
                     #expect((list.status == 0) == wanted.isAdmitted, "\(client) at \(server): \(list.out)\(list.err)")
                     #expect(list.out.contains("size:  1048576") == wanted.isAdmitted)
                     said.append(list.out)
+                    refused.append(list.err.replacing(client, with: "qemu-nbd"))
                 }
                 #expect(said[1] == said[0])
+                if wanted.isClients { #expect(refused[1] == refused[0]) }
                 child.signal(15)
                 _ = try await child.wait(seconds: 10)
             }
+        }
+    }
+
+    @Test("what cannot be read of a folder is not passed over, and who may come in is asked of certificates alone")
+    func refusals() async throws {
+        try await Scratch.use { scratch in
+            try await Self.prepare(scratch)
+            // A folder in the place of the list can be opened by nobody as a file.
+            try await scratch.ok("bash", "-c", "rm revoked/ca-crl.pem && mkdir revoked/ca-crl.pem")
+            let revoked = try await scratch.run(
+                [scratch.file("qemu-nbd"), "-k", scratch.file("s"), "--tls-creds", "t", "-f", "raw"]
+                    + Self.absolute(Self.x509("server", "revoked"), scratch) + ["disk.raw"])
+            #expect(revoked.status == 1 && revoked.err.contains("Unable to access credentials"))
+            let keys = try await scratch.run(
+                [
+                    scratch.file("qemu-nbd"), "-k", scratch.file("s"), "--tls-creds", "t", "--tls-authz", "a", "-f",
+                    "raw",
+                ]
+                    + Self.absolute(Self.psk("server", "keys"), scratch) + ["disk.raw"])
+            #expect(keys.status == 1 && keys.err.contains("TLS authorization needs the clients' certificates"))
         }
     }
 

@@ -193,6 +193,7 @@ final class MarkedStream: SecurableStream {
     private let below: any ByteStream
     private(set) var isSecured = false
     init(_ below: any ByteStream) { self.below = below }
+    var memory: Int { 0 }
     func secure() async throws(OpenError) { isSecured = true }
     func receive(into buffer: inout MutableRawSpan) async throws(BlockError) -> Int {
         try await below.receive(into: &buffer)

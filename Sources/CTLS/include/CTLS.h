@@ -15,10 +15,14 @@ const char *nacre_tls_text(int code);
 
 // MARK: Credentials
 
-// Certificates, from files: the authorities that are trusted, what they have revoked (or NULL), and one's own certificate with
-// its key (or both NULL) and the key's password (or NULL).
-int nacre_tls_certificates(struct nacre_tls_credentials **made, const char *authorities, const char *revoked,
-                           const char *certificate, const char *key, const char *password);
+// Certificates, of which there are none yet.
+int nacre_tls_certificates(struct nacre_tls_credentials **made);
+// Adds from files: the authorities that are trusted, what they have revoked, and one's own certificate with its key and the key's
+// password (or NULL).
+int nacre_tls_trust(struct nacre_tls_credentials *credentials, const char *authorities);
+int nacre_tls_revoke(struct nacre_tls_credentials *credentials, const char *revoked);
+int nacre_tls_identify(struct nacre_tls_credentials *credentials, const char *certificate, const char *key,
+                       const char *password);
 // A server's pre-shared keys: a file with a line `NAME:HEXADECIMAL` each.
 int nacre_tls_server_keys(struct nacre_tls_credentials **made, const char *file);
 // A client's pre-shared key, in hexadecimal digits.
@@ -30,7 +34,7 @@ void nacre_tls_forget(struct nacre_tls_credentials *credentials);
 // MARK: Sessions
 
 // `priority`: in the library's words, which protocols and ciphers may be used. `asks`: whether a server wants the client's
-// certificate. `hostname`: what a client tells the server that it looks for, or NULL.
+// certificate. `hostname`: what a client tells the server that it looks for, or NULL; a number is told to nobody (RFC 6066, section 3).
 int nacre_tls_begin(struct nacre_tls_session **made, struct nacre_tls_credentials *credentials,
                     enum nacre_tls_side side, const char *priority, int asks, const char *hostname);
 void nacre_tls_end(struct nacre_tls_session *session);
@@ -41,7 +45,7 @@ int nacre_tls_shake_hands(struct nacre_tls_session *session, const void *in, siz
 // Bytes that were read, 0 at the end of the stream, or a code; `nacre_tls_more` where more must come in.
 long nacre_tls_read(struct nacre_tls_session *session, const void *in, size_t *count, void *to, size_t room);
 extern const long nacre_tls_more;
-// What is to go out afterwards has room for as much as one call may write: at most 64 KiB of `bytes`.
+// What is to go out afterwards lies in memory until it is taken: the bytes, and a few dozen for each 16 KiB of them.
 int nacre_tls_write(struct nacre_tls_session *session, const void *bytes, size_t count);
 
 // What is to go out, and its length; it stays where it is until the next call of this, which alone forgets it.
@@ -59,5 +63,5 @@ enum {
     nacre_tls_other_host = 64,
 };
 int nacre_tls_verify(struct nacre_tls_session *session, const char *hostname);
-// The name in the other end's certificate (RFC 4514); answers its length, which is 0 where there is none or no room.
+// The name in the other end's certificate, its parts in the certificate's order, as in `O=Example,CN=backup`; answers its length, which is 0 where there is none or no room.
 size_t nacre_tls_name(struct nacre_tls_session *session, char *to, size_t room);

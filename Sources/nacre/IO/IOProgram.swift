@@ -57,7 +57,7 @@ enum IOProgram: ProgramCommand {
             Graph.Configuration(
                 opener: host, backing: asQEMU ? .qemu : .ownFolder, actsAsQEMU: asQEMU, observer: observer))
         let objects: ToolObjects
-        do { objects = try ToolObjects(arguments.objects, in: graph, on: host) } catch {
+        do { objects = try ToolObjects(arguments.objects, in: graph, on: host, asQEMU: asQEMU) } catch {
             Program.complain("\(program): \(error.message)\n")
             return 1
         }

@@ -118,7 +118,7 @@ enum ImgProgram: ProgramCommand {
             try ImageReference(reading: text, isOptions: isOptions, format: format)
         }
         let made: ToolObjects
-        do throws(QMPError) { made = try ToolObjects(objects, in: tool.graph, on: host) } catch {
+        do throws(QMPError) { made = try ToolObjects(objects, in: tool.graph, on: host, asQEMU: asQEMU) } catch {
             return .failure(ImageError(error.message))
         }
         // Nodes name the objects, which live as long as the command.

@@ -30,7 +30,7 @@ enum NBDProgram: ProgramCommand {
         case .version:
             Program.say(
                 asQEMU ? "qemu-nbd \(Program.qemuVersion) (nacre \(Program.version))\n" : "nacre \(Program.version)\n")
-        case .list: list(arguments, program)
+        case .list: list(arguments, program, asQEMU: asQEMU)
         case .disconnect(let device): attach(device, program, "Cannot open")
         case .serve: serve(arguments, program, asQEMU: asQEMU)
         }
@@ -39,14 +39,14 @@ enum NBDProgram: ProgramCommand {
 
     private static func seeHelp(_ program: String) -> String { "Try `\(program) --help' for more information.\n" }
 
-    private static func list(_ arguments: NBDArguments, _ program: String) {
+    private static func list(_ arguments: NBDArguments, _ program: String, asQEMU: Bool) {
         let service = arguments.service
         let tls = service.tlsCredentials.map { NBDListing.TLS(credentials: $0, hostname: arguments.tlsHostname) }
         let outcome: Result<String, DaemonStartError> = OwnThread.run { thread in
             do throws(OpenError) {
                 return .success(
                     try await NBDListing.text(
-                        of: service.address, objects: service.objects, tls: tls, on: thread))
+                        of: service.address, objects: service.objects, tls: tls, asQEMU: asQEMU, on: thread))
             } catch {
                 return .failure(DaemonStartError(option: nil, message: error.message))
             }
