@@ -51,21 +51,19 @@ extension ImageTool {
         let attributes = try request.fileAttributes()
         do throws(OpenError) {
             try options.validate()
-            let data = try await createData(options, of: place.path ?? request.path)
-            let made: NewFile
-            do throws(OpenError) { made = try await makeFile(place, attributes) } catch {
-                await data?.abandon()
-                throw error
-            }
+            // The image's own file first: where that cannot be had, the one for its data stays what it is.
+            let made = try await makeFile(place, attributes)
+            var data: NewFile?
             do throws(OpenError) {
+                data = try await createData(options, of: place.path ?? request.path)
                 try await Qcow2Create.create(on: made.file.storage, data: data?.file.storage, options)
-                await data?.file.close()
-                await made.file.close()
             } catch {
                 await data?.abandon()
                 await made.abandon()
                 throw error
             }
+            await data?.file.close()
+            await made.file.close()
         } catch {
             throw ImageError("\(request.path): \(error.text)")
         }
@@ -91,8 +89,10 @@ extension ImageTool {
         }
         let attributes = try request.fileAttributes()
         do throws(OpenError) {
-            let made = try await makeFile(place, attributes)
-            do throws(OpenError) { try await fill(made.file.storage, size, preallocation, in: place) } catch {
+            let made = try await makeFile(place, attributes, raw: RawDisk(size: size, preallocation: preallocation))
+            // An export is as large as it is.
+            guard place.path != nil else { return await made.file.close() }
+            do throws(OpenError) { try await fill(made.file.storage, size, preallocation) } catch {
                 await made.abandon()
                 throw error
             }
@@ -102,10 +102,7 @@ extension ImageTool {
         }
     }
 
-    private func fill(_ storage: BlockRoot, _ size: UInt64, _ preallocation: Preallocation, in place: NewPlace)
-        async throws(OpenError)
-    {
-        if case .export = place { return try place.check(size, preallocation, room: storage.length) }
+    private func fill(_ storage: BlockRoot, _ size: UInt64, _ preallocation: Preallocation) async throws(OpenError) {
         do throws(BlockError) {
             // The first block is there from the start, as in what qemu-img makes: who opens the file past the page cache finds
             // out by reading it which alignment that takes.

@@ -16,13 +16,12 @@ extension ImageTool {
             guard case .file(let path) = self else { return nil }
             return path
         }
+    }
 
-        /// Refuses a raw disk that an export of `room` bytes cannot be.
-        func check(_ size: UInt64, _ preallocation: Preallocation, room: UInt64) throws(OpenError) {
-            guard case .export = self else { return }
-            if preallocation != .off { throw OpenError("Unsupported preallocation mode '\(preallocation.rawValue)'") }
-            if size > room { throw OpenError("Cannot grow NBD nodes") }
-        }
+    /// What a new raw image shall be; the image of a format says that itself.
+    struct RawDisk {
+        var size: UInt64
+        var preallocation: Preallocation
     }
 
     /// Where an image of this name is made. Protocols other than the host's files and exports make none.
@@ -40,10 +39,12 @@ extension ImageTool {
     }
 
     /// Makes a file for a new image and opens it.
-    func makeFile(_ place: NewPlace, _ attributes: FileAttributes) async throws(OpenError) -> NewFile {
+    func makeFile(_ place: NewPlace, _ attributes: FileAttributes, raw: RawDisk? = nil) async throws(OpenError)
+        -> NewFile
+    {
         switch place {
         case .export(let options):
-            let file = try await openExport(options, .writeback)
+            let file = try await openExport(options, .writeback, raw)
             return NewFile(file: file, abandon: file.close)
         case .file(let path):
             let isNew = try await files.makeFile(path, attributes)
@@ -61,16 +62,23 @@ extension ImageTool {
     }
 
     /// Makes a file that has its name only once it is completed, where nothing had that before.
-    func begin(_ place: NewPlace, _ attributes: FileAttributes, _ cache: CacheMode) async throws(OpenError) -> BegunFile
+    func begin(_ place: NewPlace, _ attributes: FileAttributes, _ cache: CacheMode, raw: RawDisk? = nil)
+        async throws(OpenError) -> BegunFile
     {
         switch place {
-        case .export(let options): return BegunFile(try await openExport(options, cache))
+        case .export(let options): return BegunFile(try await openExport(options, cache, raw))
         case .file(let path): return try await files.begin(path, attributes, cache)
         }
     }
 
-    /// Opens an export for a new image. What it begins with is cleared, so that nobody takes it for what it was.
-    private func openExport(_ options: NodeOptions, _ cache: CacheMode) async throws(OpenError) -> ImageFile {
+    /// Opens an export for a new image, a raw one of this size where that is said. Once nothing speaks against it, what the export
+    /// begins with is cleared, durably, so that nobody takes it for what it was.
+    private func openExport(_ options: NodeOptions, _ cache: CacheMode, _ raw: RawDisk?) async throws(OpenError)
+        -> ImageFile
+    {
+        if let raw, raw.preallocation != .off {
+            throw OpenError("Unsupported preallocation mode '\(raw.preallocation.rawValue)'")
+        }
         let name = options.driver.name
         let file: ImageFile
         do throws(OpenError) {
@@ -80,12 +88,24 @@ extension ImageTool {
             throw error.within(
                 "Protocol driver '\(name)' does not support image creation, and opening the image failed")
         }
-        let start = ByteRange(at: 0, count: min(file.storage.length, 512))
-        do throws(BlockError) { try await file.storage.zero(start, flags: .mayUnmap) } catch {
+        do throws(OpenError) {
+            if let raw, raw.size > file.storage.length { throw OpenError("Cannot grow NBD nodes") }
+            do throws(BlockError) { try await file.storage.clearStart() } catch {
+                throw OpenError("Failed to clear the new image's first sector: \(error.sentence)", cause: error)
+            }
+        } catch {
             await file.close()
-            throw OpenError("Failed to clear the new image's first sector: \(error.sentence)", cause: error)
+            throw error
         }
         return file
+    }
+}
+
+extension Storage {
+    /// Takes away, durably, what tells an image from a disk that never was one: its first sector.
+    func clearStart() async throws(BlockError) {
+        try await zero(ByteRange(at: 0, count: min(length, 512)), flags: .mayUnmap)
+        try await flush()
     }
 }
 

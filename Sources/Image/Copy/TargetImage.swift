@@ -58,25 +58,21 @@ final class TargetImage {
         let preallocation = try request.rawPreallocation()
         let attributes = try request.fileAttributes()
         let file: BegunFile
-        let place: ImageTool.NewPlace
         do throws(OpenError) {
-            place = try tool.place(ofNew: request.path)
-            file = try await tool.begin(place, attributes, cache)
+            let raw = ImageTool.RawDisk(size: size, preallocation: preallocation)
+            file = try await tool.begin(tool.place(ofNew: request.path), attributes, cache, raw: raw)
         } catch { throw ImageError(error.message) }
         let below = BlockIO(context: tool.context, driver: .storage(file.storage))
-        do throws(OpenError) {
-            try place.check(size, preallocation, room: below.length)
-            do throws(BlockError) {
-                if file.storage.limits.growable {
-                    try await below.resize(to: size)
-                    try await below.occupy(ByteRange(at: 0, count: size), preallocation)
-                } else if below.length < size {
-                    throw .noSpace
-                }
-            } catch { throw OpenError("Could not resize file: \(error.sentence)", cause: error) }
+        do throws(BlockError) {
+            if file.storage.limits.growable {
+                try await below.resize(to: size)
+                try await below.occupy(ByteRange(at: 0, count: size), preallocation)
+            } else if below.length < size {
+                throw .noSpace
+            }
         } catch {
-            await discard(file)
-            throw ImageError(error.message)
+            await file.abandonEmptied()
+            throw ImageError("Could not resize file: \(error.sentence)")
         }
         return TargetImage(
             request.path, file, below: below, nil, data: nil, backing: nil, isNew: true,
@@ -92,7 +88,9 @@ final class TargetImage {
             try options.validate()
             let place = try tool.place(ofNew: request.path)
             let image = place.path ?? request.path
-            var opened: [BegunFile] = []
+            // The image's own file first: where that cannot be had, the one for its data stays what it is.
+            let file = try await tool.begin(place, attributes, cache)
+            var data: BegunFile?
             do throws(OpenError) {
                 if let name = options.dataFile {
                     let path = try BackingName.resolveData(name, of: image, tool.rule).path
@@ -100,25 +98,24 @@ final class TargetImage {
                         throw OpenError(
                             "Error: Trying to create an image with the same filename as its data file")
                     }
-                    opened.append(try await tool.files.begin(path, FileAttributes(), cache))
+                    data = try await tool.files.begin(path, FileAttributes(), cache)
                 }
-                opened.append(try await tool.begin(place, attributes, cache))
-                return try await fill(opened, options, image, cache, tool)
+                return try await fill(file, data, options, image, cache, tool)
             } catch {
-                for file in opened { await discard(file) }
+                await data?.abandonEmptied()
+                await file.abandonEmptied()
                 throw error
             }
         } catch { throw ImageError(error.message) }
     }
 
-    /// Makes the image in its file, which is the last of `files`; the one before it is for its data.
+    /// Makes the image in its file; its data lies in another one where that is given.
     private static func fill(
-        _ files: [BegunFile], _ options: CreateOptions, _ path: String, _ cache: CacheMode, _ tool: ImageTool
+        _ file: BegunFile, _ dataFile: BegunFile?, _ options: CreateOptions, _ path: String, _ cache: CacheMode,
+        _ tool: ImageTool
     ) async throws(OpenError) -> TargetImage {
-        let file = files[files.count - 1]
         let below = BlockIO(context: tool.context, driver: .storage(file.storage))
-        let data =
-            files.count > 1 ? (files[0], BlockIO(context: tool.context, driver: .storage(files[0].storage))) : nil
+        let data = dataFile.map { ($0, BlockIO(context: tool.context, driver: .storage($0.storage))) }
         try await Qcow2Create.create(on: below, data: data?.1, options)
         let image = try await Qcow2Image.open(file: below, options: Options()) {
             (_) async throws(OpenError) in data?.1
@@ -202,7 +199,8 @@ final class TargetImage {
         await close()
     }
 
-    /// Ends a target that could not be finished: a new one goes, or is emptied where the file was there before. An image that
+    /// Ends a target that could not be finished: a new one goes, or is emptied where the file was there before, or loses its first sector
+    /// where it is a device or an export. An image that
     /// was there keeps what it was given, and closes as well as it can.
     func abandon() async {
         guard isNew else {
@@ -214,8 +212,10 @@ final class TargetImage {
         }
         retire()
         await backing?.close()
-        if let data { await Self.discard(data.file) }
-        await Self.discard(file)
+        await data?.file.abandonEmptied()
+        // Half an image is not left where somebody takes it for a whole one.
+        if !file.storage.limits.growable { try? await file.storage.clearStart() }
+        await file.abandonEmptied()
     }
 
     private func retire() {
@@ -230,11 +230,14 @@ final class TargetImage {
         await data?.file.close()
         await file.close()
     }
+}
 
-    /// Half an image is not left under a name for somebody to take it for a whole one.
-    private static func discard(_ file: BegunFile) async {
-        if !file.isNew, file.storage.limits.growable { try? await file.storage.resize(to: 0) }
-        await file.abandon()
+extension BegunFile {
+    /// Abandons it; a file that was there before is left empty. What has the length that it has, a device or an export, stays as
+    /// it is.
+    fileprivate func abandonEmptied() async {
+        if !isNew, storage.limits.growable { try? await storage.resize(to: 0) }
+        await abandon()
     }
 }
 
