@@ -35,7 +35,10 @@ final class Bench: @unchecked Sendable {
     init(_ path: String, seconds: Double) {
         self.seconds = seconds
         file = unsafe open(path, O_RDWR | O_CREAT, 0o600)
-        guard file >= 0 else { fatalError("\(path) cannot be made") }
+        guard file >= 0 else {
+            print("\(path) cannot be made")
+            exit(1)
+        }
         for cluster in 0..<Self.clusters + Self.spare { stamp(UInt64(cluster), at: UInt64(cluster)) }
     }
 

@@ -26,7 +26,8 @@ extension DirtyMap {
     }
 
     /// Clears every granule that lies whole in the range: one that the range only touches may hold other changes. Answers
-    /// false where some of them stay dirty, since there is no memory to tell them from others of their page.
+    /// false where some of them stay dirty, since there is no memory to tell them from others of their page: whoever clears until all
+    /// is clean may wait for ever.
     @discardableResult
     public func clear(_ range: ByteRange) -> Bool {
         let shift = UInt64(granularityBits)

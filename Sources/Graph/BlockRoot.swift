@@ -101,6 +101,13 @@ public final class BlockRoot: Storage {
         if inFlight == 0, !idle.isEmpty { idle.wakeAll() }
     }
 
+    /// Runs what sends requests to the node past this, as one request: who drains waits for it.
+    func counted<Result>(_ body: () async -> Result) async throws(BlockError) -> Result {
+        if !enters { try await enterLater() }
+        defer { leave() }
+        return await body()
+    }
+
     private func report(_ error: BlockError, _ operation: IOErrorReport.Operation) -> BlockError {
         switch error {
         case .readOnly, .outOfRange, .invalid, .unsupported, .closed, .noMedium: break

@@ -86,19 +86,21 @@ extension Graph {
     }
 
     /// Lends the VM state of the image that keeps the snapshots of a node, below filters and plain formats: to be written, or
-    /// else to be read. Nil where nothing keeps one. The graph stays as it is meanwhile, so that `body` must not change it; the
-    /// caller uses the node with the permissions that it needs.
+    /// else to be read. Nil where nothing keeps one. `root` is a user of the node that lets nobody resize it: what `body` does counts
+    /// as a request of it, so that a change of the graph waits for that, and lifts what holds it back.
     public func withVMState(
-        of name: String, isSaved: Bool, _ body: ((any Storage)?) async -> Bool
-    ) async -> Bool {
-        await changing.lock()
-        defer { changing.unlock() }
-        guard let top = value.find(name), let (id, image) = snapshotImage(at: top, in: value), let node = live[id],
-            let state = image.vmState
-        else { return await body(nil) }
-        await state.reach(isSaved ? .vmstateSave : .vmstateLoad)
-        defer { node.walker.resume() }
-        return await body(node.walker.beside(state))
+        for root: BlockRoot, isSaved: Bool, _ body: ((any Storage)?) async -> Bool
+    ) async throws(OpenError) -> Bool {
+        do throws(BlockError) {
+            return try await root.counted {
+                guard let top = value.find(root.nodeName), let (id, image) = snapshotImage(at: top, in: value),
+                    let node = live[id], let state = image.vmState
+                else { return await body(nil) }
+                await state.reach(isSaved ? .vmstateSave : .vmstateLoad)
+                defer { node.walker.resume() }
+                return await body(node.walker.beside(state))
+            }
+        } catch { throw OpenError("The node is not used any more", cause: error) }
     }
 
     /// Runs `body` while nothing sends requests to a node.

@@ -84,9 +84,16 @@ public final class NodeTarget: IOTarget {
     public func useVMState(_ permissions: Permissions, _ body: ((any Storage)?) async -> Bool)
         async throws(OpenError) -> Bool
     {
-        try await use(permissions) { _ in
-            await graph.withVMState(of: node, isSaved: permissions.contains(.write), body)
-        }
+        // Where it begins follows from the disk's size.
+        let own = try await graph.attach(user, to: node, used: permissions, shared: .all.subtracting(.resize))
+        var outcome = false
+        var failure: OpenError?
+        do throws(OpenError) {
+            outcome = try await graph.withVMState(for: own, isSaved: permissions.contains(.write), body)
+        } catch { failure = error }
+        await graph.detach(own)
+        if let failure { throw failure }
+        return outcome
     }
 
     private func guarded(_ root: BlockRoot) -> any Storage { isGuessedRaw ? GuessedDisk(root) : root }

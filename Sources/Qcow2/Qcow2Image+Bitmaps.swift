@@ -49,12 +49,22 @@ extension Qcow2Image {
         let table = try await readTable(
             "bitmap_table table from image for bitmap '\(entry.name)'", file, at: entry.tableOffset,
             count: Int(entry.tableSize))
+        // Dirty clusters in a row are restored as one: a part of a page takes memory that the whole page does not.
+        var dirty = ByteRange(at: 0, count: 0)
+        func restoreDirty() throws(OpenError) {
+            guard map.restoreDirty(at: dirty.start, count: dirty.count) else { throw noMemory }
+            dirty = ByteRange(at: dirty.end, count: 0)
+        }
         for (index, value) in table.enumerated() {
             let start = UInt64(index) << UInt64(geometry.clusterBits)
-            switch BitmapCluster(value, geometry) {
-            case .clean: break
-            case .dirty:
-                guard map.restoreDirty(at: start, count: geometry.clusterSize) else { throw noMemory }
+            let cluster = BitmapCluster(value, geometry)
+            if case .dirty = cluster {
+                dirty = ByteRange(from: dirty.isEmpty ? start : dirty.start, to: start + geometry.clusterSize)
+                continue
+            }
+            if !dirty.isEmpty { try restoreDirty() }
+            switch cluster {
+            case .clean, .dirty: break
             case .stored(let offset):
                 guard file.length >= geometry.clusterSize, offset <= file.length - geometry.clusterSize else {
                     throw OpenError(
@@ -73,6 +83,7 @@ extension Qcow2Image {
                 )
             }
         }
+        if !dirty.isEmpty { try restoreDirty() }
         return map
     }
 

@@ -45,7 +45,8 @@ extension Qcow2Image {
         if newLength < length {
             try await shrink(to: newLength)
         } else {
-            try await unmapPast(length)
+            // A disk that stays as long as it is keeps what lies behind it: a machine's state.
+            if newLength > length || header.size != length { try await unmapPast(length) }
             try await growData(to: newLength)
             let entries = geometry.l1Entries(for: newLength)
             if entries > UInt64(l1.count) { try await growL1(to: entries) }

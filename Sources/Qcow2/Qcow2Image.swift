@@ -146,8 +146,8 @@ public final class Qcow2Image: ImageFormat {
         self.data = data
     }
 
-    /// Makes durable what was written to the file, and guest data in a file of its own before that. After a flush that failed, whatever its error, the file may have lost any
-    /// of it and may say that the next flush succeeds: the image is fenced (D7).
+    /// Makes durable what was written to the file, and guest data in a file of its own before that. After a flush that failed,
+    /// whatever its error, the file may have lost any of it and may say that the next flush succeeds: the image is fenced (D7).
     func flushFile() async throws(BlockError) {
         do {
             try await data?.flush()

@@ -9,7 +9,8 @@ public import Bytes
 /// as zeros, whatever lies below.
 ///
 /// Where it begins follows from the disk's size, so one of these is good for as long as that stays. A disk that gets another
-/// size loses it: `Qcow2Image.resize` lets go of all that lies past the end first.
+/// size loses it, and so does one that was to grow and could not: `Qcow2Image.resize` lets go of all that lies past the end
+/// first.
 ///
 /// Writes fail as those to the disk do, and with `system(EFBIG)` behind what an L1 table of `Limits.l1Bytes` maps.
 public final class VMState: ImageFormat {

@@ -294,10 +294,10 @@ public final class CrashRun {
         }
     }
 
-    /// What a request may change. Of a discard only whole clusters get through a filter.
+    /// What a request may change. Of a discard only what the image can let go of gets through a filter.
     private func changedRange(_ range: ByteRange, _ change: SectorOracle.Change) -> ByteRange {
         guard case .discard = change, chain.shape.filter != .none else { return range }
-        return range.shrunk(to: chain.shape.clusterSize)
+        return range.shrunk(to: chain.shape.subclusterSize)
     }
 
     private func read(_ range: ByteRange) async {

@@ -3,6 +3,7 @@ import BlockTestKit
 import Bytes
 import DirtyMap
 import Qcow2
+import Testing
 
 /// An open image over a simulated disk, with its walker, on a simulated context.
 final class Bench {
@@ -84,3 +85,15 @@ final class Bench {
     func flush() throws { try context.complete { [io] in try await io.flush() } }
     func resize(_ length: UInt64) throws { try context.complete { [io] in try await io.resize(to: length) } }
 }
+
+extension Bench {
+    /// Closes the image, and sees that nothing is wrong with its metadata.
+    func closedClean() throws -> MiniCheck {
+        try close()
+        let check = MiniCheck(disk.contents)
+        #expect(check.isClean, "\(check.errors) \(check.leaks)")
+        return check
+    }
+}
+
+func bytes(_ value: UInt8, _ count: UInt64) -> [UInt8] { [UInt8](repeating: value, count: Int(count)) }

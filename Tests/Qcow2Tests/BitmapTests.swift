@@ -330,4 +330,17 @@ import Testing
         #expect(refusal(of: bench.disk.contents, true, limit: 37 << 10) == "(success)")
         #expect(refusal(of: bench.disk.contents, true) == "(success)")
     }
+
+    @Test("a bitmap that is dirty all over takes no more memory when it is loaded than it took before")
+    func allDirty() throws {
+        let bench = try Bench(try create(clusterSize: 1024, name: 0))
+        try bench.resize(32 << 20)
+        try add("b", 9, to: bench)
+        try bench.zero(0, 32 << 20)
+        try bench.close()
+        #expect(refusal(of: bench.disk.contents, true, limit: 1 << 10) == "(success)")
+        let again = try Bench(bench.disk.contents)
+        #expect(try dirty("b", of: again) == [ByteRange(at: 0, count: 32 << 20)])
+        try again.close()
+    }
 }

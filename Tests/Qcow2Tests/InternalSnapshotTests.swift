@@ -173,6 +173,9 @@ struct InternalSnapshotTests {
         try folder.image("t.qcow2", size: "1M", options: options)
         let bench = try Bench(folder.read("t.qcow2"))
         try bench.save(pattern(1, 300_000), at: 0)
+        // A size that stays the same is no other.
+        try bench.resize(1 << 20)
+        #expect(try bench.vmState(0, 300_000) == pattern(1, 300_000))
         try bench.resize(40 << 20)
         #expect(try bench.read(1 << 20, 400_000) == [UInt8](repeating: 0, count: 400_000))
         #expect(try bench.read((40 << 20) - 4096, 4096) == [UInt8](repeating: 0, count: 4096))

@@ -15,13 +15,6 @@ import Testing
         return try Bench(try FailureTests.create(size: 256 << 10, clusterSize: Self.cluster), backing: below)
     }
 
-    private func closed(_ bench: Bench) throws -> MiniCheck {
-        try bench.close()
-        let check = MiniCheck(bench.disk.contents)
-        #expect(check.isClean, "\(check.errors) \(check.leaks)")
-        return check
-    }
-
     @Test(
         "a part of a cluster that reads as zeros all over makes it a cluster of zeros",
         arguments: [0, 1024, 15872] as [UInt64])
@@ -29,7 +22,7 @@ import Testing
         let bench = try bench()
         // Also where that alone is allowed, for no data is written.
         try bench.zero(8 * Self.cluster + offset, 512, .fastOnly)
-        let check = try closed(bench)
+        let check = try bench.closedClean()
         #expect(check.zeros == [8] && check.mapped.isEmpty)
     }
 
@@ -37,7 +30,7 @@ import Testing
     func severalClusters() throws {
         let bench = try bench()
         try bench.zero(8 * Self.cluster + 1024, 2 * Self.cluster)
-        let check = try closed(bench)
+        let check = try bench.closedClean()
         #expect(check.zeros == [8, 9, 10] && check.mapped.isEmpty)
     }
 
@@ -47,7 +40,7 @@ import Testing
         try bench.zero(24576, 8192)
         #expect(try bench.read(16384, 16384) == [UInt8](repeating: 0, count: 16384))
         #expect(try bench.read(32768, 1) == [1])
-        let check = try closed(bench)
+        let check = try bench.closedClean()
         #expect(check.zeros == [1] && check.mapped.isEmpty)
     }
 
@@ -58,7 +51,7 @@ import Testing
         var expected = [UInt8](repeating: 0, count: 8192) + [UInt8](repeating: 1, count: 8192)
         for index in 0..<512 { expected[Int(offset) - 16384 + index] = 0 }
         #expect(try bench.read(16384, 16384) == expected)
-        let check = try closed(bench)
+        let check = try bench.closedClean()
         #expect(check.zeros.isEmpty && check.mapped.count == 1)
     }
 
@@ -68,7 +61,7 @@ import Testing
         try bench.zero(16384, 512)
         #expect(
             try bench.read(16384, 16384) == [UInt8](repeating: 0, count: 8192) + [UInt8](repeating: 1, count: 8192))
-        let check = try closed(bench)
+        let check = try bench.closedClean()
         #expect(check.zeros.isEmpty && check.mapped.count == 1)
     }
 
@@ -97,6 +90,6 @@ import Testing
         #expect(failures.isEmpty)
         #expect(try bench.read(2048, 512) == [UInt8](repeating: 7, count: 512))
         #expect(try bench.read(1024, 512) == [UInt8](repeating: 0, count: 512))
-        _ = try closed(bench)
+        _ = try bench.closedClean()
     }
 }

@@ -8,15 +8,6 @@ import Testing
 @Suite struct RowTests {
     private static let cluster: UInt64 = 4096
 
-    private func bytes(_ value: UInt8, _ count: UInt64) -> [UInt8] { [UInt8](repeating: value, count: Int(count)) }
-
-    private func closed(_ bench: Bench) throws -> MiniCheck {
-        try bench.close()
-        let check = MiniCheck(bench.disk.contents)
-        #expect(check.isClean, "\(check.errors) \(check.leaks)")
-        return check
-    }
-
     /// A disk of eight clusters of ones, some of which were made zeros and keep their places.
     private func bench(zeros: [UInt64], seed: UInt64 = 1) throws -> Bench {
         let bench = try Bench(FailureTests.create(size: 1 << 20, clusterSize: Self.cluster), seed: seed)
@@ -49,7 +40,7 @@ import Testing
         if zeros.contains(0) { expected.replaceSubrange(0..<512, with: bytes(0, 512)) }
         if zeros.contains(7) { expected.replaceSubrange(Int(range.end)..<expected.count, with: bytes(0, 512)) }
         #expect(try bench.read(0, expected.count) == expected)
-        let after = try closed(bench)
+        let after = try bench.closedClean()
         #expect(after.zeros.isEmpty)
         let first = try #require(after.mapped[0])
         for number in 0..<8 as Range<UInt64> { #expect(after.mapped[number] == first + number * Self.cluster) }
@@ -67,7 +58,7 @@ import Testing
         try bench.reopen()
         #expect(try writes(bench, at: 0, 8 * Self.cluster) >= 3)
         #expect(try bench.read(0, 32768) == bytes(2, 32768))
-        _ = try closed(bench)
+        _ = try bench.closedClean()
     }
 
     @Test("subclusters of one cluster are filled by one write, over a backing file that shows between them")
@@ -83,7 +74,7 @@ import Testing
         // From data over what has a place and shows the backing file, over data, to the middle of the like.
         #expect(try writes(bench, at: 3072, 6144) == 1)
         #expect(try bench.read(0, 12288) == bytes(9, 2048) + bytes(1, 1024) + bytes(2, 6144) + bytes(9, 3072))
-        #expect(Set(try closed(bench).mapped.keys) == [1, 2, 3, 4])
+        #expect(Set(try bench.closedClean().mapped.keys) == [1, 2, 3, 4])
     }
 
     @Test(
@@ -97,7 +88,7 @@ import Testing
             for (byte, start, count) in [(5, 0, 1024), (6, 1024, 10240), (7, 11264, 1024)] as [(UInt8, UInt64, UInt64)]
             {
                 context.spawn {
-                    do throws(BlockError) { try await io.write(self.bytes(byte, count), at: start) } catch {
+                    do throws(BlockError) { try await io.write(bytes(byte, count), at: start) } catch {
                         failures.append(error)
                     }
                     running -= 1
@@ -107,7 +98,7 @@ import Testing
         }
         #expect(failures.isEmpty)
         #expect(try bench.read(0, 12288) == bytes(5, 1024) + bytes(6, 10240) + bytes(7, 1024))
-        _ = try closed(bench)
+        _ = try bench.closedClean()
     }
 
     @Test("a write that fails leaves zeros zeros, and a discard of its data meanwhile waits for it")
@@ -120,7 +111,7 @@ import Testing
         var order: [String] = []
         try bench.context.complete { [io = bench.io, context = bench.context] in
             context.spawn {
-                try? await io.write(self.bytes(2, 3 * Self.cluster), at: 0)
+                try? await io.write(bytes(2, 3 * Self.cluster), at: 0)
                 order.append("write")
             }
             context.spawn {
@@ -130,7 +121,7 @@ import Testing
             while order.count < 2 { await context.sleep(ms: 1) }
         }
         #expect(Set(order) == ["write", "discard"])
-        _ = try closed(bench)
+        _ = try bench.closedClean()
     }
 
     @Test(
@@ -145,7 +136,7 @@ import Testing
         // In the first table, up to the block's end and on.
         let count = min(free + behind, 63)
         try bench.write(bytes(2, count * 512), at: 512)
-        let check = try closed(bench)
+        let check = try bench.closedClean()
         let first = try #require(check.mapped[1])
         for number in 0..<min(count, 63) as Range<UInt64> {
             #expect(check.mapped[1 + number] == first + number * 512, "cluster \(number) of \(count)")
@@ -168,6 +159,6 @@ import Testing
         while (try? bench.write(bytes(1, 512), at: written * 512)) != nil { written += 1 }
         #expect(written > 40 && written < 64)
         #expect(throws: BlockError.noSpace) { try bench.write(bytes(1, 4096), at: written * 512) }
-        _ = try closed(bench)
+        _ = try bench.closedClean()
     }
 }

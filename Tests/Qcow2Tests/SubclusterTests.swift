@@ -26,15 +26,6 @@ import Testing
     /// A disk of 1 MiB of one byte.
     private func filled(_ byte: UInt8) -> SparseBytes { SparseBytes([UInt8](repeating: byte, count: 1 << 20)) }
 
-    private func bytes(_ value: UInt8, _ count: UInt64) -> [UInt8] { [UInt8](repeating: value, count: Int(count)) }
-
-    private func closed(_ bench: Bench) throws -> MiniCheck {
-        try bench.close()
-        let check = MiniCheck(bench.disk.contents)
-        #expect(check.isClean, "\(check.errors) \(check.leaks)")
-        return check
-    }
-
     @Test("a write takes the subclusters that it touches, and copies up to their borders")
     func copiesToBorders() throws {
         let bench = try bench(backing: filled(9))
@@ -44,7 +35,7 @@ import Testing
         let around = try bench.read(0, Int(Self.cluster))
         #expect(around[Int(start) - 1] == 9 && around[Int(start)] == 1)
         #expect(around[Int(5 * Self.part)] == 1 && around[Int(5 * Self.part) + 1] == 9)
-        #expect(Set(try closed(bench).mapped.keys) == [3, 4, 5])
+        #expect(Set(try bench.closedClean().mapped.keys) == [3, 4, 5])
     }
 
     @Test("a second write to the same cluster fills its place, and takes no other")
@@ -53,7 +44,7 @@ import Testing
         try bench.write(bytes(1, 512), at: 0)
         try bench.flush()
         for index in 1..<32 as Range<UInt64> { try bench.write(bytes(2, 512), at: index * Self.part) }
-        let check = try closed(bench)
+        let check = try bench.closedClean()
         #expect(check.mapped.count == 32)
         #expect(Set(check.mapped.values.map { $0 / Self.cluster }).count == 1)
     }
@@ -69,13 +60,13 @@ import Testing
             for index in order {
                 let ticket = tickets[index]
                 try bench.context.complete { [disk = bench.disk] in
-                    try await disk.write(at: ticket.offset, from: self.bytes(7, 2 * Self.part).rawBytes, flags: [])
+                    try await disk.write(at: ticket.offset, from: bytes(7, 2 * Self.part).rawBytes, flags: [])
                 }
                 bench.image.publish(ticket.ticket())
             }
             tickets = []
             #expect(try bench.read(0, Int(2 * Self.part)) == bytes(7, 2 * Self.part))
-            #expect(try closed(bench).mapped.count == 6)
+            #expect(try bench.closedClean().mapped.count == 6)
         }
     }
 
@@ -91,7 +82,7 @@ import Testing
                     bench.image.abandon(ticket.ticket())
                 }
             }
-            let check = try closed(bench)
+            let check = try bench.closedClean()
             #expect(check.mapped.count == (kept == nil ? 0 : 1))
         }
     }
@@ -148,7 +139,7 @@ import Testing
             #expect(
                 read[index * Int(Self.part)..<(index + 1) * Int(Self.part)].allSatisfy { $0 == expected }, "\(index)")
         }
-        let check = try closed(bench)
+        let check = try bench.closedClean()
         #expect(check.zeros == [1, 3, 33] && check.mapped.count == 30)
     }
 
@@ -158,7 +149,7 @@ import Testing
         try bench.write(bytes(1, Self.cluster), at: 0)
         for index in 0..<32 as Range<UInt64> { try bench.discard(index * Self.part, Self.part) }
         #expect(try bench.read(0, Int(Self.cluster)) == bytes(0, Self.cluster))
-        let check = try closed(bench)
+        let check = try bench.closedClean()
         #expect(check.mapped.isEmpty && check.zeros.count == 32)
         #expect(!check.refcounts.keys.contains { check.owners[$0] == nil }, "its cluster is free")
     }
@@ -172,7 +163,7 @@ import Testing
         let read = try bench.read(0, 1 << 20)
         #expect(read.prefix(Int(5 * Self.part) + 512).allSatisfy { $0 == 1 })
         #expect(read.dropFirst(Int(5 * Self.part) + 512).allSatisfy { $0 == 0 })
-        #expect(try closed(bench).mapped.count == 6)
+        #expect(try bench.closedClean().mapped.count == 6)
     }
 
     @Test("bitmaps that contradict themselves are damage, in QEMU's words, to a check and to a read")
