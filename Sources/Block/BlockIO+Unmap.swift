@@ -123,7 +123,7 @@ extension BlockIO {
     }
 
     /// Whether all of the range is known to read as zeros through the chain.
-    private func readsZero(_ range: ByteRange) async throws(BlockError) -> Bool {
+    func readsZero(_ range: ByteRange) async throws(BlockError) -> Bool {
         var rest = range
         while !rest.isEmpty {
             let known = try await status(of: rest)

@@ -167,7 +167,8 @@ public final class BlockIO: Storage {
         let cluster = max(format.limits.discardAlignment, 1)
         let edge = min(format.length, old.roundedUp(to: cluster) ?? format.length)
         guard backing?.length ?? 0 > old else {
-            if edge > old { try await zero(ByteRange(from: old, to: edge), flags: .mayUnmap) }
+            let rest = ByteRange(from: old, to: edge)
+            if edge > old, try await !readsZero(rest) { try await zero(rest, flags: .mayUnmap) }
             return
         }
         // A part of a cluster becomes the image's own, whatever it reads as now: what lies below may yet change.

@@ -10,8 +10,8 @@ extension Graph {
         public let filename: String
         /// Bytes that it takes on the host, where that is known.
         public let allocatedSize: UInt64?
-        /// Of a qcow2 image's own file: the size of its clusters.
-        public let clusterSize: UInt64?
+        /// Of a qcow2 image's own file: the image.
+        public let image: Qcow2Image?
     }
 
     /// All that may hold bytes of a node, in no order: what status names is a node's walker, or of a file itself the file.
@@ -19,7 +19,7 @@ extension Graph {
         guard let top = value.find(name) else { return [] }
         let names = FilenameTable(value)
         var found: [NodeID: [Holder]] = [:]
-        var pending: [(id: NodeID, clusterSize: UInt64?)] = [(top, nil)]
+        var pending: [(id: NodeID, image: Qcow2Image?)] = [(top, nil)]
         while let next = pending.popLast() {
             guard found[next.id] == nil, let node = value.nodes[next.id], let here = live[next.id] else { continue }
             var storages: [any Storage] = [here.walker]
@@ -28,9 +28,9 @@ extension Graph {
             found[next.id] = storages.map {
                 Holder(
                     storage: $0, filename: filename, allocatedSize: here.host?.allocatedSize,
-                    clusterSize: next.clusterSize)
+                    image: next.image)
             }
-            pending += node.edges.map { ($0.child, $0.role == .image ? here.image?.info.clusterSize : nil) }
+            pending += node.edges.map { ($0.child, $0.role == .image ? here.image : nil) }
         }
         return found.values.flatMap { $0 }
     }

@@ -50,14 +50,29 @@ public final class ImageChain {
     /// What `storage` is called as a file.
     public func filename(of storage: any Storage) -> String? { holders[ObjectIdentifier(storage)]?.filename }
 
-    /// Whether `storage` is the file of a qcow2 image and takes clearly less room than its clusters: more than a tenth,
-    /// and more than two clusters less.
-    func isSparse(_ storage: any Storage) -> Bool {
-        guard let holder = holders[ObjectIdentifier(storage)], let clusterSize = holder.clusterSize,
-            let allocated = holder.allocatedSize, let length = storage.length.roundedUp(to: clusterSize)
-        else { return false }
-        let (real, all) = (allocated / clusterSize, length / clusterSize)
-        return all >= max(real + real / 9, real + 2)
+    /// What is known of each holder that was asked about.
+    private var sparse: [ObjectIdentifier: Bool] = [:]
+
+    /// Whether `storage` is the file of a qcow2 image and takes clearly less room than the clusters that it uses: more than
+    /// a tenth, and more than two clusters less. As QEMU, it is asked once; what its refcounts cannot tell is no.
+    func isSparse(_ storage: any Storage) async -> Bool {
+        let id = ObjectIdentifier(storage)
+        if let known = sparse[id] { return known }
+        let found = await usesMoreThanItTakes(storage, holders[id])
+        sparse[id] = found
+        return found
+    }
+
+    private func usesMoreThanItTakes(_ storage: any Storage, _ holder: Graph.Holder?) async -> Bool {
+        guard let holder, let image = holder.image, let allocated = holder.allocatedSize else { return false }
+        let clusterSize = image.info.clusterSize
+        let real = allocated / clusterSize
+        let enough = max(real + real / 9, real + 2)
+        // A file that is not as long need not be asked how much of it is used.
+        guard let length = storage.length.roundedUp(to: clusterSize), length / clusterSize >= enough else {
+            return false
+        }
+        do { return try await image.uses(clusters: enough) } catch { return false }
     }
 
     /// Ends the use of an image that was read.

@@ -39,7 +39,7 @@ public enum ImageMap {
     static func status(of range: ByteRange, _ chain: ImageChain) async throws(BlockError) -> BlockStatus {
         var status = try await chain.top.status(of: range)
         guard status.flags.contains(.data), !status.flags.contains(.zero), let offset = status.offset,
-            let holder = status.holder, chain.isSparse(holder)
+            let holder = status.holder, await chain.isSparse(holder)
         else { return status }
         guard offset < holder.length else {
             // Behind the file's end its last cluster reads as zeros.

@@ -201,7 +201,9 @@ extension Qcow2Image {
         var new = diskHeader
         new.version = 3
         new.refcountOrder = 4
-        if new.featureNames.isEmpty { new.extensions.append(.featureNames(FeatureName.standard)) }
+        if new.featureNames.isEmpty, Header.hasRoomForNames(3, new.clusterBits) {
+            new.extensions.append(.featureNames(FeatureName.standard))
+        }
         try await replaceHeader(with: new)
     }
 

@@ -74,7 +74,13 @@ public struct Header: Equatable, Sendable {
         self.refcountOrder = refcountOrder
         self.compressionType = .zlib
         self.unknownFields = []
-        self.extensions = version >= 3 ? [.featureNames(FeatureName.standard)] : []
+        self.extensions = Self.hasRoomForNames(version, clusterBits) ? [.featureNames(FeatureName.standard)] : []
+    }
+
+    /// Whether a new header names its features. The names, a courtesy, fill a header of 512 bytes, which then has no room for
+    /// bitmaps.
+    static func hasRoomForNames(_ version: UInt32, _ clusterBits: UInt32) -> Bool {
+        version >= 3 && clusterBits > Limits.minClusterBits
     }
 
     /// Whether bit 0 of an L2 entry says that its cluster reads as zeros. In version 2, and where entries are extended, it is

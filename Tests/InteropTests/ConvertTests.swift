@@ -20,6 +20,8 @@ struct ConvertTests {
             ["qemu-img", "snapshot", "-c", "s1", "c.qcow2"], ["qemu-img", "bitmap", "--add", "c.qcow2", "b0"],
             ["qemu-img", "bitmap", "--add", "-g", "32k", "--disable", "c.qcow2", "b1"],
             ["qemu-io", "-f", "qcow2", "-c", "write -P 12 512k 100k", "c.qcow2"],
+            ["qemu-img", "create", "-q", "-f", "qcow2", "e.qcow2", "4M"],
+            ["bash", "-c", "truncate -s 4M z.raw; printf x | dd of=z.raw bs=1 seek=1000 conv=notrunc status=none"],
             ["ln", "-s", Subject.nacre, "qemu-img"],
         ] { try await scratch.ok(words) }
     }
@@ -68,7 +70,7 @@ struct ConvertTests {
     static let reports: [[String]] = [
         ["compare", "a.qcow2", "a.raw"], ["compare", "-s", "a.qcow2", "a.raw"], ["compare", "a.qcow2", "c.qcow2"],
         ["compare", "a.qcow2", "o.qcow2"], ["compare", "-s", "a.qcow2", "a.qcow2"], ["compare", "a.raw", "gone"],
-        ["compare", "a.raw"], ["measure", "-O", "qcow2", "a.raw"],
+        ["compare", "z.raw", "e.qcow2"], ["compare", "a.raw"], ["measure", "-O", "qcow2", "a.raw"],
         ["measure", "-O", "qcow2", "--output=json", "c.qcow2"],
         ["measure", "-O", "qcow2", "--size", "7G"], ["measure"], ["measure", "--size", "8E"],
         ["measure", "-O", "qcow2", "-o", "cluster_size=4k,extended_l2=off", "o.qcow2"],

@@ -48,6 +48,27 @@ struct ImgTests {
         }
     }
 
+    @Test("a file that becomes raw though its name says otherwise is told of, but not as qemu-img")
+    func rawByDefault() async throws {
+        try await Scratch.use { scratch in
+            try await scratch.ok("ln", "-s", Subject.nacre, "qemu-img")
+            let made = try await scratch.run(Subject.img + ["create", "disk.qcow2", "1M"])
+            #expect(made.status == 0)
+            #expect(
+                made.err == "nacre img: 'disk.qcow2' becomes raw, since no format is given: -f qcow2 makes it qcow2\n")
+            let copied = try await scratch.run(Subject.img + ["convert", "-f", "raw", "disk.qcow2", "copy.qcow2"])
+            #expect(
+                copied.err == "nacre img: 'copy.qcow2' becomes raw, since no format is given: -O qcow2 makes it qcow2\n"
+            )
+            for (words, says) in [
+                (Subject.img, "create -f raw a.qcow2 1M"), (Subject.img, "create b.raw 1M"),
+                ([scratch.file("qemu-img")], "create c.qcow2 1M"),
+            ] {
+                #expect(try await scratch.run(words + says.split(separator: " ").map(String.init)).err.isEmpty)
+            }
+        }
+    }
+
     @Test("an overlay that we create takes its size from the backing file, and records it")
     func createOverlay() async throws {
         try await Scratch.use { scratch in

@@ -86,7 +86,7 @@ import Testing
         #expect(header.size == 1 << 20)
     }
 
-    @Test("a backing file name that leaves no room for feature names displaces them, a longer one is refused")
+    @Test("a header of 512 bytes has room for bitmaps in place of feature names; a name that does not fit is refused")
     func smallClusters() throws {
         var options = CreateOptions(size: 1 << 20)
         options.clusterSize = 512

@@ -95,6 +95,20 @@ import Testing
         _ = try bench.closedClean()
     }
 
+    @Test("an image uses the clusters that something names, and not one more", arguments: [1, 16, 64])
+    func used(refcountBits: Int) throws {
+        // The counts of more than one block, in a file with holes.
+        let bench = try Bench(FailureTests.create(size: 1 << 20, clusterSize: 512, refcountBits: refcountBits))
+        try bench.write(bytes(1, 512 << 10), at: 0)
+        for number in 0..<16 as Range<UInt64> { try bench.discard(number * 4096, 512) }
+        try bench.reopen()
+        let used = UInt64(MiniCheck(bench.disk.contents).references.count)
+        let image = bench.image
+        #expect(try bench.context.complete { try await image.uses(clusters: used) })
+        #expect(try !bench.context.complete { try await image.uses(clusters: used + 1) })
+        try bench.close()
+    }
+
     @Test("a row that no hole is long enough for lies behind all others, and one of them takes what is there")
     func tables() throws {
         let bench = try bench(16) { [4, 8, 9].contains($0) }

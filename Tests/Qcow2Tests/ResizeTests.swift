@@ -95,4 +95,21 @@ struct ResizeTests {
         let old = try folder.guestBytes("t.qcow2").bytes(ByteRange(at: 0, count: 2 << 20))
         #expect(old.allSatisfy { $0 == 5 })
     }
+
+    @Test("a disk that grows from the middle of a cluster takes no place for what reads as zeros already")
+    func growsFromZeros() throws {
+        let bench = try Bench(FailureTests.create(size: 1 << 20))
+        try bench.resize((1 << 19) + 512)
+        try bench.resize(2 << 20)
+        try bench.close()
+        let empty = MiniCheck(bench.disk.contents)
+        #expect(empty.mapped.isEmpty && empty.zeros.isEmpty)
+        // What was cut off there does not come back.
+        try bench.reopen()
+        try bench.write(bytes(1, 4096), at: 1 << 19)
+        try bench.resize((1 << 19) + 512)
+        try bench.resize(2 << 20)
+        #expect(try bench.read(1 << 19, 4096) == bytes(1, 512) + bytes(0, 3584))
+        _ = try bench.closedClean()
+    }
 }

@@ -12,6 +12,7 @@ class Image:
     bitmaps: int = 0
     snapshots: int = 0
     isOld: bool = False
+    isPreallocated: bool = False
 
 
 class Writer:
@@ -41,12 +42,14 @@ class Writer:
         if words[0] in ("create", "convert", "dd"):
             self.images[self.new_name] = self.new
             self.new.isOld = any("compat=0.10" in word for word in words)
+            self.new.isPreallocated = any("preallocation=" in word for word in words)
         elif words[0] == "amend" and words[-2].startswith("compat="):
             self.images[words[-1]].isOld = words[-2] == "compat=0.10"
         elif words[0] == "rebase":
             self.images[words[-1]].backing = self.target
         elif words[0] == "resize":
             self.images[words[-2]].size = self.target
+            self.images[words[-2]].isPreallocated |= any("preallocation=" in word for word in words)
         elif words[0] == "snapshot" and "-c" in words:
             self.images[words[-1]].snapshots += 1
         elif words[0] == "bitmap" and "--add" in words:
@@ -142,6 +145,9 @@ class Writer:
 
     def snapshot(self):
         name = self.pick("qcow2")
+        if self.images[name].format == "raw":
+            # The command takes no format here, and of a raw image QEMU warns twice that it guessed one.
+            return self.create()
         action = self.random.choice([["-c"], ["-c"], ["-a"], ["-d"], ["-l"]])
         if action != ["-l"]:
             action.append(f"s{self.random.randrange(3)}")
@@ -150,11 +156,15 @@ class Writer:
     def resize(self):
         name = self.pick()
         image = self.images[name]
+        if image.isOld and image.backing:
+            # In version 2 QEMU cannot hide what a longer backing file has behind the disk's old end. Here zeros are written.
+            return self.info()
         self.target = self.new_size()
         words = ["resize", "-f", image.format]
         if self.target < image.size and self.chance(85):
             words.append("--shrink")
-        elif self.chance(20):
+        elif self.chance(20) and not (image.backing and image.format == "qcow2"):
+            # Over a backing file QEMU makes the new places clusters of zeros, and we data that the file has a hole for.
             words.append(f"--preallocation={self.random.choice(['metadata', 'falloc', 'full'])}")
         return words + [name, str(self.target)]
 
@@ -177,7 +187,8 @@ class Writer:
         words = ["convert", "-f", self.images[name].format, "-O", format]
         if format == "qcow2":
             words += ["-o", f"cluster_size={self.cluster}"]
-            if self.chance(30):
+            # Compressed clusters begin at sectors of their own here, so that a cluster of one sector is not compressed.
+            if self.chance(30) and self.cluster > 512:
                 words.append("-c")
         if self.chance(20):
             words += ["-S", self.random.choice(["0", "4k", "64k"])]
@@ -212,4 +223,7 @@ class Writer:
 
     def measure(self):
         name = self.pick()
+        if any(each.isPreallocated for each in self.images.values()):
+            # Where tables name places that the file does not fill, what counts as data depends on how the host's blocks lie.
+            return ["info", "--output=json", "-f", self.images[name].format, name]
         return ["measure", "--output=json", "-O", self.random.choice(["qcow2", "raw"]), "-f", self.images[name].format, name]

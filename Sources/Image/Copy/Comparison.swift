@@ -72,7 +72,7 @@ struct Comparison {
                 let found =
                     a.isAllocated && b.isAllocated
                     ? try await compare(part, &here, &there)
-                    : try await firstByte(of: part, a.isAllocated ? first : second, &here)
+                    : try await firstData(of: part, a.isAllocated ? first : second, &here)
                 if let found { return Self.mismatch(found) }
             }
             position = part.end
@@ -114,7 +114,7 @@ struct Comparison {
             var part = ByteRange(at: position, count: status.count)
             if status.isAllocated, !status.isZero {
                 part = part.prefix(Self.piece)
-                if let found = try await firstByte(of: part, longer, &span) { return Self.mismatch(found) }
+                if let found = try await firstData(of: part, longer, &span) { return Self.mismatch(found) }
             }
             position = part.end
             tell(position)
@@ -122,15 +122,17 @@ struct Comparison {
         return nil
     }
 
-    /// The first byte that is not zero.
-    private func firstByte(of part: ByteRange, _ side: Side, _ buffer: inout MutableRawSpan)
+    /// Where the first byte lies that is not zero, to the sector.
+    private func firstData(of part: ByteRange, _ side: Side, _ buffer: inout MutableRawSpan)
         async throws(ImageError) -> UInt64?
     {
         var target = buffer._mutatingExtracting(0..<Int(part.count))
         try await read(part, side, into: &target)
         let bytes = target.bytes
         if bytes.isZero { return nil }
-        for offset in 0..<bytes.byteCount where bytes.byte(at: offset) != 0 { return part.start + UInt64(offset) }
+        for offset in 0..<bytes.byteCount where bytes.byte(at: offset) != 0 {
+            return part.start + UInt64(offset & ~511)
+        }
         return nil
     }
 

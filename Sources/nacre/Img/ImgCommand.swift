@@ -24,4 +24,10 @@ struct ImgSession {
 
     /// Says on standard error what is to be known of a work that goes on.
     func warn(_ text: String) { Program.complain("\(asQEMU ? "qemu-img" : "nacre img"): \(text)\n") }
+
+    /// Tells of a new file that is raw by default though its name says otherwise: most often it was meant.
+    func tellOfDefault(_ path: String, format: String?, option: String) {
+        guard !asQEMU, format == nil, path.hasSuffix(".qcow2") else { return }
+        warn("'\(path)' becomes raw, since no format is given: \(option) qcow2 makes it qcow2")
+    }
 }

@@ -136,6 +136,9 @@ struct ImgConvert: ImgCommand {
         case .list(let format, let isNamed):
             tool.output(try FormatOptionText.creating(format, isNamed: isNamed))
         case .convert(let request):
+            if !request.skipsCreation {
+                session.tellOfDefault(request.target, format: request.targetFormat, option: "-O")
+            }
             guard request.showsProgress else {
                 try await tool.convert(request, warn: session.warn)
                 return 0

@@ -62,6 +62,7 @@ struct ImgCreate: ImgCommand {
             session.tool.output(try FormatOptionText.creating(format ?? "raw", isNamed: isNamed))
             return 0
         }
+        session.tellOfDefault(request.path, format: format, option: "-f")
         try await session.tool.create(
             CreateRequest(
                 path: request.path, format: format, options: request.options, backingFile: backing,
