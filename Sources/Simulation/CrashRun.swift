@@ -292,7 +292,11 @@ public final class CrashRun {
             let changed = changedRange(range, change)
             if chain.takesChanges, !readsFirst { bitmaps.changed(changed) }
             do throws(BlockError) { try await body(io) } catch {
-                if readsFirst, chain.takesChanges, chain.faults.firedKinds != [.read] { bitmaps.changed(changed) }
+                if readsFirst, chain.takesChanges, chain.faults.firedKinds != [.read] {
+                    // Of several clusters perhaps only the first was come to.
+                    let unit = chain.shape.clusterSize
+                    bitmaps.changed(changed.prefix(unit - changed.start % unit))
+                }
                 oracle.fail(request, range)
                 throw error
             }
