@@ -10,6 +10,13 @@ public struct AmendRequest: Sendable {
         self.options = options
     }
 
+    /// Why nothing of a format can be changed.
+    public static func refusal(of format: String) -> ImageError {
+        ImageError(
+            RebaseRequest.formats.contains(format)
+                ? "Format driver '\(format)' does not support option amendment" : "Unknown file format '\(format)'")
+    }
+
     /// Options that a new image alone can have.
     private static let forCreation: Set<String> = [
         "cluster_size", "preallocation", "encryption", "encrypt.format", "encrypt.cipher-alg", "encrypt.cipher-mode",

@@ -19,7 +19,7 @@ public struct CreateRequest: Sendable {
         "data_file", "data_file_raw", "lazy_refcounts", "refcount_bits", "nocow", "extent_size_hint",
     ]
     /// Why no image of a format is made.
-    static func refusal(of format: String) -> String {
+    public static func refusal(of format: String) -> String {
         RebaseRequest.formats.contains(format)
             ? "Format driver '\(format)' does not support image creation" : "Unknown file format '\(format)'"
     }

@@ -18,13 +18,27 @@ extension ImageTool {
         if let failure { throw failure }
     }
 
+    /// The format that an image is in, as far as it says so.
+    public func format(of image: ImageReference) async throws(ImageError) -> String {
+        do throws(OpenError) {
+            let file = try await openFile(image)
+            let kind: ImageKind
+            do throws(OpenError) { kind = try await file.readKind() } catch {
+                await file.close()
+                throw error
+            }
+            await file.close()
+            return kind.name
+        } catch { throw .couldNotOpen(image.text, error) }
+    }
+
     private func amend(_ file: ImageFile, _ request: AmendRequest, _ progress: (Double) -> Void)
         async throws(ImageError)
     {
         let kind: ImageKind
         do { kind = try await file.readKind() } catch { throw .couldNotOpen(request.image.text, error) }
         guard kind == .qcow2 else {
-            throw ImageError("Format driver '\(kind.name)' does not support option amendment")
+            throw AmendRequest.refusal(of: kind.name)
         }
         let options = try request.qcow2Options()
         progress(0)

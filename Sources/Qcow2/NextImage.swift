@@ -205,7 +205,7 @@ extension Qcow2Image {
         l2 = TableCache(indices: l1.count, capacity: l2.capacity)
         blocks = TableCache(indices: 0, capacity: blocks.capacity)
         length = header.size & ~511
-        (freeHint, packing) = (0, nil)
+        (places, packing) = (FreePlaces(), nil)
         decoder.forget()
         // What is packed in another width is read by whoever opens the image anew.
         if header.refcountOrder != geometry.refcountOrder { isClosed = true }

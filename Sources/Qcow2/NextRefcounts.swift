@@ -47,7 +47,7 @@ final class NextRefcounts {
         table = refcountOrder == image.geometry.refcountOrder ? oldTable : []
         isOwn = Array(repeating: false, count: table.count)
         blocks = TableCache(indices: 0, capacity: max(4, Int(Self.cacheBytes >> UInt64(geometry.clusterBits))))
-        cursor = image.freeHint
+        cursor = image.places.lowest
     }
 
     /// Whether any of it differs from what is in force.

@@ -74,7 +74,10 @@ extension Qcow2Image {
         }
     }
 
-    public func noteFullHost() { isStarved = true }
+    public func noteFullHost() {
+        isStarved = true
+        places.fill()
+    }
 
     /// The walker has punched these, or does not want to: they may be taken again.
     public func release(_ ranges: [ByteRange]) {
@@ -83,7 +86,7 @@ extension Qcow2Image {
         let bits = UInt64(geometry.clusterBits)
         for range in ranges {
             for cluster in range.start >> bits..<range.end >> bits { freed.held.remove(cluster) }
-            freeHint = min(freeHint, range.start >> bits)
+            places.lower(to: range.start >> bits)
         }
         freed.handedOut.removeAll { run in
             ranges.contains(ByteRange(at: run.start << bits, count: run.count << bits))

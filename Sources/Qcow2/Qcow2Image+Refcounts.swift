@@ -17,13 +17,22 @@ extension Qcow2Image {
         return end >> UInt64(geometry.clusterBits)
     }
 
-    /// Takes the first free run at or behind the hint, at most `most` clusters long. Below the hint all is used or held:
-    /// it moves with the search, for whoever looks again after loading a block must not need those before it again.
+    /// Takes `most` clusters in a row, where `places` finds them; fewer where a refcount block or the file ends, or holes are
+    /// filled. What was found to be used is not looked at again: whoever looks again after loading a block must not need
+    /// those before it again.
     func takeRun(atMost most: UInt64) -> TakenRun {
         let end = clusterEnd
-        var cluster = freeHint
-        while cluster < end {
+        while true {
+            let cluster = places.next
             let index = Int(cluster >> blockBits)
+            if let hole = places.passed.last, cluster >= end || hole.start >> blockBits < UInt64(index) {
+                places.fill()
+                continue
+            }
+            guard cluster < end else {
+                isStarved = true
+                return .noSpace
+            }
             guard index < refcountTable.count else { return .needs(Need.growRefcountTable.at(index)) }
             guard refcountTable[index] != 0 else {
                 let last = min(UInt64(index + 1) << blockBits, end) - 1
@@ -31,40 +40,43 @@ extension Qcow2Image {
             }
             guard let block = blocks.find(index) else { return .needs(Need.loadBlock.at(index)) }
             block.wasUsed = true
-            let base = UInt64(index) << blockBits
-            guard let position = block.firstFree(from: Int(cluster - base)), base + UInt64(position) < end else {
-                cluster = base + UInt64(block.count)
-                freeHint = cluster
-                continue
-            }
-            cluster = base + UInt64(position)
-            if freed.held.contains(cluster) {
-                // It lowers the hint again when it is released.
-                cluster += 1
-                freeHint = cluster
-                continue
-            }
-            if metadata.contains(cluster) { return .needs(Need.reportOverlap.at(cluster)) }
+            guard let hole = hole(from: cluster, atMost: most, in: block) else { continue }
+            if metadata.contains(hole.start) { return .needs(Need.reportOverlap.at(hole.start)) }
             if contested.contains(block.offset >> UInt64(geometry.clusterBits)) {
                 return .needs(Need.reportOverlap.at(block.offset >> UInt64(geometry.clusterBits)))
             }
-            let run = claim(from: cluster, atMost: min(most, end - cluster), in: block, base: base)
-            freeHint = run.end
-            return .run(run, readsZero: extend(to: run))
+            let base = UInt64(index) << blockBits
+            if hole.count < min(most, end - hole.start, base + UInt64(block.count) - hole.start), !places.takesAny {
+                places.pass(hole, geometry)
+                continue
+            }
+            for cluster in hole.start..<hole.end { setRefcount(1, at: Int(cluster - base), in: block) }
+            places.skip(to: hole.end)
+            return .run(hole, readsZero: extend(to: hole))
         }
-        isStarved = true
-        return .noSpace
     }
 
-    private func claim(from first: UInt64, atMost most: UInt64, in block: RefcountBlock, base: UInt64) -> ClusterRun {
-        var run = ClusterRun(start: first, count: 0)
-        while run.count < most, run.end - base < UInt64(block.count), block[Int(run.end - base)] == 0,
-            !freed.held.contains(run.end), !metadata.contains(run.end)
-        {
-            setRefcount(1, at: Int(run.end - base), in: block)
-            run.count += 1
+    /// The first clusters in a row of a block, at or behind `cluster`, that are free; nil where there are none, or the first one
+    /// waits for its release, and `places` has moved on. Nobody counts a first one that is metadata, which is damage.
+    private func hole(from cluster: UInt64, atMost most: UInt64, in block: RefcountBlock) -> ClusterRun? {
+        let base = UInt64(block.index) << blockBits
+        let end = min(base + UInt64(block.count), clusterEnd)
+        guard let position = block.firstFree(from: Int(cluster - base)), base + UInt64(position) < end else {
+            places.skip(to: base + UInt64(block.count))
+            return nil
         }
-        return run
+        var hole = ClusterRun(start: base + UInt64(position), count: 1)
+        if freed.held.contains(hole.start) {
+            // It lowers the place again when it is released.
+            places.skip(to: hole.end)
+            return nil
+        }
+        while hole.count < most, hole.end < end, block[Int(hole.end - base)] == 0, !freed.held.contains(hole.end),
+            !metadata.contains(hole.end)
+        {
+            hole.count += 1
+        }
+        return hole
     }
 
     /// Notes that places up to the run's end are used. Answers whether the run reads as zeros: it lies where the file has

@@ -7,11 +7,14 @@ extension Qcow2Image {
     /// Takes `count` clusters in a row. The caller holds `structure`.
     func takeRow(_ count: UInt64) async throws(BlockError) -> ClusterRun {
         if count >= geometry.refcountBlockEntries { return try await takeLongRow(count) }
-        let hint = freeHint
-        defer { freeHint = min(hint, freeHint) }
-        for _ in 0..<16 {
+        var left: UInt64?
+        defer { if let left { places.lower(to: left) } }
+        for attempt in 0..<16 {
             // Behind all that was ever used there is room in a row, unless others take of it meanwhile.
-            if file.limits.growable { freeHint = max(freeHint, highWater >> UInt64(geometry.clusterBits)) }
+            if attempt > 0, file.limits.growable {
+                left = left ?? places.lowest
+                places.leave(for: highWater >> UInt64(geometry.clusterBits))
+            }
             var row = ClusterRun(start: 0, count: 0)
             var failure: BlockError?
             do {

@@ -126,14 +126,16 @@ extension Qcow2Image {
             granularityBits: map.granularityBits, name: bitmap.name ?? "")
     }
 
-    /// Writes bytes to clusters of their own, in a row. Answers where. What is behind them in the last cluster means nothing,
-    /// and is not written: a file whose last row this is ends with it.
+    /// Writes bytes to clusters of their own, in a row. Answers where. What is behind them in the last cluster means nothing: the
+    /// file has zeros there where it is as long, and ends with them where it is not.
     private func writeRow(_ bytes: [UInt8], _ taken: inout [ClusterRun]) async throws(BlockError) -> UInt64 {
         let run = try await takeRow(geometry.clusters(for: UInt64(bytes.count)))
         taken.add(run)
         for cluster in run.start..<run.end { noteMetadata(cluster: cluster) }
-        let offset = run.start << UInt64(geometry.clusterBits)
-        let buffer = AlignedBuffer(copying: bytes)
+        let bits = UInt64(geometry.clusterBits)
+        let (offset, end) = (run.start << bits, min(run.end << bits, file.length))
+        let padding = [UInt8](repeating: 0, count: Int(max(end, offset + UInt64(bytes.count)) - offset) - bytes.count)
+        let buffer = AlignedBuffer(copying: bytes + padding)
         try await file.write(at: offset, from: buffer.bytes, flags: [])
         return offset
     }

@@ -17,7 +17,7 @@ extension Qcow2Image {
         guard !metadata.contains(where: { $0 > last }) else { return }
         try await file.resize(to: end)
         highWater = min(highWater, end)
-        freeHint = min(freeHint, last + 1)
+        places.lower(to: last + 1)
     }
 
     /// The last cluster with a reference; nil only where there is none, which is damage.

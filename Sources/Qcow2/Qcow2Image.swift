@@ -53,8 +53,7 @@ public final class Qcow2Image: ImageFormat {
     var dirtyRefcountTable = Set<Int>()
     var blocks: TableCache<RefcountBlock>
     var dirtyBlocks: [RefcountBlock] = []
-    /// No cluster below it is free, apart from those that wait for release.
-    var freeHint: UInt64 = 0
+    var places = FreePlaces()
     /// The end of all places ever used, in bytes: what lies behind reads as zeros in a file that grows.
     var highWater: UInt64 = 0
     var freed = FreedClusters()

@@ -69,6 +69,24 @@ struct ImgCommandTests {
             Issue.record("amend -o ? lists nothing")
             return
         }
+        // Without a format it is that of the image.
+        guard case .listFor(ImageReference("a")) = try read(ImgAmend.self, ["-o", "help", "a"]).request else {
+            Issue.record("amend -o help does not ask the image")
+            return
+        }
+    }
+
+    @Test("what cannot be made or changed has no list of options")
+    func noOptions() throws {
+        #expect(try FormatOptionText.creating("qcow2", isNamed: false).contains("  data_file=<str>        - "))
+        #expect(try FormatOptionText.creating("raw", isNamed: true).hasPrefix("Supported options:\n"))
+        #expect(throws: ImageError("Format driver 'bochs' does not support image creation")) {
+            _ = try FormatOptionText.creating("bochs", isNamed: false)
+        }
+        #expect(throws: ImageError("Format driver 'raw' does not support option amendment")) {
+            _ = try FormatOptionText.amending("raw")
+        }
+        #expect(throws: ImageError("Unknown file format 'foo'")) { _ = try FormatOptionText.amending("foo") }
     }
 
     @Test(
@@ -90,6 +108,7 @@ struct ImgCommandTests {
                 false
             ),
             ("amend", ["a"], "Must specify options (-o)", true),
+            ("amend", ["-o", "help"], "Expecting one image file name", false),
         ] as [(String, [String], String, Bool)])
     func mistakes(command: String, words: [String], message: String, sendsToHelp: Bool) throws {
         let type = try #require(ImgProgram.commands.first { $0.syntax.name == command })

@@ -16,7 +16,9 @@ struct ImgAmend: ImgCommand {
     private static let force = OptionSyntax("force", "accepted; it is for encryption, which is not there")
 
     enum Request {
+        /// What can be changed of a format, or of an image.
         case list(format: String)
+        case listFor(ImageReference)
         case amend(AmendRequest)
     }
 
@@ -26,20 +28,30 @@ struct ImgAmend: ImgCommand {
     init(_ words: CommandWords) throws(UsageMistake) {
         showsProgress = words.has(.progress) && !words.has(.quiet)
         switch try words.formatOptions() {
-        case .question: request = .list(format: words[.format] ?? "raw")
+        case .question:
+            if let format = words[.format] {
+                request = .list(format: format)
+                return
+            }
+            request = .listFor(try Self.only(words))
         case .list(let options):
             guard !options.pairs.isEmpty else { throw UsageMistake("Must specify options (-o)") }
-            guard words.operands.count == 1 else {
-                throw UsageMistake("Expecting one image file name", sendsToHelp: false)
-            }
-            let image = try words.image(words.operands[0], cache: words.cacheMode(.cache))
-            request = .amend(AmendRequest(image: image, options: options))
+            request = .amend(AmendRequest(image: try Self.only(words), options: options))
         }
+    }
+
+    private static func only(_ words: CommandWords) throws(UsageMistake) -> ImageReference {
+        guard words.operands.count == 1 else {
+            throw UsageMistake("Expecting one image file name", sendsToHelp: false)
+        }
+        return try words.image(words.operands[0], cache: words.cacheMode(.cache))
     }
 
     func run(_ session: ImgSession) async throws(ImageError) -> Int32 {
         switch request {
-        case .list(let format): session.tool.output(FormatOptionText.amending(format))
+        case .list(let format): session.tool.output(try FormatOptionText.amending(format))
+        case .listFor(let image):
+            session.tool.output(try FormatOptionText.amending(await session.tool.format(of: image)))
         case .amend(let request): try await amend(request, session.tool)
         }
         return 0

@@ -68,7 +68,7 @@ struct ImgConvert: ImgCommand {
         "target-image-opts", group: .opening, "with -n: TARGET is options of the image's node")
 
     enum Request {
-        case list(format: String)
+        case list(format: String, isNamed: Bool)
         case convert(ConvertRequest)
     }
 
@@ -79,7 +79,7 @@ struct ImgConvert: ImgCommand {
         var options = OptionList()
         switch try words.formatOptions() {
         case .question:
-            request = .list(format: words[Self.targetFormat] ?? "raw")
+            request = .list(format: words[Self.targetFormat] ?? "raw", isNamed: words.operands.count > 1)
             return
         case .list(let list): options = list
         }
@@ -133,7 +133,8 @@ struct ImgConvert: ImgCommand {
     func run(_ session: ImgSession) async throws(ImageError) -> Int32 {
         let tool = session.tool
         switch request {
-        case .list(let format): tool.output(FormatOptionText.creating(format, isNamed: false))
+        case .list(let format, let isNamed):
+            tool.output(try FormatOptionText.creating(format, isNamed: isNamed))
         case .convert(let request):
             guard request.showsProgress else {
                 try await tool.convert(request, warn: session.warn)

@@ -59,7 +59,7 @@ struct ImgCreate: ImgCommand {
 
     func run(_ session: ImgSession) async throws(ImageError) -> Int32 {
         guard let request else {
-            session.tool.output(FormatOptionText.creating(format ?? "raw", isNamed: isNamed))
+            session.tool.output(try FormatOptionText.creating(format ?? "raw", isNamed: isNamed))
             return 0
         }
         try await session.tool.create(

@@ -49,7 +49,7 @@ struct ImgMeasure: ImgCommand {
 
     func run(_ session: ImgSession) async throws(ImageError) -> Int32 {
         switch request {
-        case .list(let format): session.tool.output(FormatOptionText.creating(format, isNamed: false))
+        case .list(let format): session.tool.output(try FormatOptionText.creating(format, isNamed: false))
         case .measure(let request): try await session.tool.measure(request, form: form)
         }
         return 0
