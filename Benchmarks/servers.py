@@ -4,9 +4,13 @@ import contextlib, ctypes, dataclasses, json, os, pathlib, re, shutil, subproces
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "scripts/lib"))
 import iscsi_targets
 from iscsi_targets import serving
+from wire import Monitor
 
 # The server has a core of its own, where there are two; whoever runs this, and the clients with it, has the other.
 SERVER = ["taskset", "-c", "0"] if (os.cpu_count() or 1) > 1 else []
+
+# Boundaries of a histogram, in nanoseconds, as a monitoring program asks for them.
+LATENCIES = [10_000, 50_000, 100_000, 500_000, 1_000_000, 10_000_000, 100_000_000]
 
 
 @dataclasses.dataclass
@@ -46,7 +50,8 @@ class Servers:
     def needs(self, kind):
         """The program behind a kind of server, or None where it is missing."""
         return {
-            "ours": self.ours, "ours, polling": self.ours, "ours, threads": self.ours, "ours, iSCSI": self.ours,
+            **dict.fromkeys(("ours", "ours, polling", "ours, threads", "ours, drive", "ours, latencies",
+                             "ours, I/O thread", "ours, iSCSI"), self.ours),
             "floor": self.floor_program,
             "qsd": self.program("qemu-storage-daemon"), "qsd, threads": self.program("qemu-storage-daemon"),
             "qemu-nbd": self.program("qemu-nbd"), "nbdkit file": self.program("nbdkit"),
@@ -74,6 +79,10 @@ class Servers:
             case "ours, polling":
                 command = [*self.daemon([self.ours, "daemon"], disk, "io_uring", socket, monitor),
                            "--object", "main-loop,id=loop,poll-max-ns=50000"]
+            case "ours, drive" | "ours, latencies":
+                command = self.daemon([self.ours, "daemon"], disk, "io_uring", socket, monitor, "drive")
+            case "ours, I/O thread":
+                command = self.daemon([self.ours, "daemon"], disk, "io_uring", socket, monitor, iothread="io")
             case "ours, threads":
                 command = self.daemon([self.ours, "daemon"], disk, "threads", socket, monitor)
             case "qsd":
@@ -99,6 +108,8 @@ class Servers:
         up = is_up or (lambda: os.path.exists(socket))
         with serving([*SERVER, *command], str(self.folder / "server.log"), up, **environment) as pid:
             server = Server(pid, f"nbd+unix:///disk?socket={socket}", socket, monitor)
+            if kind == "ours, latencies":
+                Monitor(monitor).answer("block-latency-histogram-set", id="drive", boundaries=LATENCIES)
             if kind == "nbdkit memory":
                 subprocess.run(["nbdcopy", str(disk.raw), server.url], check=True, capture_output=True)
             yield server
@@ -111,14 +122,20 @@ class Servers:
         with targets[kind]() as target:
             yield Server(target.pid, target.url)
 
-    def daemon(self, program, disk, aio, socket, monitor):
-        """The command line of a storage daemon: ours and QEMU's take the same."""
+    def daemon(self, program, disk, aio, socket, monitor, drive=None, iothread=None):
+        """The command line of a storage daemon: ours and QEMU's take the same, but for drives. `drive`: the one that is exported,
+        with the disk in it; `iothread`: what the exports are served on."""
         nodes, exports = [], []
+        if iothread:
+            nodes += ["--object", f"iothread,id={iothread},poll-max-ns=0"]
         for number in range(disk.copies):
             layers = disk.layers if disk.copies == 1 else disk.layers[number:number + 1]
             name = "disk" if number == 0 else f"disk{number}"
             nodes += ["--blockdev", json.dumps(node(layers, aio, disk.options) | {"node-name": name})]
-            exports += ["--export", f"type=nbd,id={name},node-name={name},name={name},writable=on"]
+            if drive:
+                nodes += ["--device", f"scsi-hd,id={drive},drive={name}"]
+            exports += ["--export", f"type=nbd,id={name},node-name={drive or name},name={name},writable=on"
+                        + f",iothread={iothread}" * bool(iothread)]
         return [*program, *nodes, "--nbd-server", f"addr.type=unix,addr.path={socket}", *exports,
                 "--chardev", f"socket,id=m,path={monitor},server=on,wait=off", "--monitor", "m"]
 

@@ -11,13 +11,40 @@ public protocol IOContext: AnyObject, Sendable {
     var isCurrent: Bool { get }
     /// Monotonic time in nanoseconds.
     var nowNs: UInt64 { get }
-    /// Runs `body` once on this context, at the earliest `afterMs` milliseconds from now, unless cancelled before.
+    /// Runs `body` once on this context, at the earliest `afterMs` milliseconds from now, unless cancelled before; as what
+    /// `onOwner` is given, wherever it was asked for.
     func schedule(afterMs: UInt64, _ body: @escaping () -> Void) -> TimerID
     /// Runs work that computes for long, or waits for the kernel, on another thread, and answers what it does. Work is done
     /// in any order, several pieces at once.
     func offload(_ work: @escaping @Sendable () -> Int32) async -> Int32
     /// A timer that has fired, or was cancelled before, is left alone.
     func cancel(_ timer: TimerID)
+    /// Parks the running task for `ms` milliseconds.
+    func sleep(ms: UInt64) async
+    /// Does what concerns more than the caller's own disk, such as telling a monitor: at once, or soon where the caller runs on
+    /// a thread that serves some disks only. In the order of asking.
+    func onOwner(_ body: @escaping () -> Void)
+}
+
+extension IOContext {
+    /// For contexts with one thread.
+    public func onOwner(_ body: @escaping () -> Void) { body() }
+
+    /// Starts a task that outlives the request it is begun for: not on the thread of one client.
+    public func spawnOnOwner(_ body: @escaping () async -> Void) { onOwner { self.spawn(body) } }
+
+    /// Carries `body` out on a thread beside the caller's, and parks the caller until it has ended. Both take turns, so what
+    /// `body` holds may be the caller's.
+    public func visit(_ executor: any TaskExecutor, _ body: @escaping () async -> Void) async {
+        await suspend { (suspension: Suspension<Void>) in
+            // Proof: the threads of a context that touch the same things do so in turns.
+            nonisolated(unsafe) let (body, suspension) = (body, suspension)
+            Task(executorPreference: executor) {
+                unsafe await body()
+                unsafe suspension.resume()
+            }
+        }
+    }
 }
 
 /// Names one timer of one context; never reused.
@@ -54,7 +81,6 @@ extension IOContext {
     /// By a timer: a suspension that is resumed while it is made does not suspend at all.
     public func yield() async { await sleep(ms: 0) }
 
-    /// Parks the running task for `ms` milliseconds.
     public func sleep(ms: UInt64) async {
         await suspend { (suspension: Suspension<Void>) in
             _ = schedule(afterMs: ms) { suspension.resume() }

@@ -1,3 +1,5 @@
+import Synchronization
+
 /// The memory that all clients of a daemon together may make it hold: buffers of requests, what was received and not yet
 /// understood, what was answered and not yet sent. A hard limit: bytes are charged before they are allocated, and what is
 /// refused is not attempted.
@@ -7,16 +9,15 @@
 /// it were. What is refused is done in smaller pieces, within the share, or waits for the client's own requests: nobody
 /// waits for memory that another client holds.
 ///
-/// Belongs to one IOContext. Images' caches are not in it; they have bounds of their own.
-public final class MemoryBudget {
+/// Images' caches are not in it; they have bounds of their own. Clients may be served by several threads.
+public final class MemoryBudget: Sendable {
     /// Bytes in all.
     public let limit: Int
     /// How many clients there may be at once; a server turns away those beyond it.
     public let clients: Int
     /// Bytes that are one client's own.
     public let share: Int
-    /// What is left of the common half.
-    public fileprivate(set) var common: Int
+    private let left: Atomic<Int>
 
     public static let standard = 512 << 20
     /// What serving one client takes at least, whatever it asks for.
@@ -29,8 +30,25 @@ public final class MemoryBudget {
         self.limit = limit
         self.clients = max(1, min(clients, limit / 2 / Self.leastShare))
         share = limit / 2 / self.clients
-        common = limit / 2
+        left = Atomic(limit / 2)
     }
+
+    /// What is left of the common half.
+    public var common: Int { left.load(ordering: .relaxed) }
+
+    /// Takes so much of the common half for a client that will then have `beyond` of it; false where it would have more than it
+    /// leaves to the others.
+    fileprivate func take(_ bytes: Int, of beyond: Int) -> Bool {
+        var seen = left.load(ordering: .relaxed)
+        while beyond <= seen - bytes {
+            let (isDone, now) = left.weakCompareExchange(expected: seen, desired: seen - bytes, ordering: .relaxed)
+            if isDone { return true }
+            seen = now
+        }
+        return false
+    }
+
+    fileprivate func give(_ bytes: Int) { left.wrappingAdd(bytes, ordering: .relaxed) }
 
     /// Whether buffers may be kept for the next request rather than given back: not where half of the common part is gone.
     public var isRoomy: Bool { common >= limit / 4 }
@@ -53,8 +71,7 @@ public final class MemoryAccount {
         if wanted > budget.share {
             let beyond = wanted - budget.share
             let more = beyond - borrowed
-            guard beyond <= budget.common - more else { return false }
-            budget.common -= more
+            guard budget.take(more, of: beyond) else { return false }
         }
         used = wanted
         return true
@@ -65,6 +82,6 @@ public final class MemoryAccount {
         precondition(bytes <= used, "more memory is given back than was taken")
         let before = borrowed
         used -= bytes
-        budget.common += before - borrowed
+        budget.give(before - borrowed)
     }
 }

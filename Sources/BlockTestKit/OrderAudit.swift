@@ -28,8 +28,8 @@ public final class OrderAudit {
     /// Clusters that nothing names any more, durably, and whose refcount still says otherwise (O5).
     private var released: Set<UInt64> = []
     private var reads: [UInt64: ByteRange] = [:]
-    /// Whether what is read may not be written meanwhile (O17); reads that begin while it is not so are left out.
-    public var holdsReaders = true
+    /// Whether who reads finds out afterwards what of it has moved: no reader in the sense of O17.
+    @TaskLocal public static var looksAgain = false
     /// O13: a write of metadata failed, and it is not known what of it is there.
     private var isInDoubt = false
     private var metadataWrites: Set<UInt64> = []
@@ -57,7 +57,7 @@ public final class OrderAudit {
         guard broken == nil else { return }
         switch event {
         case .issued(let operation): issued(operation)
-        case .reading(let id, let range): if holdsReaders { reads[id] = range }
+        case .reading(let id, let range): if !Self.looksAgain { reads[id] = range }
         case .read(let id): reads[id] = nil
         case .completed(let id): metadataWrites.remove(id)
         case .failed(let id, let error):

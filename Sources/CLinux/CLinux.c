@@ -357,3 +357,26 @@ int nacre_zero_range(void) { return FALLOC_FL_ZERO_RANGE; }
 int nacre_o_direct(void) { return O_DIRECT; }
 int nacre_seek_data(void) { return SEEK_DATA; }
 int nacre_seek_hole(void) { return SEEK_HOLE; }
+
+struct nacre_turns {
+    pthread_rwlock_t lock;
+};
+struct nacre_turns *nacre_turns_make(void) {
+    struct nacre_turns *turns = malloc(sizeof(*turns));
+    if (!turns) abort();
+    pthread_rwlockattr_t attributes;
+    pthread_rwlockattr_init(&attributes);
+    pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    pthread_rwlock_init(&turns->lock, &attributes);
+    pthread_rwlockattr_destroy(&attributes);
+    return turns;
+}
+void nacre_turns_begin(struct nacre_turns *turns, int alone) {
+    if (alone) pthread_rwlock_wrlock(&turns->lock);
+    else pthread_rwlock_rdlock(&turns->lock);
+}
+void nacre_turns_end(struct nacre_turns *turns) { pthread_rwlock_unlock(&turns->lock); }
+void nacre_turns_free(struct nacre_turns *turns) {
+    pthread_rwlock_destroy(&turns->lock);
+    free(turns);
+}

@@ -20,6 +20,9 @@ package protocol DaemonHost: StorageOpener, ImageCreator {
     var standardStreams: any ByteStream { get }
     /// How long the thread looks for work before it sleeps, in nanoseconds.
     var pollMaxNs: UInt64 { get set }
+    /// A thread to serve some exports on, beside the one that serves everybody.
+    func takeThread() throws(OpenError) -> any ServingThread
+    func giveBack(_ thread: any ServingThread)
     /// How many descriptors this process may hold.
     var descriptorLimit: Int { get }
     /// Microseconds of UTC since 1970.

@@ -36,6 +36,9 @@ package final class HostOpener: DaemonHost, ImageFiles {
         set { thread.pollMaxNs = newValue }
     }
 
+    package func takeThread() throws(OpenError) -> any ServingThread { try thread.takePeer() }
+    package func giveBack(_ peer: any ServingThread) { thread.giveBack(peer) }
+
     package func open(_ spec: FileSpec) async throws(OpenError) -> any HostFile {
         var options = FileOptions(spec)
         options.namesHolders = namesHolders

@@ -47,7 +47,6 @@ extension Service {
     }
 
     func blockExportAdd(_ arguments: BlockExportOptions) async throws(QMPError) {
-        if let thread = arguments.iothread { throw QMPError("iothread \"\(thread)\" not found") }
         guard Self.isIdentifier(arguments.id) else { throw QMPError("Invalid block export id") }
         try checkFree(arguments.id)
         // Being added it has its name already, so that nobody else takes it meanwhile.

@@ -60,6 +60,7 @@ extension Service {
         guard devices.device(place) != nil || graph.node(place) != nil else {
             throw QMPError("Cannot find device='' nor node-name='\(place)'")
         }
+        let thread = try thread(for: arguments)
         let isWritable = arguments.writable ?? false
         if isWritable, devices.device(place) == nil, graph.node(place)?.isReadOnly ?? false {
             throw QMPError("Cannot export read-only node as writable")
@@ -78,17 +79,20 @@ extension Service {
         defer { exportsUnderWay.names.remove(name) }
         // NBD knows no media: those who saw the last one are disconnected.
         weak var made: NBDExport?
-        let source = try await source(place, for: arguments.id, isWritable: isWritable) {
+        let source = try await source(place, for: arguments.id, isWritable: isWritable, on: thread) {
             if let made { server.mediumChanged(made) }
         }
         do throws(QMPError) {
             // The server may have gone while the node was attached.
             guard nbd === server else { throw QMPError("NBD server not running") }
+            var executor: (any TaskExecutor)?
+            if case .node(let root) = source { executor = try self.executor(of: root) }
             let bitmaps = try take(options.bitmaps ?? [], of: source, isWritable: isWritable)
             let export = NBDExport(
                 id: arguments.id, name: name, description: options.description, storage: source.storage,
                 isWritable: isWritable, isWritethrough: arguments.writethrough ?? false, bitmaps: bitmaps,
                 offersDepth: options.allocationDepth ?? false)
+            export.executor = executor
             if case .device(let user) = source {
                 let device = user.device
                 export.access = { device.isReady ? isWritable && !device.isReadOnly ? .write : .read : .none }

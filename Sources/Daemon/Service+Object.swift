@@ -3,6 +3,7 @@ import Bytes
 import Devices
 import Filters
 import Graph
+import HostIO
 import QMPTypes
 
 // The commands of Schema/object.json.
@@ -15,11 +16,11 @@ extension Service {
     func addObject(_ arguments: ObjectOptions, isOnCommandLine: Bool) async throws(QMPError) {
         guard Self.isIdentifier(arguments.id) else { throw QMPError("Parameter 'id' expects an identifier") }
         guard secrets[arguments.id] == nil, throttleGroups[arguments.id] == nil, mainLoop != arguments.id,
-            host.tls.type(of: arguments.id) == nil
+            ioThreads[arguments.id] == nil, host.tls.type(of: arguments.id) == nil
         else {
             throw QMPError("attempt to add duplicate property '\(arguments.id)' to object (type 'container')")
         }
-        guard secrets.count + throttleGroups.count + host.tls.ids.count < Self.objectLimit else {
+        guard secrets.count + throttleGroups.count + ioThreads.count + host.tls.ids.count < Self.objectLimit else {
             throw QMPError("There are \(Self.objectLimit) objects already")
         }
         if try host.tls.make(arguments, on: host, secret: { secrets[$0]?.bytes }) { return }
@@ -28,6 +29,7 @@ extension Service {
             guard mainLoop == nil else { throw QMPError("only one main-loop instance allowed") }
             try setPolling(properties.pollMaxNs ?? 0)
             mainLoop = arguments.id
+        case .iothread(let properties): try addThread(arguments.id, properties)
         case .secret(let properties): try addSecret(arguments.id, properties, isOnCommandLine: isOnCommandLine)
         case .throttleGroup(let properties):
             let limits = try Filters.ThrottleLimits(properties)
@@ -43,14 +45,10 @@ extension Service {
     }
 
     func setPolling(_ ns: Int64) throws(QMPError) {
-        guard ns >= 0, ns <= Self.longestPollNs else {
-            throw QMPError("poll-max-ns value must be in range [0, \(Self.longestPollNs)]")
-        }
-        host.pollMaxNs = UInt64(ns)
+        var polling = PollingOptions()
+        try polling.set("poll-max-ns", ns)
+        host.pollMaxNs = polling.maxNs
     }
-
-    /// A thread that looks for longer than this never sleeps.
-    private static let longestPollNs: Int64 = 1_000_000_000
 
     private func addSecret(_ id: String, _ properties: SecretProperties, isOnCommandLine: Bool) throws(QMPError) {
         secrets[id] = try Secret(properties, isSeenByAll: isOnCommandLine && !configuration.actsAsQEMU) {
@@ -67,6 +65,8 @@ extension Service {
             throttleGroups[id] = nil
         } else if host.tls.type(of: id) != nil {
             if graph.usesTLS(id) || nbdTLS == id { throw QMPError("object '\(id)' is in use, can not be deleted") }
+        } else if let thread = ioThreads[id] {
+            try deleteThread(id, thread)
         } else if mainLoop == id {
             host.pollMaxNs = 0
             mainLoop = nil

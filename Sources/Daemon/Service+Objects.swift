@@ -1,5 +1,6 @@
 import Block
 import Filters
+import HostIO
 import JSON
 import QMPTypes
 
@@ -9,6 +10,7 @@ extension Service {
     private enum Place {
         case root, objects
         case mainLoop
+        case ioThread(String, ThreadObject)
         case secret(String)
         case throttleGroup(ThrottleGroup)
         case tls(ObjectType)
@@ -18,6 +20,7 @@ extension Service {
             switch self {
             case .root, .objects: "container"
             case .mainLoop: "main-loop"
+            case .ioThread: "iothread"
             case .secret: "secret"
             case .throttleGroup: "throttle-group"
             case .tls(let type): type.rawValue
@@ -32,6 +35,7 @@ extension Service {
         let isWhole = parts.count == 2 && parts[0] == "objects"
         if let id = parts.last, isWhole || (parts.count == 1 && !path.hasPrefix("/")) {
             if id == mainLoop { return .mainLoop }
+            if let thread = ioThreads[id] { return .ioThread(id, thread) }
             if let group = throttleGroups[id] { return .throttleGroup(group) }
             if secrets[id] != nil { return .secret(id) }
             if let type = host.tls.type(of: id) { return .tls(type) }
@@ -47,12 +51,14 @@ extension Service {
         case .root: list.append(ObjectPropertyInfo(name: "objects", type: "child<container>"))
         case .objects:
             if let mainLoop { list.append(ObjectPropertyInfo(name: mainLoop, type: "child<main-loop>")) }
+            list += ioThreads.keys.sorted().map { ObjectPropertyInfo(name: $0, type: "child<iothread>") }
             list += secrets.keys.sorted().map { ObjectPropertyInfo(name: $0, type: "child<secret>") }
             list += throttleGroups.keys.sorted().map { ObjectPropertyInfo(name: $0, type: "child<throttle-group>") }
             list += host.tls.ids.map {
                 ObjectPropertyInfo(name: $0, type: "child<\(host.tls.type(of: $0)?.rawValue ?? "")>")
             }
         case .mainLoop: list.append(ObjectPropertyInfo(name: Self.pollMaxNs, type: "int"))
+        case .ioThread: list += PollingOptions.names.map { ObjectPropertyInfo(name: $0, type: "int") }
         // What a secret holds is told to nobody.
         case .secret, .tls: break
         case .throttleGroup:
@@ -66,6 +72,7 @@ extension Service {
         let place = try place(arguments.path)
         if arguments.property == "type" { return .string(place.type) }
         if case .mainLoop = place, arguments.property == Self.pollMaxNs { return .int(Int64(host.pollMaxNs)) }
+        if case .ioThread(_, let object) = place, let value = object.polling[arguments.property] { return .int(value) }
         if case .throttleGroup(let group) = place {
             let limits = group.limits.wire
             if arguments.property == "limits" { return .object(limits) }
@@ -82,6 +89,11 @@ extension Service {
         if name == "type" { throw QMPError("Property '\(place.type).type' is not writable") }
         if case .mainLoop = place, name == Self.pollMaxNs {
             return try setPolling(Int64(QAPIInput(arguments.value, path: name)))
+        }
+        if case .ioThread(let id, var object) = place, object.polling[name] != nil {
+            try object.polling.set(name, Int64(QAPIInput(arguments.value, path: name)))
+            ioThreads[id] = object
+            return
         }
         guard case .throttleGroup(let group) = place else {
             throw QMPError("Property '\(place.type).\(name)' not found")

@@ -46,6 +46,8 @@ final class Service: QMPCommands {
     var secrets: [String: Secret] = [:]
     /// The object that stands for the thread, where there is one.
     var mainLoop: String?
+    /// The threads that are objects.
+    var ioThreads: [String: ThreadObject] = [:]
     /// The groups of limits that are objects.
     var throttleGroups: [String: ThrottleGroup] = [:]
     /// Clients that have negotiated, and the descriptors that each has named.
@@ -78,27 +80,35 @@ final class Service: QMPCommands {
         monitor.broadcast(event, timeUs: host.wallClockUs)
     }
 
+    /// What the graph tells may come from the thread of some disks; all of it is told by the owner.
     private func observer() -> GraphObserver {
-        GraphObserver(
-            onCorruption: { [weak self] node, report in
-                self?.log.error("\(node): \(report.message)")
-                self?.tell(.blockImageCorrupted(BlockImageCorruptedEvent(node, report)))
+        let onOwner = { [weak self, context] (body: @escaping (Service) -> Void) in
+            context.onOwner { if let self { body(self) } }
+        }
+        return GraphObserver(
+            onCorruption: { node, report in
+                onOwner {
+                    $0.log.error("\(node): \(report.message)")
+                    $0.tell(.blockImageCorrupted(BlockImageCorruptedEvent(node, report)))
+                }
             },
-            onFence: { [weak self] node, error in
-                self?.log.error(
-                    "\(node): a metadata write or a flush failed (\(error)); the image takes no more writes")
-                // Where no client waits, as in a commit by the clock, nobody else tells of it.
-                let report = IOErrorReport(user: "", nodeName: node, operation: .write, error: error)
-                self?.tell(.blockIoError(BlockIoErrorEvent(report)))
+            onFence: { node, error in
+                onOwner {
+                    $0.log.error(
+                        "\(node): a metadata write or a flush failed (\(error)); the image takes no more writes")
+                    // Where no client waits, as in a commit by the clock, nobody else tells of it.
+                    let report = IOErrorReport(user: "", nodeName: node, operation: .write, error: error)
+                    $0.tell(.blockIoError(BlockIoErrorEvent(report)))
+                }
             },
-            onIOError: { [weak self] report in self?.tell(.blockIoError(BlockIoErrorEvent(report))) },
-            onBackingOpened: { [weak self] path, image in
-                self?.log.notice("\(image): its backing file \(path) is opened")
+            onIOError: { report in onOwner { $0.tell(.blockIoError(BlockIoErrorEvent(report))) } },
+            onBackingOpened: { path, image in
+                onOwner { $0.log.notice("\(image): its backing file \(path) is opened") }
             },
-            onDataFileOpened: { [weak self] path, image in
-                self?.log.notice("\(image): its data file \(path) is opened")
+            onDataFileOpened: { path, image in
+                onOwner { $0.log.notice("\(image): its data file \(path) is opened") }
             },
-            onWarning: { [weak self] text in self?.log.warning("\(text)") })
+            onWarning: { text in onOwner { $0.log.warning("\(text)") } })
     }
 
     /// A listener for which clients that have not said yet what they want make room where descriptors run out.

@@ -12,7 +12,7 @@ package final class ToolObjects {
     /// What `--object help` answers.
     package static let help =
         "List of user creatable objects:\n"
-        + ObjectType.allCases.filter { $0 != .mainLoop }.map { "  \($0.rawValue)\n" }.joined()
+        + ObjectType.allCases.filter { $0 != .mainLoop && $0 != .iothread }.map { "  \($0.rawValue)\n" }.joined()
 
     /// Makes what each text describes: a type, `id=…`, and its properties, or a JSON object.
     package init(_ texts: [String], in graph: Graph, on host: HostOpener, asQEMU: Bool) throws(QMPError) {
@@ -32,7 +32,7 @@ package final class ToolObjects {
                 group.setLimits(limits)
                 groups.append(group)
             // It says how a daemon waits for its clients; a tool has none.
-            case .mainLoop: break
+            case .mainLoop, .iothread: break
             case .secret(let properties):
                 secrets[options.id] = try Secret(properties, isSeenByAll: !asQEMU, contents: contents)
             default:

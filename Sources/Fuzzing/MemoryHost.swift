@@ -17,6 +17,8 @@ final class MemoryHost: DaemonHost {
     private let context: SimulatedContext
     let workingFolder = "/"
     var pollMaxNs: UInt64 = 0
+    /// How many threads are taken.
+    private(set) var threads = 0
 
     /// Its own files, and these.
     init(_ context: SimulatedContext, files others: [String: SparseBytes] = [:]) {
@@ -56,6 +58,13 @@ final class MemoryHost: DaemonHost {
         }
         return MemoryFile(spec, storage)
     }
+
+    func takeThread() -> any ServingThread {
+        threads += 1
+        return SimulatedThread(context)
+    }
+
+    func giveBack(_ thread: any ServingThread) { threads -= 1 }
 
     func create(_ request: CreationRequest) async throws(OpenError) {
         asked.insert(request.filename)
@@ -163,4 +172,13 @@ private final class MemoryFile: HostFile {
     func flush() async throws(BlockError) {}
     func status(of range: ByteRange) async throws(BlockError) -> BlockStatus { try await storage.status(of: range) }
     func resize(to length: UInt64) async throws(BlockError) { try await storage.resize(to: length) }
+}
+
+/// A thread of a host in memory: the context itself, on which everything runs.
+private final class SimulatedThread: ServingThread {
+    let taskExecutor: any TaskExecutor
+
+    init(_ context: SimulatedContext) { taskExecutor = context.taskExecutor }
+
+    func setPolling(_ polling: PollingOptions) {}
 }

@@ -15,6 +15,16 @@ struct BitmapPlan {
         uses.append((bitmap, use))
     }
 
+    /// The images whose bitmaps get marks. Asked again likewise.
+    private var marked: [Qcow2Image] = []
+
+    /// Marks come to a bitmap that may be the image's.
+    fileprivate mutating func mark(_ bitmap: DirtyBitmap, of image: Qcow2Image?) throws(OpenError) {
+        guard bitmap.isPersistent, let image else { return }
+        if let refusal = image.bitmapsRefusal { throw refusal }
+        marked.append(image)
+    }
+
     /// What goes from the images that keep it.
     private var stored: [(image: Qcow2Image, name: String)] = []
 
@@ -36,6 +46,7 @@ struct BitmapPlan {
         for (bitmap, use) in uses {
             if let refusal = bitmap.refusal(of: use) { throw refusal }
         }
+        for image in marked { if let refusal = image.bitmapsRefusal { throw refusal } }
     }
 }
 
@@ -99,7 +110,8 @@ extension Change {
     }
 
     private func planMerge(_ sources: [BitmapSource], into target: BitmapName) throws(OpenError) {
-        let (_, _, bitmap) = try find(target)
+        let (id, _, bitmap) = try find(target)
+        try bitmaps.mark(bitmap, of: live(id)?.image)
         for source in sources {
             let (_, _, other) = try find(BitmapName(node: source.node ?? target.node, name: source.name))
             try bitmaps.use(bitmap, for: .change)

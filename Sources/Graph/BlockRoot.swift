@@ -15,6 +15,8 @@ public final class BlockRoot: Storage {
     public private(set) var nodeName: String
     public let used: Permissions
     public let shared: Permissions
+    /// The I/O thread that its requests come from; nil: the owner's.
+    public internal(set) var thread: ThreadName?
 
     private var inFlight = 0
     private var drains = 0

@@ -27,6 +27,7 @@ extension Graph {
     func carryOut(_ change: Change) async throws(OpenError) {
         change.value.dropUnused()
         try change.value.checkDepth()
+        _ = try change.value.threads()
         try change.lockFiles()
         var swap = survey(change)
         for root in swap.drained { root.beginDrain() }

@@ -139,15 +139,20 @@ public final class Graph {
     // MARK: Users
 
     /// Makes a user of a node: what an export sends its requests to. It holds the node until it is detached. A user that
-    /// says nothing else stands everything that others do, but a change of the size.
+    /// says nothing else stands everything that others do, but a change of the size. Its requests come from the I/O thread
+    /// that the node's users have already, else from `thread`; where it must be that one, others are refused.
     public func attach(
         _ name: String, to nodeName: String, used: Permissions,
-        shared: Permissions = [.consistentRead, .write, .writeUnchanged]
+        shared: Permissions = [.consistentRead, .write, .writeUnchanged],
+        thread: ThreadName? = nil, mustBeThat: Bool = false
     ) async throws(OpenError) -> BlockRoot {
         var made: BlockRoot?
         try await change { (change: Change) async throws(OpenError) in
             let node = try change.value.lookUp(device: nil, nodeName: nodeName)
-            made = try change.addRoot(name, on: node, used: used, shared: shared)
+            let root = try change.addRoot(name, on: node, used: used, shared: shared)
+            root.thread = mustBeThat ? thread : try change.value.threads()[node] ?? thread
+            change.value.roots[root.id]?.thread = root.thread
+            made = root
         }
         guard let made else { throw OpenError("Node '\(nodeName)' is not open") }
         return made

@@ -83,6 +83,8 @@ struct RootValue: Equatable, Sendable {
     var used: Permissions
     var shared: Permissions
     let serial: UInt64
+    /// The I/O thread that its requests come from; nil: the owner's.
+    var thread: ThreadName?
 }
 
 /// The graph as a value: nodes, edges, users and named backends. Changes are planned on a copy of it.

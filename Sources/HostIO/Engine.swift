@@ -6,8 +6,8 @@ protocol Engine: AnyObject {
     var isRing: Bool { get }
     /// Whether the thread may make a call itself where it expects not to wait: not where every one is to be seen here.
     var allowsCallsInPlace: Bool { get }
-    /// Called on the thread, first and last.
-    func begin()
+    /// Called on the thread, first and last. The first answers 0, or the errno for which there is no engine.
+    func begin() -> Int32
     func end()
     /// Tells once, as operation `id`, that the descriptor can be read or written without waiting.
     func poll(_ descriptor: Int32, for direction: PollDirection, id: UInt64)

@@ -86,8 +86,9 @@ extension IOThread {
     /// Makes a blocking call on a thread of the pool; the call answers 0 or more, or a negative errno.
     public func offload(_ work: @escaping @Sendable () -> Int32) async -> Int32 {
         await suspend { (waiter: Suspension<Int32>) in
-            let id = operations.add(waiter)
-            pool.add { [self] in postCompletion(id, work()) }
+            let thread = here
+            let id = thread.operations.add(waiter)
+            thread.pool.add { thread.postCompletion(id, work()) }
         }
     }
 
@@ -107,7 +108,8 @@ extension IOThread {
             return await offload { unsafe operation.call() }
         }
         return await suspend { (waiter: Suspension<Int32>) in
-            unsafe engine.submit(operation, id: operations.add(waiter))
+            let thread = here
+            unsafe thread.engine.submit(operation, id: thread.operations.add(waiter))
         }
     }
 }

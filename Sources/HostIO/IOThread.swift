@@ -9,9 +9,13 @@ import Synchronization
 ///
 /// The loop: run the ready jobs, take what other threads sent, fire timers, then enter the kernel once, to submit what
 /// the jobs prepared and to wait where nothing is ready.
+///
+/// It may have peers, threads that run tasks beside it: `IOThread+Peers.swift`. Whoever holds the thread as an
+/// `IOContext` then means the one of them on which he runs.
 @safe
 public final class IOThread: IOContext, TaskExecutor, @unchecked Sendable {
-    // Proof of Sendable: `inbox` is a lock; all else is touched on the thread alone, or before it starts.
+    // Proof of Sendable: `inbox` is a lock; `peers` changes while the thread is alone and is read in turns; all else is
+    // touched on the thread alone, or before it starts.
 
     /// How the thread reaches the kernel.
     public enum EngineChoice: Sendable {
@@ -22,9 +26,13 @@ public final class IOThread: IOContext, TaskExecutor, @unchecked Sendable {
     }
 
     /// What other threads hand over.
-    private struct Inbox {
+    struct Inbox {
         var jobs: [UnownedJob] = []
         var completions: [(id: UInt64, result: Int32)] = []
+        /// Timers that are set, those that are not wanted any more, and such polls.
+        var timers: [(id: TimerID, ns: UInt64, body: () -> Void)] = []
+        var cancelled: [TimerID] = []
+        var polls: [Readiness] = []
         var isWoken = false
     }
 
@@ -32,8 +40,9 @@ public final class IOThread: IOContext, TaskExecutor, @unchecked Sendable {
     private let wakeUp: Int32
     private var ready: [UnownedJob] = []
     private var running: [UnownedJob] = []
-    private var timers = TimerQueue()
-    private var polling = Polling()
+    var timers = TimerQueue()
+    private var lastTimer: UInt64
+    var polling = Polling()
     /// How many completions the kernel has told.
     private var completions: UInt64 = 0
     private var isStopping = false
@@ -41,6 +50,16 @@ public final class IOThread: IOContext, TaskExecutor, @unchecked Sendable {
     private(set) var enqueues: UInt64 = 0
     private var thread = pthread_t()
     private var threadStarted = false
+    private var startError: Int32 = 0
+
+    /// The number among its peers; the owner's is 0.
+    let number: Int
+    let turns: Turns
+    /// Started by the owner, in its turns; none is ever removed.
+    var peers: [IOThread] = []
+    /// Those that nobody has taken.
+    var idlePeers: [IOThread] = []
+    var holdsTurn = false
 
     var operations = OperationTable()
     let engine: any Engine
@@ -55,14 +74,23 @@ public final class IOThread: IOContext, TaskExecutor, @unchecked Sendable {
         self.init(on: Self.engine(choice), poolSize: poolSize)
     }
 
-    init(on engine: any Engine, poolSize: Int) {
-        wakeUp = nacre_eventfd()
+    convenience init(on engine: any Engine, poolSize: Int) {
+        let wakeUp = nacre_eventfd()
         precondition(wakeUp >= 0, "eventfd: no descriptors left at the start")
-        pool = WorkerPool(size: poolSize)
-        self.engine = engine
+        self.init(on: engine, WorkerPool(size: poolSize), wakeUp: wakeUp, number: 0, Turns())
     }
 
-    private static func engine(_ choice: EngineChoice) -> any Engine {
+    /// Takes `wakeUp` over, an eventfd.
+    init(on engine: any Engine, _ pool: WorkerPool, wakeUp: Int32, number: Int, _ turns: Turns) {
+        self.engine = engine
+        self.pool = pool
+        self.wakeUp = wakeUp
+        self.number = number
+        self.turns = turns
+        lastTimer = UInt64(number) << 48
+    }
+
+    static func engine(_ choice: EngineChoice) -> any Engine {
         guard choice == .automatic else { return PollEngine() }
         do { return try RingEngine() } catch {
             log.warning("io_uring is refused (errno \(error.errno)): files use a thread pool")
@@ -76,6 +104,12 @@ public final class IOThread: IOContext, TaskExecutor, @unchecked Sendable {
 
     /// Starts the thread.
     public func start() {
+        let code = tryToStart()
+        precondition(code == 0, "no thread could be started, or the kernel gave a small ring and refuses the real one")
+    }
+
+    /// Starts the thread. Answers 0, or the errno that it could not be started for; it is then of no use.
+    func tryToStart() -> Int32 {
         precondition(!threadStarted)
         threadStarted = true
         let started = Semaphore()
@@ -90,21 +124,30 @@ public final class IOThread: IOContext, TaskExecutor, @unchecked Sendable {
                 box.thread.main(started: box.started)
                 return nil
             }, box.toOpaque())
-        precondition(code == 0, "no thread could be started")
+        guard code == 0 else {
+            // Proof: no thread has taken the box.
+            unsafe box.release()
+            return code
+        }
         started.wait()
+        if startError != 0 { pthread_join(thread, nil) }
+        return startError
     }
 
-    /// Asks the loop to end once the jobs that are ready have run, and waits for its end. Called from another thread.
+    /// Asks the loop to end once the jobs that are ready have run, and waits for its end; then its peers'. Called from
+    /// another thread.
     public func stop() {
-        precondition(!isCurrent)
+        precondition(!isOwn)
         enqueueExternal { $0.isStopping = true }
         pthread_join(thread, nil)
         pool.stop()
+        for peer in peers { peer.stop() }
     }
 
     private func main(started: Semaphore) {
         thread = pthread_self()
-        engine.begin()
+        startError = engine.begin()
+        guard startError == 0 else { return started.signal() }
         armWakeUp()
         started.signal()
         while !isStopping || !ready.isEmpty { turn() }
@@ -113,9 +156,12 @@ public final class IOThread: IOContext, TaskExecutor, @unchecked Sendable {
 
     /// One round of the loop.
     private func turn() {
-        runReady()
+        beginTurn()
+        // First, so that what was handed over in order is done in order.
         takeInbox()
+        runReady()
         while let body = timers.takeDue(at: nowNs) { body() }
+        endTurn()
         guard ready.isEmpty, !isStopping else { return enter(wait: false) }
         guard polling.maxNs > 0 else { return enter(wait: true) }
         let startNs = nowNs
@@ -171,7 +217,7 @@ public final class IOThread: IOContext, TaskExecutor, @unchecked Sendable {
 
     public func enqueue(_ job: consuming ExecutorJob) {
         let job = UnownedJob(job)
-        if isCurrent {
+        if isOwn {
             enqueues &+= 1
             ready.append(job)
         } else {
@@ -184,7 +230,7 @@ public final class IOThread: IOContext, TaskExecutor, @unchecked Sendable {
         post { $0.completions.append((id, result)) }
     }
 
-    private func post(_ change: (inout Inbox) -> Void) {
+    func post(_ change: (inout Inbox) -> Void) {
         let mustWake = inbox.withLock { inbox in
             change(&inbox)
             defer { inbox.isWoken = true }
@@ -196,20 +242,22 @@ public final class IOThread: IOContext, TaskExecutor, @unchecked Sendable {
         _ = unsafe Glibc.write(wakeUp, &one, 8)
     }
 
-    private func enqueueExternal(_ body: @escaping @Sendable (IOThread) -> Void) {
+    func enqueueExternal(_ body: @escaping @Sendable (IOThread) -> Void) {
         Task(executorPreference: self) { body(self) }
     }
 
     private func takeInbox() {
-        let (jobs, completions) = inbox.withLock { inbox in
-            let taken = (inbox.jobs, inbox.completions)
-            if !inbox.jobs.isEmpty { inbox.jobs = [] }
-            if !inbox.completions.isEmpty { inbox.completions = [] }
-            inbox.isWoken = false
-            return taken
+        let taken = inbox.withLock { inbox in
+            // What was not woken was handed nothing.
+            guard inbox.isWoken else { return Inbox() }
+            return exchange(&inbox, with: Inbox())
         }
-        ready.append(contentsOf: jobs)
-        for (id, result) in completions { complete(id, result) }
+        guard taken.isWoken else { return }
+        ready.append(contentsOf: taken.jobs)
+        for timer in taken.timers { timers.add(timer.id, at: timer.ns, timer.body) }
+        for timer in taken.cancelled { timers.remove(timer) }
+        for poll in taken.polls { engine.cancelPoll(poll.descriptor, id: poll.id) }
+        for (id, result) in taken.completions { complete(id, result) }
     }
 
     private func armWakeUp() {
@@ -234,10 +282,13 @@ public final class IOThread: IOContext, TaskExecutor, @unchecked Sendable {
         set { polling.maxNs = newValue }
     }
 
+    /// Whether the caller runs on this very thread.
+    var isOwn: Bool { pthread_equal(thread, pthread_self()) != 0 }
+
     // MARK: IOContext
 
-    public var taskExecutor: any TaskExecutor { self }
-    public var isCurrent: Bool { pthread_equal(thread, pthread_self()) != 0 }
+    public var taskExecutor: any TaskExecutor { here }
+    public var isCurrent: Bool { here.isOwn }
 
     public var nowNs: UInt64 {
         var time = timespec()
@@ -254,13 +305,40 @@ public final class IOThread: IOContext, TaskExecutor, @unchecked Sendable {
     }
 
     public func schedule(afterMs: UInt64, _ body: @escaping () -> Void) -> TimerID {
+        let (thread, ns) = (here, time(afterMs: afterMs))
+        let timer = thread.nextTimer()
+        if thread === self {
+            timers.add(timer, at: ns, body)
+        } else {
+            // Proof: the owner runs it in a turn of its own, when nobody else runs.
+            nonisolated(unsafe) let body = body
+            post { unsafe $0.timers.append((timer, ns, body)) }
+        }
+        return timer
+    }
+
+    public func cancel(_ timer: TimerID) {
+        if here === self { timers.remove(timer) } else { post { $0.cancelled.append(timer) } }
+    }
+
+    public func sleep(ms: UInt64) async {
+        await suspend { (suspension: Suspension<Void>) in
+            let thread = here
+            thread.timers.add(thread.nextTimer(), at: time(afterMs: ms)) { suspension.resume() }
+        }
+    }
+
+    private func nextTimer() -> TimerID {
+        lastTimer += 1
+        return TimerID(number: lastTimer)
+    }
+
+    private func time(afterMs: UInt64) -> UInt64 {
         // What overflows is never: some client asked for it.
         let wait = afterMs.multipliedReportingOverflow(by: 1_000_000)
         let time = nowNs.addingReportingOverflow(wait.partialValue)
-        return timers.add(at: wait.overflow || time.overflow ? .max : time.partialValue, body)
+        return wait.overflow || time.overflow ? .max : time.partialValue
     }
-
-    public func cancel(_ timer: TimerID) { timers.remove(timer) }
 }
 
 /// What a new thread is given.

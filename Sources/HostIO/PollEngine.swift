@@ -10,7 +10,7 @@ final class PollEngine: Engine {
 
     var isRing: Bool { false }
 
-    func begin() {}
+    func begin() -> Int32 { 0 }
     func end() {}
 
     func poll(_ descriptor: Int32, for direction: PollDirection, id: UInt64) {

@@ -26,10 +26,7 @@ final class RingEngine: Engine {
         unsafe nacre_ring_close(trial)
     }
 
-    func begin() {
-        let code = unsafe nacre_ring_open(Self.entries, &ring)
-        precondition(code == 0, "the kernel gave a small ring and refuses the real one")
-    }
+    func begin() -> Int32 { unsafe -nacre_ring_open(Self.entries, &ring) }
 
     func end() {
         unsafe nacre_ring_close(ring)

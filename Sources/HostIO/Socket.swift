@@ -6,7 +6,7 @@ import Glibc
 /// A connected socket, or any descriptor that can be polled, as a stream on an I/O thread.
 ///
 /// Receives with recvmsg where it can, so that descriptors passed over a unix socket are kept (`takeDescriptor`).
-/// Belongs to its thread.
+/// Belongs to its thread, and those it takes turns with.
 public final class Socket: ByteStream {
     private let thread: IOThread
     private let input: Int32
@@ -14,8 +14,8 @@ public final class Socket: ByteStream {
     private let isSocket: Bool
     private var isClosed = false
     /// Set while a task waits, so that `close` can wake it.
-    private var receiving: UInt64?
-    private var sending: UInt64?
+    private var receiving: Readiness?
+    private var sending: Readiness?
     private var users = 0
     private var passed: [Int32] = []
     /// The last receive emptied the socket: the next one waits first.
@@ -148,8 +148,8 @@ public final class Socket: ByteStream {
         guard !isClosed else { return }
         isClosed = true
         if isSocket { shutdown(input, Int32(SHUT_RDWR)) }
-        if let receiving { thread.engine.cancelPoll(input, id: receiving) }
-        if let sending { thread.engine.cancelPoll(output, id: sending) }
+        receiving?.cancel()
+        sending?.cancel()
         // The descriptor stays open until the last call on it has left, so that its number cannot be reused under it.
         if users == 0 { release() }
     }

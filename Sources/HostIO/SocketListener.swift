@@ -10,7 +10,7 @@ public final class SocketListener {
     private let descriptor: Int32
     private var isClosed = false
     private var isReleased = false
-    private var accepting: UInt64?
+    private var accepting: Readiness?
     /// Asked where the host has no descriptor left for the next connection: lets one go that can be spared, and says
     /// whether one is going.
     public var makeRoom: (() -> Bool)?
@@ -65,7 +65,7 @@ public final class SocketListener {
     public func close() {
         guard !isClosed else { return }
         isClosed = true
-        if let accepting { thread.engine.cancelPoll(descriptor, id: accepting) }
+        accepting?.cancel()
         release()
     }
 

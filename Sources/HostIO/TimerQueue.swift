@@ -5,8 +5,6 @@ import Block
 struct TimerQueue {
     private var heap: [(atNs: UInt64, number: UInt64)] = []
     private var bodies: [UInt64: () -> Void] = [:]
-    private var last: UInt64 = 0
-
     /// When the earliest timer fires.
     var nextNs: UInt64? {
         mutating get {
@@ -15,12 +13,10 @@ struct TimerQueue {
         }
     }
 
-    mutating func add(at ns: UInt64, _ body: @escaping () -> Void) -> TimerID {
-        last += 1
-        bodies[last] = body
-        heap.append((ns, last))
+    mutating func add(_ timer: TimerID, at ns: UInt64, _ body: @escaping () -> Void) {
+        bodies[timer.number] = body
+        heap.append((ns, timer.number))
         siftUp(heap.count - 1)
-        return TimerID(number: last)
     }
 
     mutating func remove(_ timer: TimerID) { bodies[timer.number] = nil }

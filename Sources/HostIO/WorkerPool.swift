@@ -11,7 +11,7 @@ final class WorkerPool: Sendable {
         var isStopping = false
     }
 
-    private let size: Int
+    let size: Int
     // Proof: the mutex and the condition live at fixed addresses from init to deinit; `state` is only touched with the
     // mutex held.
     private nonisolated(unsafe) let mutex: UnsafeMutablePointer<pthread_mutex_t>

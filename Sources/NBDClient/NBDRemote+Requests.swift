@@ -125,7 +125,7 @@ extension NBDRemote {
         while unflushed.keptBytes > UnflushedChanges.limit / 2, flushFailure == nil {
             if !isRelieving {
                 isRelieving = true
-                context.spawn {
+                context.spawnOnOwner {
                     // Whether it failed, the next flush tells.
                     try? await self.flush()
                     self.isRelieving = false

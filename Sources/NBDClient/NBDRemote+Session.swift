@@ -76,10 +76,10 @@ extension NBDRemote {
             isPatienceOver = false
             // Whether the server still has them, nobody knows.
             if unflushed.isAny, !unflushed.keeps { flushFailure = .io }
-            if servesAgain { context.spawn { await self.reconnect() } }
+            if servesAgain { context.spawnOnOwner { await self.reconnect() } }
         }
         for other in others { other.end(.gone("given up with another")) }
-        for one in others + [connection] { context.spawn { await one.close() } }
+        for one in others + [connection] { context.spawnOnOwner { await one.close() } }
         waiting.wakeAll()
         relieved.wakeAll()
     }
@@ -181,7 +181,7 @@ extension NBDRemote {
         guard servesAgain else { return }
         isWidening = true
         let first = connections.first
-        context.spawn {
+        context.spawnOnOwner {
             do throws(OpenError) {
                 let (connection, export) = try await self.establish()
                 guard case .connected = self.phase, self.connections.first === first,

@@ -19,6 +19,8 @@ public final class NBDExport {
     /// What clients may do now. While it is `none` nobody can choose the export, and requests of those who had fail as
     /// its storage lets them.
     public var access: () -> NBDAccess
+    /// What its clients' requests run on, where that is not the server's thread.
+    public var executor: (any TaskExecutor)?
     /// Counts media: a client that was told of an earlier one is not let in.
     var medium: UInt64 = 0
     /// Every write is durable before it is answered (`writethrough`).

@@ -50,6 +50,11 @@ final class NBDSession {
 
     func run() async {
         guard await negotiate() else { return }
+        guard let executor = export?.executor else { return await transmit() }
+        await context.visit(executor) { await self.transmit() }
+    }
+
+    private func transmit() async {
         context.spawn { [output] in await output.run() }
         await receiveRequests()
         // Every request ends before the session does, so that a removed export is not in use.

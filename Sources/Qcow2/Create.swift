@@ -44,10 +44,12 @@ public struct Qcow2Create {
         try await writeRefcountBlocks()
         if options.mapsAll {
             try await writeEntries(at: layout.l1Offset, count: layout.l1Entries, first: layout.firstL2Offset)
-            // The bitmaps of extended entries stay empty: the places are reserved, and the backing file shows through.
+            // The bitmaps of extended entries stay empty: the places are reserved, and the backing file shows through. A raw
+            // file for data is all of it data.
             try await writeEntries(
                 at: layout.firstL2Offset, count: layout.mappedClusters,
-                first: options.dataFile == nil ? layout.dataOffset : 0, words: layout.l2EntrySize / 8)
+                first: options.dataFile == nil ? layout.dataOffset : 0, words: layout.l2EntrySize / 8,
+                bitmap: options.dataFileRaw ? UInt64(UInt32.max) : 0)
             try await data.storage.occupy(data.range, options.preallocation, pace: pace)
         }
         let whole = buffer(header)
@@ -88,12 +90,12 @@ public struct Qcow2Create {
         }
     }
 
-    /// L1 or L2 entries that name consecutive clusters used once; of `words` numbers each, all but the first 0.
-    private func writeEntries(at offset: UInt64, count: UInt64, first: UInt64, words: UInt64 = 1)
+    /// L1 or L2 entries that name consecutive clusters used once; of `words` numbers each, the second of which is `bitmap`.
+    private func writeEntries(at offset: UInt64, count: UInt64, first: UInt64, words: UInt64 = 1, bitmap: UInt64 = 0)
         async throws(BlockError)
     {
         try await writeTable(at: offset, count: count * words) { index in
-            index % words == 0 ? 1 << 63 | (first + index / words * layout.clusterSize) : 0
+            index % words == 0 ? 1 << 63 | (first + index / words * layout.clusterSize) : bitmap
         }
     }
 

@@ -256,9 +256,6 @@ extension Qcow2Image {
     }
 
     public func abandon(_ ticket: consuming AllocationTicket) {
-        // A raw file for data shall read as the disk by itself. Nobody knows what a failed write left there; the tables that
-        // name the place make the disk read as just that.
-        if header.autoclear.contains(.rawExternalData) { return publish(ticket) }
         let ticket = end(ticket.resolved())
         if let entry = ticket.encoded { return dropReferences(of: entry) }
         guard !ticket.isReuse else { return }

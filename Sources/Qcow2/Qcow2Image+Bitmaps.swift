@@ -109,8 +109,17 @@ extension Qcow2Image {
     /// Lets the image keep these bitmaps from now on, the same as those it was opened with: it was opened in another's place.
     public func adopt(_ bitmaps: NodeBitmaps) { self.bitmaps = bitmaps }
 
+    /// Why the image cannot keep what its bitmaps have in memory any more; nil where it can. The file may say, as it was stored
+    /// last, that a bitmap is consistent: what is marked only in memory would be missing when the image is opened again (D6).
+    public var bitmapsRefusal: OpenError? {
+        guard isFenced else { return nil }
+        return OpenError(
+            "Bitmaps cannot be stored: an earlier write to the image failed; open it again", cause: .fenced)
+    }
+
     /// Why the image cannot keep a bitmap more; nil where it can. In QEMU's words.
     public func bitmapRefusal(_ name: String, granularityBits: Int) -> OpenError? {
+        if let bitmapsRefusal { return bitmapsRefusal }
         if header.version < 3 { return OpenError("Cannot store dirty bitmaps in qcow2 v2 files", cause: .unsupported) }
         if header.extensions.allSatisfy({ $0.type != HeaderExtension.bitmapsType }), !hasHeaderRoom {
             return OpenError("qcow2 header exceeds cluster size", cause: .limit)

@@ -179,9 +179,10 @@ extension Qcow2Image {
 
     private func write(_ frozen: inout Frozen) async throws(BlockError) {
         try await write(frozen.blocks.filter(\.wasNew))
-        if !frozen.refcountSectors.isEmpty {
+        // One after the other: a block that a later one names may lie where a block counts that an earlier one names (`takeRow`).
+        for sector in frozen.refcountSectors {
             try await flushFile()
-            try await write(frozen.refcountSectors, to: header.refcountTableOffset, .refblockAllocHookup)
+            try await write([sector], to: header.refcountTableOffset, .refblockAllocHookup)
         }
         try await write(frozen.blocks.filter { !$0.wasNew })
         for part in frozen.tables where part.wasNew {

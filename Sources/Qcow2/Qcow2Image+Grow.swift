@@ -34,7 +34,7 @@ extension Qcow2Image {
     }
 
     /// How many blocks count themselves and `clusters` more.
-    private func blocksCounting(_ clusters: UInt64) -> UInt64 {
+    func blocksCounting(_ clusters: UInt64) -> UInt64 {
         var blocks: UInt64 = 1
         while blocks * geometry.refcountBlockEntries < blocks + clusters { blocks += 1 }
         return blocks
@@ -124,36 +124,6 @@ extension Qcow2Image {
         forgetMetadata(old)
         freed.add(old)
         for cluster in plan.first..<plan.first + plan.count { noteMetadata(cluster: cluster) }
-    }
-
-    /// Takes `count` clusters in a row. The caller holds `structure`.
-    func takeRow(_ count: UInt64) async throws(BlockError) -> ClusterRun {
-        var left: UInt64?
-        defer { if let left { places.lower(to: left) } }
-        for attempt in 0..<16 {
-            // Behind all that was ever used there is room in a row, unless others take of it meanwhile.
-            if attempt > 0, file.limits.growable {
-                left = left ?? places.lowest
-                places.leave(for: highWater >> UInt64(geometry.clusterBits))
-            }
-            var row = ClusterRun(start: 0, count: 0)
-            var failure: BlockError?
-            do {
-                row = try await takeClusters(atMost: count)
-                while row.count < count {
-                    let more = try await takeClusters(atMost: count - row.count)
-                    if more.start != row.end {
-                        freed.add(more)
-                        break
-                    }
-                    row.count += more.count
-                }
-            } catch { failure = error }
-            if row.count == count { return row }
-            freed.add(row)
-            if let failure { throw failure }
-        }
-        throw .noSpace
     }
 
     /// Makes the L1 table `entries` long (O7). The caller holds `structure`.

@@ -26,7 +26,10 @@ extension Qcow2Image {
             return try await put(plain, try plain.compactOrWhole(besides: old, diskHeader), besides: old)
         }
         try await put(plain, between, besides: old)
-        try await put(new, Array(whole.prefix(used)) + between.dropFirst(used), besides: between)
+        // All that counts is in force. Where there is no room for the table of names, the image has none.
+        do { try await put(new, Array(whole.prefix(used)) + between.dropFirst(used), besides: between) } catch {
+            guard error == .noSpace, !isFenced else { throw error }
+        }
     }
 
     /// Writes a header cluster over one that is there: its first sector last.

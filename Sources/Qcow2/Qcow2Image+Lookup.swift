@@ -43,9 +43,11 @@ extension Qcow2Image {
             return Extent(.data(offset: offset + within), count: count - within, isWritable: isWritable)
         case .zero(let place):
             let count = count(of: mapping, from: (first, subcluster), in: table, atLeast: within + guest.count)
+            if readsRawData { return rawData(guest, count: count - within) }
             return Extent(.zero(allocated: place.map { $0 + within }), count: count - within)
         case .unallocated(let place):
             let count = count(of: mapping, from: (first, subcluster), in: table, atLeast: within + guest.count)
+            if readsRawData { return rawData(guest, count: count - within) }
             return Extent(.unallocated(reserved: place.map { $0 + within }), count: count - within)
         case .compressed:
             return Extent(.encoded, count: geometry.clusterSize - (guest.start & geometry.clusterMask))
@@ -80,7 +82,7 @@ extension Qcow2Image {
     private func lookupWithoutTable(_ guest: ByteRange, _ index: Int) -> Extent {
         let coverage = geometry.l2Coverage
         var covered = coverage - (guest.start & (coverage - 1))
-        guard index < l1.count else { return Extent(.unallocated(), count: covered) }
+        guard index < l1.count else { return unallocated(guest, count: covered) }
         let entry = l1[index]
         if entry & rules.l1MustBeZero != 0 || entry & L2Entry.offsetMask >= rules.hostEnd {
             return damaged(guest, count: covered)
@@ -93,7 +95,16 @@ extension Qcow2Image {
             covered += coverage
             next += 1
         }
-        return Extent(.unallocated(), count: covered)
+        return unallocated(guest, count: covered)
+    }
+
+    private func unallocated(_ guest: ByteRange, count: UInt64) -> Extent {
+        readsRawData ? rawData(guest, count: count) : Extent(.unallocated(), count: count)
+    }
+
+    /// What no table names in a raw file for data; a write names it.
+    private func rawData(_ guest: ByteRange, count: UInt64) -> Extent {
+        Extent(.data(offset: guest.start), count: count, isWritable: false)
     }
 
     /// An invalid entry: reported once, by `resolve`, then an error at each request.

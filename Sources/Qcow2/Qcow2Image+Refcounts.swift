@@ -132,12 +132,7 @@ extension Qcow2Image {
         let buffer = AlignedBuffer(copying: block.bytes)
         await file.reach(.refblockAllocWrite)
         try await file.write(at: offset, from: buffer.bytes, flags: [])
-        block.isNew = true
-        dirtyBlocks.append(block)
-        blocks.insert(block)
-        refcountTable[index] = offset
-        dirtyRefcountTable.insert(index >> 6)
-        noteMetadata(cluster: cluster)
+        install(block)
         watch?.note(cluster)
     }
 

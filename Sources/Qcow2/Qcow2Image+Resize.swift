@@ -50,6 +50,7 @@ extension Qcow2Image {
             try await growData(to: newLength)
             let entries = geometry.l1Entries(for: newLength)
             if entries > UInt64(l1.count) { try await growL1(to: entries) }
+            if readsRawData { try await mapRawData(ByteRange(from: length, to: newLength)) }
             length = newLength
         }
     }
@@ -61,6 +62,28 @@ extension Qcow2Image {
         let end = min(data.length, newLength)
         if isDataRaw, end > length { try await data.zero(ByteRange(from: length, to: end), flags: .mayUnmap) }
         if data.limits.growable, data.length < newLength { try await data.resize(to: newLength) }
+    }
+
+    /// Names the place of all that a disk with a raw file for data gains, as creation does, for programs that look at tables. That
+    /// is durable before the new size is.
+    private func mapRawData(_ gained: ByteRange) async throws(BlockError) {
+        guard gained.end <= Limits.hostOffset else { throw .noSpace }
+        var rest = gained
+        while !rest.isEmpty {
+            if case .now = commitUrgency { release(try await commitLocked()) }
+            switch tableToChange(at: rest.start) {
+            case .needs(let need): try await resolveLocked(need)
+            case .failed(let failure): throw failure
+            case .table(let table):
+                let part = rest.prefix(geometry.l2Coverage - rest.start % geometry.l2Coverage)
+                var place = cluster(of: part.start) << UInt64(geometry.clusterBits)
+                for (position, subclusters) in parts(of: subclusters(of: part)) {
+                    replace(table, position, with: rules.placed(table[position], subclusters, at: place))
+                    place += geometry.clusterSize
+                }
+                rest = rest.dropping(part.count)
+            }
+        }
     }
 
     public func confirmLength() {

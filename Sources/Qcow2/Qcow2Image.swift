@@ -21,6 +21,10 @@ public final class Qcow2Image: ImageFormat {
     /// Whether that can be read as the disk without the tables (autoclear bit 1): what becomes zeros there becomes zeros in
     /// it too.
     var isDataRaw: Bool { data != nil && header.autoclear.contains(.rawExternalData) }
+    /// Whether that file is what the disk reads as, whatever the tables say of a place: "without looking at the qcow2 metadata",
+    /// as the specification has it of that bit. So the disk and the file are equal at every point of a crash, and nothing that
+    /// failed can part them. The tables name every place all the same, for those that look at them.
+    var readsRawData: Bool { isDataRaw && !hasBacking }
     let observer: Observer
     let cacheSizes: (l2: UInt64, refcount: UInt64)
     /// Whether a backing child decides what this image does not: then nothing may become unallocated by a discard.

@@ -13,7 +13,7 @@ public struct CrashJudge {
     /// What a fresh start found on a disk.
     public struct Found {
         public let contents: [UInt8]
-        /// There is no image yet.
+        /// There is no image yet; the rest tells of the one that it is made on, where there is one.
         public var isNone = false
         /// The file for data by itself, where it shall always read as the disk, cut or filled up to the disk's length.
         public let raw: [UInt8]?
@@ -24,6 +24,8 @@ public struct CrashJudge {
         public let bitmaps: [MiniCheck.Bitmap]
         /// The name of the file for data.
         public var dataName: String?
+        /// What a machine's state reads as, sector by sector; what is not there reads as zeros.
+        public var vmState: [UInt64: [UInt8]] = [:]
     }
 
     /// The whole judgement; throws what is wrong.
@@ -38,6 +40,9 @@ public struct CrashJudge {
     func compare(_ found: Found, _ point: CrashPoint) throws(Violation) {
         if found.isNone {
             guard point.isMaking else { throw Violation("D3: there is no image", .corrupt) }
+            guard let beneath = point.beneath else { return }
+            let wrong = beneath.outcome.judge(found) ?? beneath.bitmaps.judge(found.bitmaps)
+            if let wrong { throw wrong.told { "the image below the one that is being made: \($0)" } }
             return
         }
         if let wrong = point.judge(found) { throw wrong }
@@ -54,7 +59,12 @@ public struct CrashJudge {
     public func recover(_ state: CrashState) throws(Violation) -> Found {
         // An image that is being made is none until its header is there.
         if state.point.isMaking, state.image.bytes(ByteRange(at: 0, count: 4)) != [0x51, 0x46, 0x49, 0xFB] {
-            return Found(contents: [], isNone: true, raw: nil, leaks: 0, snapshots: [], bitmaps: [])
+            guard let beneath = state.point.stateBeneath() else {
+                return Found(contents: [], isNone: true, raw: nil, leaks: 0, snapshots: [], bitmaps: [])
+            }
+            var found = try recover(beneath)
+            found.isNone = true
+            return found
         }
         let check = MiniCheck(state.image)
         // Where another program left the dirty bit, refcounts are behind until a repair has ended (O12).
@@ -62,8 +72,8 @@ public struct CrashJudge {
         guard !check.isCorrupt else { throw Violation("the corrupt bit is set", .corrupt) }
         let context = SimulatedContext(seed: 1, order: .fifo)
         let chain = SimulatedChain(context, shape, seed: 1, .init(latencyNs: 1...1, discarded: .zeros))
-        let contents: [UInt8]
-        do { contents = try context.complete { try await readAndRewrite(state, chain) } } catch {
+        let (contents, vmState): ([UInt8], [UInt64: [UInt8]])
+        do { (contents, vmState) = try context.complete { try await readAndRewrite(state, check, chain) } } catch {
             throw error as? Violation ?? Violation("\(error)", .corrupt)
         }
         let after = MiniCheck(chain.disks[chain.top].contents)
@@ -95,7 +105,8 @@ public struct CrashJudge {
         }
         return Found(
             contents: contents, raw: check.isDataRaw ? state.data.map { Self.fitted($0, contents.count) } : nil,
-            leaks: check.leaks, snapshots: snapshots, bitmaps: check.bitmaps, dataName: check.dataFileName)
+            leaks: check.leaks, snapshots: snapshots, bitmaps: check.bitmaps, dataName: check.dataFileName,
+            vmState: vmState)
     }
 
     private static func isSame(_ bytes: [UInt8], _ others: [UInt8]) -> Bool {
@@ -121,7 +132,9 @@ public struct CrashJudge {
         }
     }
 
-    private func readAndRewrite(_ state: CrashState, _ chain: SimulatedChain) async throws -> [UInt8] {
+    private func readAndRewrite(
+        _ state: CrashState, _ check: MiniCheck, _ chain: SimulatedChain
+    ) async throws -> ([UInt8], [UInt64: [UInt8]]) {
         do {
             if let base = state.point.base { chain.setBase(base) }
             for image in state.point.below { try await chain.pushBelow(chain.disk(image)) }
@@ -129,9 +142,11 @@ public struct CrashJudge {
         } catch { throw Violation("D3: it does not open: \(error)", .corrupt) }
         let io = chain.io
         let found: [UInt8]
-        do throws(BlockError) { found = try await io.bytes(at: 0, count: Int(io.length)) } catch {
-            throw Violation("D2: reading fails: \(error)", .lost)
-        }
+        let vmState: [UInt64: [UInt8]]
+        do throws(BlockError) {
+            found = try await io.bytes(at: 0, count: Int(io.length))
+            vmState = try await chain.vmState(at: check.vmStateRanges)
+        } catch { throw Violation("D2: reading fails: \(error)", .lost) }
         let pattern = rewrite.bytes(found.count)
         do {
             try await io.write(pattern, at: 0)
@@ -144,6 +159,6 @@ public struct CrashJudge {
         } catch let error as Violation { throw error } catch {
             throw Violation("writing after the crash fails: \(error)", .corrupt)
         }
-        return found
+        return (found, vmState)
     }
 }

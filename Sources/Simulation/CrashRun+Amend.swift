@@ -1,6 +1,7 @@
 import Block
 import BlockTestKit
 import Bytes
+import DirtyMap
 import Qcow2
 
 extension CrashRun {
@@ -35,9 +36,12 @@ extension CrashRun {
     /// size, at no point.
     private func amend(_ options: AmendOptions) async throws {
         let steps: [AmendStep]
-        do throws(OpenError) { steps = try options.steps(for: chain.image.header, chain.image.snapshots) } catch {
+        let (header, snapshots) = (chain.image.header, chain.image.snapshots)
+        do throws(OpenError) { steps = try options.steps(for: header, snapshots) } catch {
+            guard options.mayBeRefused(header, snapshots) else { throw Violation("refused: \(error.message)") }
             return
         }
+        guard !options.mayBeRefused(header, snapshots) else { throw Violation("not refused: \(steps)") }
         for step in steps {
             let verb = options.verb(of: step)
             verbs.begin([verb])
@@ -51,7 +55,11 @@ extension CrashRun {
     private func carryOut(_ step: AmendStep) async throws -> Bool {
         try await drain()
         if case .resize(let size) = step {
-            guard chain.image.resizeRefusal(size) == nil else { return false }
+            if let refusal = chain.image.resizeRefusal(size) {
+                let isRight = size % 512 != 0 || chain.image.header.version == 2 && !snapshots.isEmpty
+                guard isRight else { throw Violation(refusal.message) }
+                return false
+            }
             try await refit(to: size, .off)
             return chain.io.length == size
         }
@@ -65,14 +73,10 @@ extension CrashRun {
         if case .dataFile(let name, _) = step { dataNames.insert(name ?? "") }
         do throws(OpenError) { try await image.amend(step) } catch {
             flushFailed = flushFailed || chain.hasFailedFlush
-            // Refcounts that have no room in the new width, a header that has none in its cluster, bitmaps that version 2
-            // has not.
-            let refusals: [BlockError] = [.invalid, .noSpace, .unsupported]
-            if !image.isFenced, let cause = error.cause, refusals.contains(cause) {
-                // A name may be there that failed only afterwards; what the image believes is what the file says.
-                if case .dataFile = step { dataNames = [image.header.dataFile ?? ""] }
-            } else {
+            if case .dataFile = step, !image.isFenced { dataNames = [image.header.dataFile ?? ""] }
+            guard !image.isFenced, isExpected(error.cause, of: step, on: image, disk) else {
                 try excuse(error.cause ?? .io, "amend: \(error.message)")
+                return false
             }
             return false
         }
@@ -83,5 +87,39 @@ extension CrashRun {
             throw Violation("after \(step): \(check.errors), leaks \(check.leaks)", .corrupt)
         }
         return true
+    }
+
+    /// Whether an image has cause to refuse a step that its options allow: refcounts without room in the new width, and bitmaps
+    /// that version 2 has not.
+    private func isExpected(
+        _ cause: BlockError?, of step: AmendStep, on image: Qcow2Image, _ disk: SimDisk
+    ) -> Bool {
+        switch step {
+        case .refcountBits(let bits) where bits < 64:
+            cause == .invalid && MiniCheck(disk.contents).refcounts.values.contains { $0 >= 1 << UInt64(bits) }
+        case .downgrade: cause == .unsupported && image.bitmaps.all.contains(where: \.isPersistent)
+        default: false
+        }
+    }
+}
+
+extension AmendOptions {
+    /// Whether something that they ask for cannot be, by what the specification and QEMU say of version 2 and of data files.
+    fileprivate func mayBeRefused(_ header: Header, _ snapshots: [Snapshot]) -> Bool {
+        let newVersion = version.map { UInt32($0.rawValue) } ?? header.version
+        let bits = refcountBits ?? Int(header.geometry.refcountBits)
+        if newVersion == 2 {
+            if bits != 16 || lazyRefcounts == true && !header.compatible.contains(.lazyRefcounts) { return true }
+            let size = size ?? header.size
+            if header.version == 3, header.hasDataFile || header.geometry.hasExtendedL2 { return true }
+            if header.version == 3, header.autoclear.contains(.bitmaps) { return true }
+            if header.version == 3, snapshots.contains(where: { $0.diskSize != nil && $0.diskSize != size }) {
+                return true
+            }
+        }
+        if let dataFile, !dataFile.isEmpty, !header.hasDataFile { return true }
+        if dataFileIsRaw == true, !header.autoclear.contains(.rawExternalData) { return true }
+        let namesBacking = backingFile != nil || backingFormat != nil
+        return namesBacking && (backingFile != header.backingFile || backingFormat != header.backingFormat)
     }
 }

@@ -33,8 +33,7 @@ extension CrashRun {
         case .merge(let name, let other):
             guard let map = image.bitmaps.find(name)?.map, let source = image.bitmaps.find(other)?.map else { return }
             map.merge(source)
-            // An image that refuses changes keeps its bitmaps as they are stored, which nothing marks as in use any more.
-            if chain.takesChanges { bitmaps.merged(name, from: other, length: image.length) }
+            bitmaps.merged(name, from: other, length: image.length)
         }
     }
 
@@ -47,7 +46,7 @@ extension CrashRun {
         case .setEnabled(let name, _): image.bitmaps.find(name)?.isInconsistent == false
         case .merge(let name, let other):
             if let bitmap = image.bitmaps.find(name), let source = image.bitmaps.find(other) {
-                bitmap.mergeRefusal(source) == nil
+                bitmap.mergeRefusal(source) == nil && image.bitmapsRefusal == nil
             } else {
                 false
             }

@@ -14,12 +14,12 @@ extension CrashRun {
         let id = String((snapshots.compactMap { Int($0.id) }.max() ?? 0) + 1)
         let made = KeptSnapshot(id: id, of: chain.disks[chain.top].contents)
         let isDone = try await change(
-            to: CrashPoint.Outcome(oracle: oracle, snapshots: snapshots + [made]), .snapshotCreate
+            to: CrashPoint.Outcome(oracle: oracle, snapshots: snapshots + [made], vmState: vmState), .snapshotCreate
         ) { (image, punch) throws(BlockError) in
             let new = NewSnapshot(name: "s\(id)", dateSeconds: 1, dateNanoseconds: 2)
             _ = try await image.createSnapshot(new, onFreed: punch)
         }
-        if isDone { snapshotContents[id] = contents }
+        if isDone { (snapshotContents[id], snapshotVMStates[id]) = (contents, vmState) }
     }
 
     func applySnapshot(_ choice: UInt64) async throws {
@@ -31,9 +31,12 @@ extension CrashRun {
         do { _ = try await settled() } catch { return try excuse(error, "flush before a snapshot is applied") }
         let chosen = known[Int(choice % UInt64(known.count))]
         let oracle = SectorOracle(snapshotContents[chosen.id] ?? [])
-        _ = try await change(to: CrashPoint.Outcome(oracle: oracle, snapshots: snapshots), .snapshotApply) {
+        let outcome = CrashPoint.Outcome(
+            oracle: oracle, snapshots: snapshots, vmState: snapshotVMStates[chosen.id] ?? VMStateOracle())
+        let isDone = try await change(to: outcome, .snapshotApply) {
             (image, punch) throws(BlockError) in try await image.applySnapshot(id: chosen.id, onFreed: punch)
         }
+        if isDone { try await compareVMState() }
     }
 
     func deleteSnapshot(_ choice: UInt64) async throws {
@@ -42,36 +45,26 @@ extension CrashRun {
         do { _ = try await settled() } catch { return try excuse(error, "flush before a snapshot is deleted") }
         let chosen = snapshots[Int(choice % UInt64(snapshots.count))]
         let isDone = try await change(
-            to: CrashPoint.Outcome(oracle: oracle, snapshots: snapshots.filter { $0.id != chosen.id }), .snapshotDelete
+            to: CrashPoint.Outcome(
+                oracle: oracle, snapshots: snapshots.filter { $0.id != chosen.id }, vmState: vmState), .snapshotDelete
         ) { (image, punch) throws(BlockError) in try await image.deleteSnapshot(id: chosen.id, onFreed: punch) }
         // The next one may have the same id.
-        if isDone { snapshotContents[chosen.id] = nil }
-    }
-
-    /// Saves a machine's state beside the requests that are under way, and reads it back. No crash may harm the disk by it, and
-    /// a snapshot that is made later keeps it as any other cluster.
-    func saveVMState(_ range: ByteRange, _ fill: UInt64) async throws {
-        guard let state = chain.image.vmState else { return }
-        let (io, bytes) = (chain.io, chain.shape.bytes(of: fill, count: Int(range.count)))
-        let beside = io.beside(state)
-        defer { io.resume() }
-        do throws(BlockError) {
-            try await beside.write(bytes, at: range.start)
-            guard try await beside.bytes(at: range.start, count: bytes.count) != bytes else { return }
-        } catch { return try excuse(error, "a VM state is saved") }
-        throw Violation("the VM state \(range) does not read as it was saved", .corrupt)
+        if isDone { (snapshotContents[chosen.id], snapshotVMStates[chosen.id]) = (nil, nil) }
     }
 
     /// Makes the disk durable as a client's flush does, and answers what it reads as.
     func settled() async throws(BlockError) -> [UInt8] {
         let io = chain.io
-        let (point, hadFailed) = (oracle.flushPoint, flushFailed || chain.hasFailedFlush)
+        let (point, vmPoint, hadFailed) = (
+            oracle.flushPoint, vmState.flushPoint, flushFailed || chain.hasFailedFlush
+        )
         do throws(BlockError) { try await io.finish() } catch {
             flushFailed = flushFailed || chain.hasFailedFlush
             throw error
         }
         if hadFailed { fail(Violation("a flush succeeds after one that failed (D7)", .swallowed)) }
         oracle.flushed(point)
+        vmState.flushed(vmPoint)
         let contents = try await io.bytes(at: 0, count: Int(io.length))
         if let wrong = oracle.observe(contents, at: 0) { fail(wrong.told { "before a snapshot: \($0)" }) }
         return contents
@@ -100,7 +93,7 @@ extension CrashRun {
             return false
         }
         other = nil
-        (oracle, snapshots) = (outcome.oracle, outcome.snapshots)
+        (oracle, snapshots, vmState) = (outcome.oracle, outcome.snapshots, outcome.vmState)
         showPoint()
         let found = SnapshotForge.snapshots(in: disk.contents)
         guard found == snapshots else {

@@ -21,6 +21,8 @@ public final class CrashRun {
     var dataNames: Set<String> = []
     /// An image that is being made, and what it will read as.
     var making: (disk: SimDisk, data: SimDisk?, below: [SparseBytes], oracle: SectorOracle)?
+    /// What the image holds that it is made on, and that the machine has where there is none yet on top.
+    private var beneath: CrashPoint.Beneath?
     /// The machine as the program left it.
     public private(set) var end: CrashPoint?
     /// Errors that were reported to the client.
@@ -36,6 +38,9 @@ public final class CrashRun {
     var other: CrashPoint.Outcome?
     private var running: [UInt64: (sectors: ByteRange, changes: Bool)] = [:]
     var bitmaps = BitmapOracle()
+    /// What a machine's state that was saved reads as, in the top image and in its snapshots, where that is known.
+    var vmState = VMStateOracle()
+    var snapshotVMStates: [String: VMStateOracle] = [:]
     private var nextRequest: UInt64 = 0
     private let ended = WaitQueue()
     private var violation: Violation?
@@ -132,7 +137,7 @@ public final class CrashRun {
             verbs.end(creation)
         }
         // It was opened as well.
-        making = nil
+        (making, beneath) = (nil, nil)
         watchTop()
     }
 
@@ -190,6 +195,7 @@ public final class CrashRun {
         if let left = left.first { throw Violation("not durable when the image is closed: \(left) (O16)") }
         if let wrong = bitmaps.judge(closed: MiniCheck(disk.contents).bitmaps) { throw wrong }
         oracle.closed()
+        vmState.closed()
     }
 
     /// At which events of the top disk a crash is worth a look; before a flush covers what is pending, where not told
@@ -209,14 +215,15 @@ public final class CrashRun {
             guard crashesCreation || mayFail else { return nil }
             return CrashPoint(
                 disk: making.disk.snapshot, data: making.data?.snapshot, base: chain.base?.contents,
-                below: making.below, oracle: making.oracle, snapshots: [], isMaking: true,
+                below: making.below, oracle: making.oracle, snapshots: [], isMaking: true, beneath: beneath,
                 dataNames: dataNames, verbs: verbs)
         }
         guard let disk = chain.disks.last else { return nil }
         return CrashPoint(
             disk: disk.snapshot, data: chain.dataDisks[chain.top]?.snapshot, base: chain.base?.contents,
             below: chain.disks.dropLast().map(\.contents),
-            oracle: oracle, snapshots: snapshots, other: other, bitmaps: bitmaps, dataNames: dataNames, verbs: verbs)
+            oracle: oracle, snapshots: snapshots, vmState: vmState, other: other, bitmaps: bitmaps,
+            dataNames: dataNames, verbs: verbs)
     }
 
     // MARK: steps
@@ -279,12 +286,17 @@ public final class CrashRun {
         await admit(range, changes: true)
         begin(range, changes: true, verbs + chain.shape.verbs) { [self] (io, request) async throws(BlockError) in
             oracle.issue(request, change, range)
-            // An image that refuses changes is changed by none. What is compressed is read first, around it: that may fail
-            // before anything is changed.
+            // An image that refuses changes is changed by none. What is compressed is read first, around it: where reading fails
+            // nothing is changed, where anything else does it may be.
             let readsFirst = chain.shape.filter == .compress
             let changed = changedRange(range, change)
             if chain.takesChanges, !readsFirst { bitmaps.changed(changed) }
             do throws(BlockError) { try await body(io) } catch {
+                if readsFirst, chain.takesChanges, chain.faults.firedKinds != [.read] {
+                    // Of several clusters perhaps only the first was come to.
+                    let unit = chain.shape.clusterSize
+                    bitmaps.changed(changed.prefix(unit - changed.start % unit))
+                }
                 oracle.fail(request, range)
                 throw error
             }
@@ -312,7 +324,7 @@ public final class CrashRun {
     private func flush() async {
         await admit(ByteRange(at: 0, count: 0), changes: false)
         begin(ByteRange(at: 0, count: 0), changes: false) { [self] (io, _) async throws(BlockError) in
-            let point = oracle.flushPoint
+            let (point, vmPoint) = (oracle.flushPoint, vmState.flushPoint)
             let hadFailed = flushFailed || chain.hasFailedFlush
             do throws(BlockError) { try await io.flush() } catch {
                 flushFailed = flushFailed || chain.hasFailedFlush
@@ -320,6 +332,7 @@ public final class CrashRun {
             }
             if hadFailed { fail(Violation("a flush succeeds after one that failed (D7)", .swallowed)) }
             oracle.flushed(point)
+            vmState.flushed(vmPoint)
             showPoint()
         }
     }
@@ -335,6 +348,8 @@ public final class CrashRun {
                 throw Violation("an image of version 2 with a snapshot gets a new size")
             }
         }
+        // A disk of another size loses it.
+        if size != oracle.length { vmState.forget() }
         let request = takeRequest()
         oracle.issueResize(request, to: size)
         do throws(BlockError) { try await chain.io.resize(to: size) } catch {
@@ -360,7 +375,10 @@ public final class CrashRun {
         resized.issueResize(request, to: size)
         resized.endResize(request, hasFailed: false)
         resized.closed()
+        beneath = CrashPoint.Beneath(
+            outcome: CrashPoint.Outcome(oracle: oracle, snapshots: snapshots, vmState: vmState), bitmaps: bitmaps)
         try await make(size: size, as: resized)
+        vmState = VMStateOracle()
         snapshots = []
         bitmaps = BitmapOracle()
         oracle = resized
@@ -398,6 +416,7 @@ public final class CrashRun {
         verbs.begin(opening)
         try await chain.open(chain.top, readOnly: false)
         verbs.end(opening)
+        try await compareVMState()
     }
 
     private func compare() async throws {
@@ -408,6 +427,7 @@ public final class CrashRun {
             return try excuse(error, "compare")
         }
         if let wrong = oracle.observe(bytes, at: 0) { throw wrong.told { "compare: \($0)" } }
+        try await compareVMState()
     }
 
     private func change(_ step: BitmapStep) async throws {

@@ -12,24 +12,29 @@ public struct CrashPoint: Sendable {
     public let oracle: SectorOracle
     /// What the internal snapshots of the top image keep.
     public let snapshots: [KeptSnapshot]
+    /// What a machine's state reads as, where one was saved.
+    public let vmState: VMStateOracle
     /// What the disk and the snapshots may be as well, all of it at once: what a step that is under way makes of them.
     public var other: Outcome?
     /// What the top image's bitmaps must have marked.
     public let bitmaps: BitmapOracle
     /// The image is being made: there may be none yet.
     public let isMaking: Bool
+    /// What the machine has then instead, where another image lies below.
+    public let beneath: Beneath?
     /// The names that the image may have for the file with its data; none where there is no such file.
     public let dataNames: Set<String>
     /// What of all that can be done to an image has begun.
     public let verbs: VerbProgress
 
-    /// A state of the disk and of the internal snapshots that go with it.
+    /// A state of the disk and of what goes with it: the internal snapshots, and a machine's state.
     public struct Outcome: Sendable {
         public var oracle: SectorOracle
         public var snapshots: [KeptSnapshot]
+        public var vmState: VMStateOracle
 
-        public init(oracle: SectorOracle, snapshots: [KeptSnapshot]) {
-            (self.oracle, self.snapshots) = (oracle, snapshots)
+        public init(oracle: SectorOracle, snapshots: [KeptSnapshot], vmState: VMStateOracle = VMStateOracle()) {
+            (self.oracle, self.snapshots, self.vmState) = (oracle, snapshots, vmState)
         }
 
         /// What is wrong about what was found, or nil.
@@ -38,21 +43,29 @@ public struct CrashPoint: Sendable {
                 let ids = (found.snapshots.map(\.id), snapshots.map(\.id))
                 return Violation("D5: internal snapshots \(ids.0) are not the \(ids.1) that were made", .corrupt)
             }
-            return oracle.judge(afterCrash: found.contents)
+            return oracle.judge(afterCrash: found.contents) ?? vmState.judge(afterCrash: found.vmState)
         }
+    }
+
+    /// The image that another is made on.
+    public struct Beneath: Sendable {
+        var outcome: Outcome
+        var bitmaps: BitmapOracle
     }
 
     /// What is wrong about what was found after a crash here, or nil.
     func judge(_ found: CrashJudge.Found) -> Violation? {
-        guard let wrong = Outcome(oracle: oracle, snapshots: snapshots).judge(found) else { return nil }
+        let outcome = Outcome(oracle: oracle, snapshots: snapshots, vmState: vmState)
+        guard let wrong = outcome.judge(found) else { return nil }
         return other.map { $0.judge(found) } ?? wrong
     }
 
     public init(
         disk: SimDisk.Snapshot, data: SimDisk.Snapshot? = nil, base: SparseBytes?, below: [SparseBytes],
         oracle: SectorOracle,
-        snapshots: [KeptSnapshot], other: Outcome? = nil, bitmaps: BitmapOracle = BitmapOracle(),
-        isMaking: Bool = false, dataNames: Set<String> = [], verbs: VerbProgress = VerbProgress()
+        snapshots: [KeptSnapshot], vmState: VMStateOracle = VMStateOracle(), other: Outcome? = nil,
+        bitmaps: BitmapOracle = BitmapOracle(), isMaking: Bool = false, beneath: Beneath? = nil,
+        dataNames: Set<String> = [], verbs: VerbProgress = VerbProgress()
     ) {
         self.disk = disk
         self.data = data
@@ -60,9 +73,10 @@ public struct CrashPoint: Sendable {
         self.below = below
         self.oracle = oracle
         self.snapshots = snapshots
+        self.vmState = vmState
         self.other = other
         self.bitmaps = bitmaps
-        (self.isMaking, self.dataNames, self.verbs) = (isMaking, dataNames, verbs)
+        (self.isMaking, self.beneath, self.dataNames, self.verbs) = (isMaking, beneath, dataNames, verbs)
     }
 }
 
@@ -101,6 +115,13 @@ extension CrashPoint {
             ($0.operation.completedNs ?? .max, $0.operation.issuedNs)
                 < ($1.operation.completedNs ?? .max, $1.operation.issuedNs)
         }
+    }
+
+    /// The machine that has no image on top yet: what lies below, as it is; nil where that is no image.
+    func stateBeneath() -> CrashState? {
+        guard let image = below.last else { return nil }
+        let point = CrashPoint(disk: disk, base: base, below: below.dropLast(), oracle: oracle, snapshots: [])
+        return CrashState(image: image, point: point, choice: "below what is being made")
     }
 
     /// What is left where only the process ends: everything that completed.

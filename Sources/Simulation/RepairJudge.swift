@@ -65,22 +65,32 @@ struct RepairJudge {
         if let old {
             guard let new else { throw Violation("it could be read and cannot be any more", .lost) }
             guard old == new else { throw Violation("it reads as something else", .thirdValue) }
+            // What lies behind the file's end reads as zeros, and is lost all the same.
+            for finding in findings where finding.fate != .doubtful {
+                let isGone = finding.fate == .lost && bytes(of: finding, in: old, range).allSatisfy { $0 == 0 }
+                guard isGone else { throw Violation("the report is wrong: it could be read all along", .swallowed) }
+            }
             return
         }
         for finding in findings where finding.fate == .lost || finding.fate == .unmapped {
             guard let new else { throw Violation("it cannot be read", .corrupt) }
-            let part = finding.range.intersection(ByteRange(at: range.start, count: UInt64(new.count)))
-            let bytes = Array(new[Int(part.start - range.start)..<Int(part.end - range.start)])
+            let bytes = bytes(of: finding, in: new, range)
             // What is lost may lie in a table that is regained; the worst of them counts.
             let isZero = bytes.allSatisfy { $0 == 0 }
             if finding.fate == .lost, !isZero { throw Violation("it does not read as zeros", .corrupt) }
-            if finding.fate == .unmapped, bytes != below(part.start, bytes.count) {
+            if finding.fate == .unmapped, Array(bytes) != below(max(finding.range.start, range.start), bytes.count) {
                 throw Violation("it does not read as what is below", .corrupt)
             }
         }
         if findings.isEmpty, new != nil {
             throw Violation("it can be read again, and the report did not say so", .swallowed)
         }
+    }
+
+    /// What of a cluster a finding is about.
+    private func bytes(of finding: Diagnosis.Finding, in cluster: [UInt8], _ range: ByteRange) -> ArraySlice<UInt8> {
+        let part = finding.range.intersection(ByteRange(at: range.start, count: UInt64(cluster.count)))
+        return cluster[Int(part.start - range.start)..<Int(part.end - range.start)]
     }
 
     private func below(_ start: UInt64, _ count: Int) -> [UInt8] {

@@ -41,7 +41,7 @@ extension Program {
 
 extension [Step] {
     /// The steps, and between them up to two that save a machine's state: drawn apart, so that all else that a seed means stays.
-    fileprivate func withVMStates(_ seed: UInt64) -> [Step] {
+    func withVMStates(_ seed: UInt64) -> [Step] {
         var random = SeededRandom(seed: seed ^ 0x5A45_7A7E)
         var steps = self
         for _ in 0..<random.below(3) {

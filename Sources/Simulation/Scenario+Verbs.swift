@@ -29,7 +29,8 @@ extension Scenario {
             for step in Self.told(shape, &random).reversed() { steps.insert(step, at: place) }
         }
         self.init(
-            Program(seed: seed, shape: shape, steps: steps + [.compare]), start ?? StartImage(shape, seed: seed))
+            Program(seed: seed, shape: shape, steps: steps.withVMStates(seed) + [.compare]),
+            start ?? StartImage(shape, seed: seed))
     }
 
     /// A new image's.

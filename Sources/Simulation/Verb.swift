@@ -12,6 +12,8 @@ public enum Verb: String, CaseIterable, Sendable {
     case snapshotCreate = "snapshot create"
     case snapshotApply = "snapshot apply"
     case snapshotDelete = "snapshot delete"
+    /// A machine's state is saved.
+    case vmState = "VM state saved"
     case bitmapAdd = "bitmap add"
     case bitmapRemove = "bitmap remove"
     case bitmapEnable = "bitmap enable"

@@ -35,6 +35,29 @@ struct MemoryBudgetTests {
         #expect(budget.common == budget.limit / 2)
     }
 
+    @Test("clients on several threads pass the limit no more than on one, and all comes back")
+    func threads() async {
+        let budget = MemoryBudget(limit: 16 * Self.unit, clients: 4)
+        let least = await withTaskGroup(of: Int.self) { group in
+            for seed in 0..<4 as Range<UInt64> {
+                group.addTask {
+                    var random = SeededRandom(seed: seed)
+                    var least = Int.max
+                    let account = MemoryAccount(budget)
+                    for _ in 0..<20_000 {
+                        let bytes = random.below(6 * Self.unit)
+                        if !account.charge(bytes) { account.refund(account.used / 2) }
+                        least = min(least, budget.common)
+                    }
+                    return least
+                }
+            }
+            return await group.reduce(Int.max, min)
+        }
+        #expect(least >= 0 && least < budget.limit / 2)
+        #expect(budget.common == budget.limit / 2)
+    }
+
     @Test("a client's own share is always to be had, however much the others took")
     func ownShare() {
         let budget = MemoryBudget(limit: 16 * Self.unit, clients: 8)

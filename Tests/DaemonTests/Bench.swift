@@ -75,6 +75,9 @@ final class ConnectedHost: DaemonHost {
         get { memory.pollMaxNs }
         set { memory.pollMaxNs = newValue }
     }
+    func takeThread() throws(OpenError) -> any ServingThread { memory.takeThread() }
+    func giveBack(_ thread: any ServingThread) { memory.giveBack(thread) }
+    var threads: Int { memory.threads }
     func open(_ spec: FileSpec) async throws(OpenError) -> any HostFile { try await memory.open(spec) }
     func create(_ request: CreationRequest) async throws(OpenError) { try await memory.create(request) }
     func makeFile(_ creation: FileCreation, pace: Pace) async throws(OpenError) {

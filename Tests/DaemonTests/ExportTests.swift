@@ -197,4 +197,45 @@ struct ExportTests {
             nbd.close()
         }
     }
+
+    @Test("an export is served on its I/O thread, which stays as long as the export")
+    func ioThread() throws {
+        let bench = Bench()
+        try bench.run {
+            let (a, _, _) = try await prepare(bench)
+            func wanting(_ thread: String, id: String, fixed: Bool = false) -> JSONValue {
+                guard case .object(var members) = export(id, id) else { return .null }
+                members["iothread"] = .string(thread)
+                members["fixed-iothread"] = .bool(fixed)
+                return .object(members)
+            }
+            #expect(
+                text(try await a.call("block-export-add", wanting("io1", id: "e")))
+                    == #"iothread "io1" not found"#)
+            for id in ["io1", "io2"] {
+                let object: JSONValue = ["qom-type": "iothread", "id": .string(id)]
+                #expect(try await a.call("object-add", object)["return"] != nil)
+            }
+            #expect(try await a.call("block-export-add", wanting("io1", id: "e"))["return"] != nil)
+            #expect(
+                text(try await a.call("block-export-add", wanting("io2", id: "f", fixed: true)))
+                    == "Cannot change iothread of active block backend")
+            // Where it may be another one it is the node's.
+            #expect(try await a.call("block-export-add", wanting("io2", id: "f"))["return"] != nil)
+            #expect(try await a.call("object-del", ["id": "io2"])["return"] != nil)
+            let refusal = "object 'io1' is in use, can not be deleted"
+            #expect(text(try await a.call("object-del", ["id": "io1"])) == refusal)
+            let reader = try await bench.nbd("e")
+            try await reader.send(3, at: 0, 0)
+            #expect(try await reader.reply() == 0)
+            for id in ["e", "f"] {
+                #expect(text(try await a.call("object-del", ["id": "io1"])) == refusal)
+                let deletion: JSONValue = ["id": .string(id), "mode": "hard"]
+                #expect(try await a.call("block-export-del", deletion)["return"] != nil)
+                await bench.context.sleep(ms: 1)
+            }
+            #expect(try await a.call("object-del", ["id": "io1"])["return"] != nil)
+            #expect(bench.host.threads == 0)
+        }
+    }
 }

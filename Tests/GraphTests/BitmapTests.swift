@@ -249,6 +249,32 @@ struct BitmapTests {
         }
     }
 
+    @Test("D6: an image that takes no writes any more gets no marks that it could not keep")
+    func fenced() throws {
+        let bench = GraphBench()
+        try bench.run {
+            let graph = bench.graph
+            let file = try await bench.host.addQcow2("a")
+            try await graph.add(Make.qcow2("a", .options(Make.file("a"))))
+            try await graph.bitmaps(.add(BitmapRequest(Self.x, granularity: 4096, isPersistent: true)))
+            let other = BitmapName(node: "a", name: "y")
+            try await add(bench, other)
+            let root = try await bench.attach("a")
+            try await root.write([1], at: 0)
+            file.storage.plan.add(Fault([.flush], error: .io))
+            await #expect(throws: BlockError.io) { try await root.flush() }
+            let refusal = "Bitmaps cannot be stored: an earlier write to the image failed; open it again"
+            let merge = BitmapAction.merge(into: Self.x, [BitmapSource(name: "y")])
+            #expect(await bench.failure { try await graph.bitmaps(merge) } == refusal)
+            let new = BitmapRequest(BitmapName(node: "a", name: "z"), isPersistent: true)
+            #expect(
+                await bench.failure { try await graph.bitmaps(.add(new)) }
+                    == "Can't make bitmap 'z' persistent in 'a': \(refusal)")
+            // What no image keeps is marked as before.
+            try await graph.bitmaps(.merge(into: other, [BitmapSource(name: "x")]))
+        }
+    }
+
     @Test("all bitmaps of a graph share a bound on memory")
     func memory() throws {
         let bench = GraphBench()

@@ -287,7 +287,8 @@ struct ThreadTests {
             var ids: [TimerID] = []
             for number in 0..<Int(random.below(60)) {
                 let at: UInt64 = random.below(10)
-                ids.append(queue.add(at: at) { taken.value.append(number) })
+                ids.append(TimerID(number: UInt64(number)))
+                queue.add(ids[number], at: at) { taken.value.append(number) }
                 wanted.append((at, number))
             }
             var gone: Set<Int> = []

@@ -23,7 +23,7 @@ final class ScriptedEngine: Engine {
     private let readiness = PollEngine()
     private var answers: [(UInt64, Int32)] = []
 
-    func begin() { readiness.begin() }
+    func begin() -> Int32 { readiness.begin() }
     func end() { readiness.end() }
     func poll(_ descriptor: Int32, for direction: PollDirection, id: UInt64) {
         readiness.poll(descriptor, for: direction, id: id)

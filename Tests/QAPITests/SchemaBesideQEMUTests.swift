@@ -48,9 +48,11 @@ struct SchemaBesideQEMUTests {
         "block-export-add.node-name: not as optional",
         // Secrets that are themselves encrypted are not built.
         "object-add/secret.keyid: not ours", "object-add/secret.iv: not ours",
-        // The main loop looks for work before it sleeps; how many threads make blocking calls is not for users to say.
+        // The main loop, too, looks for work before it sleeps; how many threads make blocking calls is not for users to say.
         "object-add/main-loop.poll-max-ns: ours alone", "object-add/main-loop.aio-max-batch: not ours",
         "object-add/main-loop.thread-pool-min: not ours", "object-add/main-loop.thread-pool-max: not ours",
+        "object-add/iothread.aio-max-batch: not ours", "object-add/iothread.thread-pool-min: not ours",
+        "object-add/iothread.thread-pool-max: not ours",
         // A check of QEMU's own tests, unstable by its flag.
         "blockdev-add/file.x-check-cache-dropped: not ours",
         // Encryption is not built.

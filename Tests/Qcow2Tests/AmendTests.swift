@@ -112,6 +112,47 @@ struct AmendTests {
         #expect(try folder.check(bench.disk.contents).status == 0)
     }
 
+    @Test("a full disk is no error of a header that is in force: where it has no room for feature names, it has none")
+    func fullDiskAtNames() throws {
+        let (refused, nameless) = try [150, 450].map { try upgradeFullDisk(name: $0) }.reduce((0, 0)) {
+            ($0.0 + $1.0, $0.1 + $1.1)
+        }
+        #expect(refused > 0 && nameless > 0, "\(refused) \(nameless)")
+    }
+
+    /// How often a full disk refused the upgrade of an image with a long name, and how often it kept names of features out.
+    private func upgradeFullDisk(name count: Int) throws -> (refused: Int, nameless: Int) {
+        let folder = try Folder()
+        let name = String(repeating: "./", count: count) + "base.raw"
+        let base = SparseBytes(length: 1 << 20)
+        try folder.write(base, "base.raw")
+        try folder.image(
+            "t.qcow2", size: "1M", options: "compat=0.10", arguments: ["-u", "-b", name, "-F", "raw"])
+        let start = try folder.read("t.qcow2")
+        var (refused, nameless) = (0, 0)
+        for nth in 0..<20 {
+            let bench = try Bench(start, backing: base)
+            let fault = Fault(
+                [.write], nth: nth, forever: true, error: .noSpace, range: ByteRange(at: 512, count: 65024),
+                effect: .short)
+            bench.disk.faults.add(fault)
+            var failure: (any Error)?
+            do { try bench.context.complete { [image = bench.image] in try await image.amend(.upgrade) } } catch {
+                failure = error
+            }
+            let fired = bench.disk.faults.fired > 0
+            bench.disk.faults.clear()
+            let header = try Header.decode(bench.disk.durable.bytes(ByteRange(at: 0, count: 65536)).rawBytes)
+            #expect(bench.fences.isEmpty)
+            #expect(header.version == (failure == nil ? 3 : 2) && bench.image.header.version == header.version)
+            #expect(header.backingFile == name)
+            if failure != nil { refused += 1 } else if fired { nameless += 1 }
+            if failure == nil { #expect(header.featureNames.isEmpty == fired) }
+            if !fired { break }
+        }
+        return (refused, nameless)
+    }
+
     @Test("what is left of bitmaps in the header, and means nothing, does not keep an image from becoming version 2")
     func removedBitmaps() throws {
         var header = Header(version: 3, clusterBits: 16, size: 1 << 20, refcountOrder: 4)

@@ -191,6 +191,69 @@ import Testing
         #expect(pair.image.header.autoclear == .rawExternalData, "it stays so when the image is opened to be written")
     }
 
+    @Test("a new raw image, and what it gains, has every place in its tables", arguments: [false, true])
+    func namesAll(extended: Bool) throws {
+        var options = options(raw: true, extended: extended)
+        options.size += 512
+        let pair = try Pair(options)
+        for size in [options.size, options.size + 100 * 16384, Self.size, 9 << 20] {
+            try pair.resize(size)
+            try pair.flush()
+            let check = MiniCheck(pair.tables.durable)
+            #expect(check.errors.isEmpty && check.size == size, "\(check.errors)")
+            for number in 0..<size.dividedRoundingUp(by: check.subclusterSize) {
+                #expect(check.mapped[number] == number * check.subclusterSize, "\(size) \(number)")
+            }
+        }
+        try expectSound(pair)
+    }
+
+    /// A pair whose file for data is raw, as others made it: with nothing in its tables, or a cluster of zeros.
+    private func foreign(zeros: Bool = false) throws -> Pair {
+        let pair = try Pair(options())
+        if zeros { try pair.zero(0, Self.size, []) }
+        try pair.close()
+        var tables = pair.tables.contents
+        tables.write([2].rawBytes, at: 95)
+        #expect(MiniCheck(tables).isDataRaw && MiniCheck(tables).mapped.isEmpty)
+        let again = try Pair(tables: tables, data: pair.data.contents)
+        again.watch()
+        return again
+    }
+
+    @Test("whatever the tables say, the disk reads as its raw file does, after any crash", arguments: [false, true])
+    func readsRaw(zeros: Bool) throws {
+        let pair = try foreign(zeros: zeros)
+        var random = SeededRandom(seed: 7)
+        for round in 0..<60 {
+            let offset = random.below(Self.size - 512)
+            try pair.write(UInt8(1 + round), offset, 1 + random.below(min(Self.size - offset, 2 * Self.cluster)))
+            if random.chance(15) { try pair.flush() }
+            let tables = pair.tables.crashImage(.random(seed: random.next()))
+            var data = pair.data.crashImage(.random(seed: random.next()))
+            let after = try Pair(tables: tables, data: data)
+            data.resize(to: Self.size)
+            #expect(try after.read(0, Self.size) == data.array, "round \(round)")
+            try after.close()
+        }
+        try expectSound(pair)
+    }
+
+    @Test(
+        "a failed write leaves a raw file for data, and the disk, what the write made of it, and nothing else is named")
+    func failedWrite() throws {
+        for effect in [.nothing, .whole, .torn] as [Fault.Effect] {
+            let pair = try foreign()
+            pair.data.faults.add(Fault([.write], error: .io, effect: effect))
+            #expect(throws: BlockError.io) { try pair.write(1, 2 * Self.cluster + 512, 1024) }
+            pair.data.faults.clear()
+            try pair.flush()
+            #expect(try pair.read(0, Self.size) == pair.data.contents.array, "\(effect)")
+            #expect(MiniCheck(pair.tables.contents).mapped.isEmpty, "\(effect)")
+            try expectSound(pair)
+        }
+    }
+
     @Test("what a disk gains reads as zeros in its raw file too, where a longer disk lay there before it was committed")
     func grownAgain() throws {
         let pair = try Pair(options(raw: true))

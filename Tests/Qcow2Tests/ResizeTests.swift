@@ -64,6 +64,33 @@ struct ResizeTests {
         try bench.close()
     }
 
+    @Test("an L1 table of many more clusters than a refcount block counts lies in a row, with the blocks before it")
+    func longTable() throws {
+        // 768 KiB of L1 table, and one whose blocks are named by more than one sector of a longer refcount table.
+        for (refcountBits, size) in [(16, 3 << 30), (64, 5 << 30)] as [(Int, UInt64)] {
+            let bench = try Bench(FailureTests.create(size: 1 << 20, clusterSize: 512, refcountBits: refcountBits))
+            try bench.write(bytes(1, 1 << 20), at: 0)
+            try bench.resize(size)
+            try bench.write(bytes(2, 512), at: size - 512)
+            try bench.reopen()
+            #expect(try bench.read(size - 512, 512) == bytes(2, 512))
+            #expect(try bench.read(0, 1 << 20) == bytes(1, 1 << 20))
+            _ = try bench.closedClean()
+            #expect(bench.disk.length < 6 << 20)
+        }
+    }
+
+    @Test("a row that the disk has no room for is refused, and nothing has changed")
+    func noRow() throws {
+        let bench = try Bench(FailureTests.create(size: 1 << 20, clusterSize: 512))
+        bench.disk.capacity = bench.disk.length + 100_000
+        #expect(throws: BlockError.noSpace) { try bench.resize(3 << 30) }
+        #expect(bench.image.length == 1 << 20 && bench.fences.isEmpty)
+        try bench.write(bytes(1, 512), at: 0)
+        let check = try bench.closedClean()
+        #expect(check.size == 1 << 20)
+    }
+
     @Test("the tail of a sparse file of terabytes is cut at once", .timeLimit(.minutes(1)))
     func longTail() throws {
         var contents = try FailureTests.create(size: 1 << 20, clusterSize: 512)

@@ -1,8 +1,9 @@
 import Block
 import BlockTestKit
 import Bytes
-import Simulation
 import Testing
+
+@testable import Simulation
 
 /// Programs in which the image makes, applies and deletes internal snapshots itself. The long runs are `simulate … --family
 /// snapshots`.
@@ -44,9 +45,8 @@ struct InternalSnapshotTests {
         }
         let write = Step.write(ByteRange(at: 0, count: 4096), fua: false, fill: 9)
         let steps: [Step] = [
-            save(0, 1), write, save(4 << 20, 2), .snapshotCreate, save(512, 3), write, .snapshotCreate,
-            .snapshotApply(0),
-            .snapshotDelete(0), .compare,
+            save(0, 1), write, save(4 << 20, 2), .snapshotCreate, save(512, 3), write, .reopen, .snapshotCreate,
+            .snapshotApply(0), .reopen, .snapshotDelete(0), .compare,
         ]
         var examination = CrashExamination(Program(seed: 1, shape: start.shape, steps: steps), on: start)
         (examination.statesPerPoint, examination.everyEvent) = (8, true)
@@ -54,6 +54,32 @@ struct InternalSnapshotTests {
         var faults = FaultExamination(Program(seed: 1, shape: start.shape, steps: steps), on: start)
         faults.every = 11
         #expect(try faults.run().points > 5)
+    }
+
+    @Test("a machine's state is read back after a crash: a durable one that is another is noticed")
+    func anotherVMState() throws {
+        let start = try #require(CrashTests.stored.first { $0.name == "full" })
+        let steps: [Step] = [.vmState(ByteRange(at: 512, count: 1024), fill: 1), .flush]
+        let run = CrashRun(Program(seed: 1, shape: start.shape, steps: steps), on: start)
+        try run.run()
+        let end = try #require(run.end)
+        let judge = CrashJudge(start.shape)
+        #expect(try judge.judge(end.killed).vmState[1] == Array(start.shape.bytes(of: 1, count: 512)))
+        var other = VMStateOracle()
+        other.issue(1, [UInt8](repeating: 7, count: 512), at: 1024)
+        other.complete(1)
+        for isDurable in [false, true] {
+            if isDurable { other.closed() }
+            let point = CrashPoint(
+                disk: end.disk, base: end.base, below: end.below, oracle: end.oracle, snapshots: end.snapshots,
+                vmState: other)
+            // Until it is durable the older one may be there, which this oracle does not know.
+            if isDurable {
+                #expect(throws: Violation.self) { try judge.judge(point.killed) }
+            } else {
+                try judge.judge(point.killed)
+            }
+        }
     }
 
     @Test("a state that mixes two snapshots, or the disk of one with the list of the other, is noticed")

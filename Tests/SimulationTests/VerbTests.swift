@@ -2,8 +2,9 @@ import Block
 import BlockTestKit
 import Bytes
 import Qcow2
-import Simulation
 import Testing
+
+@testable import Simulation
 
 /// All that an image can be told to do, under crashes and failed I/Os. The long runs are `make verbs`.
 @Suite struct VerbTests {
@@ -83,6 +84,60 @@ import Testing
             disk: last.point.disk, base: nil, below: [], oracle: last.point.oracle, snapshots: [])
         let gone = CrashState(image: last.image, point: later, choice: "")
         #expect(throws: Violation.self) { try judge.judge(gone) }
+    }
+
+    @Test("while an image is made on another that one is what a crash leaves, and judged")
+    func beneath() throws {
+        var shape = Program(crash: 1).shape
+        (shape.version, shape.clusterBits, shape.size, shape.backing) = (3, 9, 65536, .none)
+        (shape.refcountBits, shape.lazyRefcounts, shape.compresses, shape.crowd) = (16, false, false, nil)
+        let write = Step.write(ByteRange(at: 4096, count: 512), fua: true, fill: 1)
+        let run = CrashRun(
+            Program(seed: 1, shape: shape, steps: [write, .snapshot(65536)]), on: StartImage(shape, seed: 1))
+        (run.isPoint, run.crashesCreation) = ({ _ in true }, true)
+        var point: CrashPoint?
+        run.onPoint = { if $0.isMaking, !$0.below.isEmpty { point = point ?? $0 } }
+        try run.run()
+        let sound = try #require(point)
+        let judge = CrashJudge(shape)
+        #expect(try judge.judge(sound.killed).isNone)
+        // One whose data is another, and one that is none.
+        var other = try #require(sound.below.first)
+        let place = try #require(MiniCheck(other).mapped[8])
+        other.write([1, 2, 3].rawBytes, at: place)
+        for below in [other, SparseBytes(length: 4096)] {
+            let harmed = CrashPoint(
+                disk: sound.disk, base: nil, below: [below], oracle: sound.oracle, snapshots: [], isMaking: true,
+                beneath: sound.beneath)
+            #expect(throws: Violation.self) { try judge.judge(harmed.killed) }
+        }
+    }
+
+    @Test("O17: beside a check of a live image every reader is held but the check")
+    func readersBesideCheck() throws {
+        let start = try #require(CrashTests.stored.first { $0.name == "full" }?.image)
+        let place = try #require(MiniCheck(start).mapped.values.min())
+        for looksAgain in [true, false] {
+            let context = SimulatedContext(seed: 1, order: .fifo)
+            let disk = SimDisk(context, contents: start)
+            let audit = OrderAudit(disk)
+            disk.onEvent = { audit.observe($0) }
+            var running = 2
+            try context.complete {
+                context.spawn {
+                    await OrderAudit.$looksAgain.withValue(looksAgain) {
+                        _ = try? await disk.bytes(at: place, count: 512)
+                    }
+                    running -= 1
+                }
+                context.spawn {
+                    try? await disk.write([UInt8](repeating: 1, count: 512), at: place)
+                    running -= 1
+                }
+                while running > 0 { await context.sleep(ms: 1) }
+            }
+            #expect((audit.broken?.hasPrefix("O17") ?? false) == !looksAgain, "\(audit.broken ?? "")")
+        }
     }
 
     @Test("a header that calls the file for data what it was never called is found out")

@@ -107,3 +107,11 @@ class Monitor(Stream):
         self.receive()
         while b"\n" in self.buffer:
             yield json.loads(self.take(self.buffer.index(b"\n") + 1))
+
+    def answer(self, name, **arguments):
+        """What a command returns; events before it are passed over."""
+        self.command(name, **arguments)
+        while True:
+            for message in self.messages():
+                if message.get("id") == name:
+                    return message["return"]

@@ -143,4 +143,11 @@ void nacre_block_signals(void);
 int nacre_termination_signals(void);
 int nacre_take_signal(int fd);
 
+// A lock that many share or one holds alone; whoever wants it alone goes before those who would share it.
+struct nacre_turns;
+struct nacre_turns *nacre_turns_make(void);
+void nacre_turns_begin(struct nacre_turns *turns, int alone);
+void nacre_turns_end(struct nacre_turns *turns);
+void nacre_turns_free(struct nacre_turns *turns);
+
 #endif
