@@ -89,7 +89,7 @@ public struct CrashExamination {
 
     /// Starts on what the crash left, with a repair where that is due, goes on writing, and crashes again.
     private func crashAgain(_ state: CrashState, _ found: CrashJudge.Found, _ result: inout Result) throws(Violation) {
-        guard !found.contents.isEmpty else { return }
+        guard !found.isNone, !found.contents.isEmpty else { return }
         var shape = program.shape
         shape.size = UInt64(found.contents.count)
         let again = Program(seed: program.seed &+ UInt64(result.states), shape: shape, length: 3)
