@@ -38,6 +38,28 @@ struct UserTests {
         }
     }
 
+    @Test("R85: what changes below a user waits for its requests")
+    func underWay() throws {
+        let bench = GraphBench()
+        try bench.run {
+            // Nothing else waits: what is read-only is not flushed.
+            let slow = NullOptions(size: 1 << 20, latencyNs: 3_000_000_000, readZeroes: true)
+            try await bench.graph.add(NodeOptions(.nullCo(slow), nodeName: "n", common: .readOnly))
+            try await bench.graph.add(Make.raw("r", .node("n"), .readOnly))
+            let root = try await bench.attach("r", writable: false)
+            var wasRead = false
+            bench.context.spawn {
+                _ = try? await root.bytes(at: 0, count: 512)
+                wasRead = true
+            }
+            await bench.context.yield()
+            #expect(root.inFlightCount == 1)
+            // A root that is sent another way under a request ends the program.
+            try await bench.graph.reopen([Make.raw("r", .node("n"), offset: 512, .readOnly)])
+            #expect(wasRead && root.inFlightCount == 0 && root.length == (1 << 20) - 512)
+        }
+    }
+
     @Test("a user that only reads cannot write")
     func readOnlyUser() throws {
         let bench = GraphBench()
