@@ -85,11 +85,11 @@ enum ExportSource {
 extension Service {
     /// Attaches an export to a device or node. `onChange` tells that another medium is in reach of a device, or none.
     func source(
-        _ name: String, for export: String, isWritable: Bool, on thread: WantedThread? = nil,
-        onChange: @escaping () -> Void
+        _ name: String, for export: String, isWritable: Bool, at place: ServingPlace = .owner,
+        showing bitmaps: [BitmapSource] = [], onChange: @escaping () -> Void
     ) async throws(QMPError) -> ExportSource {
         if devices.device(name) != nil {
-            try refuseFixed(thread)
+            try refuseFixed(place)
             do throws(DeviceError) {
                 return .device(
                     try devices.attach(export, toDevice: name, isWritable: isWritable, onChange: onChange))
@@ -103,7 +103,7 @@ extension Service {
                     export, to: name, used: isWritable ? [.consistentRead, .write] : .consistentRead,
                     // NBD cannot tell its clients of another size, nor does a node tell anybody.
                     shared: [.consistentRead, .write, .writeUnchanged],
-                    thread: thread?.name, mustBeThat: thread?.isFixed ?? false))
+                    at: place, showing: bitmaps))
         } catch { throw QMPError(error) }
     }
 

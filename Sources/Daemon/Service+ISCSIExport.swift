@@ -19,7 +19,7 @@ extension Service {
         guard options.lun.count <= Self.unitLimit else {
             throw QMPError("A target has at most \(Self.unitLimit) logical units")
         }
-        try refuseFixed(thread(for: arguments))
+        try refuseFixed(place(for: arguments))
         let chap = try secrets(options)
         let address = options.portal.map { HostIO.SocketAddress.inet(host: $0.host, port: $0.port) }
         let portal = try enterPortal(address ?? ISCSIPortal.standard)

@@ -60,7 +60,7 @@ extension Service {
         guard devices.device(place) != nil || graph.node(place) != nil else {
             throw QMPError("Cannot find device='' nor node-name='\(place)'")
         }
-        let thread = try thread(for: arguments)
+        let serving = try self.place(for: arguments)
         let isWritable = arguments.writable ?? false
         if isWritable, devices.device(place) == nil, graph.node(place)?.isReadOnly ?? false {
             throw QMPError("Cannot export read-only node as writable")
@@ -79,7 +79,10 @@ extension Service {
         defer { exportsUnderWay.names.remove(name) }
         // NBD knows no media: those who saw the last one are disconnected.
         weak var made: NBDExport?
-        let source = try await source(place, for: arguments.id, isWritable: isWritable, on: thread) {
+        let shown = (options.bitmaps ?? []).map { BitmapSource($0) }
+        let source = try await source(
+            place, for: arguments.id, isWritable: isWritable, at: serving, showing: shown
+        ) {
             if let made { server.mediumChanged(made) }
         }
         do throws(QMPError) {
@@ -87,7 +90,7 @@ extension Service {
             guard nbd === server else { throw QMPError("NBD server not running") }
             var executor: (any TaskExecutor)?
             if case .node(let root) = source { executor = try self.executor(of: root) }
-            let bitmaps = try take(options.bitmaps ?? [], of: source, isWritable: isWritable)
+            let bitmaps = try take(shown, of: source, isWritable: isWritable)
             let export = NBDExport(
                 id: arguments.id, name: name, description: options.description, storage: source.storage,
                 isWritable: isWritable, isWritethrough: arguments.writethrough ?? false, bitmaps: bitmaps,
@@ -107,14 +110,14 @@ extension Service {
     }
 
     /// The bitmaps that an export offers, laid aside for it.
-    private func take(_ wanted: [BlockDirtyBitmapOrStr], of source: ExportSource, isWritable: Bool)
+    private func take(_ wanted: [BitmapSource], of source: ExportSource, isWritable: Bool)
         throws(QMPError) -> [DirtyBitmap]
     {
         var found: [DirtyBitmap] = []
-        for name in wanted {
+        for bitmap in wanted {
             do throws(OpenError) {
                 found.append(
-                    try graph.bitmap(BitmapSource(name), exportedFrom: source.nodeName, isWritable: isWritable))
+                    try graph.bitmap(bitmap, exportedFrom: source.nodeName, isWritable: isWritable))
             } catch { throw QMPError(error) }
         }
         for bitmap in found { bitmap.begin() }

@@ -36,16 +36,16 @@ extension Service {
         host.giveBack(object.thread)
     }
 
-    /// The thread that an export asks for.
-    func thread(for export: BlockExportOptions) throws(QMPError) -> WantedThread? {
-        guard let name = export.iothread else { return nil }
+    /// Where an export asks to be served.
+    func place(for export: BlockExportOptions) throws(QMPError) -> ServingPlace {
+        guard let name = export.iothread else { return .shared(nil) }
         guard ioThreads[name] != nil else { throw QMPError("iothread \"\(name)\" not found") }
-        return WantedThread(name: name, isFixed: export.fixedIothread ?? false)
+        return export.fixedIothread ?? false ? .fixed(name) : .shared(name)
     }
 
     /// What is served by the main thread alone keeps to it, unless it must not.
-    func refuseFixed(_ thread: WantedThread?) throws(QMPError) {
-        if let thread, thread.isFixed { throw QMPError("Cannot change iothread of active block backend") }
+    func refuseFixed(_ place: ServingPlace) throws(QMPError) {
+        if case .fixed = place { throw QMPError("Cannot change iothread of active block backend") }
     }
 
     /// What the requests of a root run on; nil: the main thread. Throws where the object has gone meanwhile.
@@ -54,12 +54,6 @@ extension Service {
         guard let object = ioThreads[name] else { throw QMPError("iothread \"\(name)\" not found") }
         return object.thread.taskExecutor
     }
-}
-
-/// The thread that an export is to be served on, and whether it is refused on another one.
-struct WantedThread {
-    let name: ThreadName
-    let isFixed: Bool
 }
 
 extension PollingOptions {

@@ -21,11 +21,10 @@ extension Graph {
         -> DirtyBitmap
     {
         let bitmap: DirtyBitmap
-        var holder = value.findDeviceOrNode(source.node ?? node)
+        let holder = holder(of: source, exportedFrom: node)
         if let named = source.node {
             bitmap = try self.bitmap(BitmapName(node: named, name: source.name))
         } else {
-            while let id = holder, live[id]?.bitmaps.find(source.name) == nil { holder = value.below(id) }
             guard let found = holder.flatMap({ live[$0]?.bitmaps.find(source.name) }) else {
                 throw OpenError("Bitmap '\(source.name)' is not found")
             }
@@ -36,6 +35,14 @@ extension Graph {
             throw OpenError("Enabled bitmap '\(source.name)' incompatible with readonly export")
         }
         return bitmap
+    }
+
+    /// The node that has the bitmap which an export shows; nil where there is none.
+    func holder(of source: BitmapSource, exportedFrom node: String) -> NodeID? {
+        var holder = value.findDeviceOrNode(source.node ?? node)
+        guard source.node == nil else { return holder }
+        while let id = holder, live[id]?.bitmaps.find(source.name) == nil { holder = value.below(id) }
+        return holder
     }
 }
 

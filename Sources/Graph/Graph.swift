@@ -139,18 +139,24 @@ public final class Graph {
     // MARK: Users
 
     /// Makes a user of a node: what an export sends its requests to. It holds the node until it is detached. A user that
-    /// says nothing else stands everything that others do, but a change of the size. Its requests come from the I/O thread
-    /// that the node's users have already, else from `thread`; where it must be that one, others are refused.
+    /// says nothing else stands everything that others do, but a change of the size, and is served by the owner. `bitmaps` are those
+    /// that it shows, which may be other nodes'.
     public func attach(
         _ name: String, to nodeName: String, used: Permissions,
         shared: Permissions = [.consistentRead, .write, .writeUnchanged],
-        thread: ThreadName? = nil, mustBeThat: Bool = false
+        at place: ServingPlace = .owner, showing bitmaps: [BitmapSource] = []
     ) async throws(OpenError) -> BlockRoot {
         var made: BlockRoot?
         try await change { (change: Change) async throws(OpenError) in
             let node = try change.value.lookUp(device: nil, nodeName: nodeName)
             let root = try change.addRoot(name, on: node, used: used, shared: shared)
-            root.thread = mustBeThat ? thread : try change.value.threads()[node] ?? thread
+            change.value.roots[root.id]?.shown = bitmaps.compactMap { holder(of: $0, exportedFrom: nodeName) }
+            root.thread =
+                switch place {
+                case .owner: nil
+                case .shared(let thread): try change.value.threads()[node] ?? thread
+                case .fixed(let thread): thread
+                }
             change.value.roots[root.id]?.thread = root.thread
             made = root
         }

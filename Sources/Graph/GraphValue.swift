@@ -85,6 +85,8 @@ struct RootValue: Equatable, Sendable {
     let serial: UInt64
     /// The I/O thread that its requests come from; nil: the owner's.
     var thread: ThreadName?
+    /// The nodes whose bitmaps it shows.
+    var shown: [NodeID] = []
 }
 
 /// The graph as a value: nodes, edges, users and named backends. Changes are planned on a copy of it.

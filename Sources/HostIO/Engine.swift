@@ -6,6 +6,9 @@ protocol Engine: AnyObject {
     var isRing: Bool { get }
     /// Whether the thread may make a call itself where it expects not to wait: not where every one is to be seen here.
     var allowsCallsInPlace: Bool { get }
+    /// Another one of its kind, for another thread: who may submit files to this one may submit them to that one. The host may
+    /// have no room for it.
+    func another() throws(BlockError) -> any Engine
     /// Called on the thread, first and last. The first answers 0, or the errno for which there is no engine.
     func begin() -> Int32
     func end()

@@ -26,20 +26,24 @@ extension IOThread {
         precondition(isOwn && number == 0, "peers are the owner's to start")
         if let peer = idlePeers.popLast() { return peer }
         guard peers.count < Self.peerLimit else { throw OpenError("There are \(Self.peerLimit) I/O threads already") }
+        let own: any Engine
+        do throws(BlockError) { own = try engine.another() } catch { throw Self.failure(error.errno) }
         let wakeUp = nacre_eventfd()
-        guard wakeUp >= 0 else { throw OpenError("Failed to start an I/O thread: \(errnoText(nacre_errno()))") }
-        let peer = IOThread(
-            on: Self.engine(engine.isRing ? .automatic : .threads), WorkerPool(size: pool.size), wakeUp: wakeUp,
-            number: peers.count + 1, turns)
+        guard wakeUp >= 0 else { throw Self.failure(nacre_errno()) }
+        let peer = IOThread(on: own, WorkerPool(size: pool.size), wakeUp: wakeUp, number: peers.count + 1, turns)
         // From here on this turn holds others up, as those that follow.
         if !holdsTurn {
             turns.begin(alone: true)
             holdsTurn = true
         }
         let code = peer.tryToStart()
-        guard code == 0 else { throw OpenError("Failed to start an I/O thread: \(errnoText(code))") }
+        guard code == 0 else { throw Self.failure(code) }
         peers.append(peer)
         return peer
+    }
+
+    private static func failure(_ code: Int32) -> OpenError {
+        OpenError("Failed to start an I/O thread: \(errnoText(code))")
     }
 
     /// Each has a ring, and threads for calls that block.

@@ -10,6 +10,8 @@ final class PollEngine: Engine {
 
     var isRing: Bool { false }
 
+    func another() -> any Engine { PollEngine() }
+
     func begin() -> Int32 { 0 }
     func end() {}
 

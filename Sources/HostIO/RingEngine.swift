@@ -26,6 +26,8 @@ final class RingEngine: Engine {
         unsafe nacre_ring_close(trial)
     }
 
+    func another() throws(BlockError) -> any Engine { try RingEngine() }
+
     func begin() -> Int32 { unsafe -nacre_ring_open(Self.entries, &ring) }
 
     func end() {

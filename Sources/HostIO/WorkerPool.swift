@@ -38,8 +38,11 @@ final class WorkerPool: Sendable {
         unsafe state.work.append(work)
         // A thread that is woken still counts as idle: each piece of work that waits needs one of its own.
         if unsafe state.idle < state.work.count && state.threads.count < size { startThread() }
+        // Where the host has no thread at all for it the caller does it: all others wait, but it ends.
+        let left = unsafe state.threads.isEmpty ? state.work.popLast() : nil
         unsafe pthread_cond_signal(condition)
         unsafe pthread_mutex_unlock(mutex)
+        left?()
     }
 
     /// Ends the threads once their work is done.

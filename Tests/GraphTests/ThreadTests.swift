@@ -15,8 +15,9 @@ struct ThreadTests {
     private func attach(_ bench: GraphBench, _ node: String, _ thread: String?, isFixed: Bool = false) async throws
         -> BlockRoot
     {
-        try await bench.graph.attach(
-            "export", to: node, used: .consistentRead, thread: thread, mustBeThat: isFixed)
+        var place = ServingPlace.shared(thread)
+        if isFixed, let thread { place = .fixed(thread) }
+        return try await bench.graph.attach("export", to: node, used: .consistentRead, at: place)
     }
 
     /// Two images on one backing file, `a` and `b` on `base`, and `other` beside them.
@@ -65,6 +66,60 @@ struct ThreadTests {
             await bench.graph.detach(root)
             #expect(!bench.graph.usesThread("io1"))
             #expect(try await attach(bench, "b", "io2").thread == "io2")
+        }
+    }
+
+    @Test("whoever shows the bitmap of a node is served on the thread of that one")
+    func bitmaps() throws {
+        let bench = GraphBench()
+        try bench.run {
+            try await family(bench)
+            let bitmap = BitmapName(node: "other", name: "x")
+            try await bench.graph.bitmaps(.add(BitmapRequest(bitmap, granularity: 65536)))
+            let other = try await attach(bench, "other", "io1")
+            let shown = [BitmapSource(node: "other", name: "x")]
+            let text = await bench.failure {
+                _ = try await bench.graph.attach(
+                    "shows", to: "a", used: .consistentRead, at: .fixed("io2"), showing: shown)
+            }
+            #expect(text == Self.conflict)
+            let shows = try await bench.graph.attach(
+                "shows", to: "a", used: .consistentRead, at: .shared("io2"), showing: shown)
+            #expect(shows.thread == "io1")
+            #expect(try await attach(bench, "base", nil).thread == "io1")
+            await bench.graph.detach(other)
+            #expect(try await attach(bench, "other", "io2").thread == "io1")
+        }
+    }
+
+    @Test("an export keeps the thread of a bitmap below it when the node below is let go")
+    func bitmapBelow() throws {
+        let bench = GraphBench()
+        try bench.run {
+            for name in ["a", "b"] { try await bench.host.addQcow2("\(name).qcow2") }
+            try await bench.graph.add(Make.qcow2("b", "b.qcow2", .readOnly))
+            try await bench.graph.add(Make.qcow2("a", "a.qcow2", backing: .child(.node("b"))))
+            try await bench.graph.bitmaps(
+                .add(BitmapRequest(BitmapName(node: "b", name: "x"), granularity: 65536)))
+            _ = try await bench.graph.attach(
+                "export", to: "a", used: .consistentRead, at: .shared("io1"), showing: [BitmapSource(name: "x")])
+            try await bench.graph.reopen([Make.qcow2("a", "a.qcow2", backing: BackingReference.none)])
+            #expect(bench.graph.node("a")?.backingNode == nil)
+            #expect(try await attach(bench, "b", "io2").thread == "io1")
+        }
+    }
+
+    @Test("whom the owner serves keeps no thread: the node's other users gone, it may have another one")
+    func owner() throws {
+        let bench = GraphBench()
+        try bench.run {
+            try await family(bench)
+            let export = try await attach(bench, "a", "io1")
+            let drive = try await bench.graph.attach("drive", to: "a", used: .consistentRead)
+            #expect(drive.thread == nil)
+            await bench.graph.detach(export)
+            #expect(!bench.graph.usesThread("io1"))
+            try await attach(bench, "a", "io2", isFixed: true)
         }
     }
 

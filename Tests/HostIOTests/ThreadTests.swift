@@ -277,6 +277,13 @@ struct ThreadTests {
         }
     }
 
+    @Test("a blocking call that the host has no thread for is made all the same")
+    func noWorkers() async throws {
+        try await run(on: IOThread(on: PollEngine(), poolSize: 0)) { thread in
+            #expect(await thread.offload { 7 } == 7)
+        }
+    }
+
     @Test("the queue of timers gives them out by time, then by age, whatever is removed between")
     func queue() {
         var random = SeededRandom(seed: 11)

@@ -31,6 +31,26 @@ struct CallTests {
         }
     }
 
+    @Test("a peer submits to an engine like its owner's; where the host has none for it there is no peer")
+    func peer() async throws {
+        let folder = Folder()
+        let path = folder.make("a", repeated(4, Self.size))
+        try await ScriptedEngine.use { thread, engine in
+            let file = try FileStorage(FileOptions(filename: path), on: thread)
+            engine.refusal = BlockError(errno: EMFILE)
+            #expect(
+                await refusal { _ = try thread.takePeer() }
+                    == "Failed to start an I/O thread: Too many open files")
+            engine.refusal = nil
+            let peer = try thread.takePeer()
+            let got = Shared<[UInt8]>([])
+            await thread.visit(peer.taskExecutor) {
+                got.value = (try? await file.bytes(at: 0, count: Self.size)) ?? []
+            }
+            #expect(got.value == repeated(4, Self.size))
+        }
+    }
+
     @Test("calls that were interrupted or have to wait are made again", arguments: [EINTR, EAGAIN])
     func interrupted(code: Int32) async throws {
         let folder = Folder()

@@ -23,6 +23,13 @@ final class ScriptedEngine: Engine {
     private let readiness = PollEngine()
     private var answers: [(UInt64, Int32)] = []
 
+    /// The error for which there is no other such engine.
+    var refusal: BlockError?
+    func another() throws(BlockError) -> any Engine {
+        if let refusal { throw refusal }
+        return ScriptedEngine()
+    }
+
     func begin() -> Int32 { readiness.begin() }
     func end() { readiness.end() }
     func poll(_ descriptor: Int32, for direction: PollDirection, id: UInt64) {
