@@ -128,7 +128,9 @@ class Writer:
             words += ["-b", self.target, "-F", self.images[self.target].format]
         elif self.chance(90):
             words += ["-b", ""]
-        if self.chance(20):
+        # In version 2 QEMU 7.2 cannot hide what a new backing file has where the disk reads as zeros, and says nothing. Here
+        # zeros are written.
+        if self.chance(20) or self.images[name].isOld and self.target:
             words.append("-u")
         return words + [name]
 
