@@ -34,8 +34,7 @@ public protocol ImageFormat: AnyObject {
     func allocate(_ guest: ByteRange) -> Allocation
     /// The data of the ticket's place is written: link it.
     func publish(_ ticket: consuming AllocationTicket)
-    /// The data of the ticket's place could not be written: give it back. Where the disk must read as the file for its data does, link
-    /// it all the same.
+    /// The data of the ticket's place could not be written: give it back.
     func abandon(_ ticket: consuming AllocationTicket)
     /// How a cluster of `encodedUnit` bytes is encoded; nil where none may be.
     var encoder: ClusterEncoding? { get }

@@ -1,8 +1,8 @@
 /// How long a thread that has nothing to do looks for work before it sleeps. Going to sleep and being woken costs a client
 /// that waits for its one answer more than the answer; looking costs a core that might sleep.
 ///
-/// The span follows what comes: work that came soon after the thread fell asleep doubles it, up to the limit, and what the
-/// limit would not have reached ends it, so that an idle program sleeps.
+/// The span follows what comes: work that came soon after the thread fell asleep makes it longer, up to the limit, and what
+/// the limit would not have reached makes it shorter, or ends it, so that an idle program sleeps.
 struct Polling {
     var options = PollingOptions() {
         didSet { spanNs = min(spanNs, options.maxNs) }

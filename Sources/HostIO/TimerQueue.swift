@@ -5,6 +5,7 @@ import Block
 struct TimerQueue {
     private var heap: [(atNs: UInt64, number: UInt64)] = []
     private var bodies: [UInt64: () -> Void] = [:]
+
     /// When the earliest timer fires.
     var nextNs: UInt64? {
         mutating get {
